@@ -1,0 +1,183 @@
+"""Everything Fairwatt raises on purpose.
+
+    FairwattError
+    ├── BookError               network or orders that no market can take; carries a path
+    ├── ClearingError           a clearing document that is malformed; carries a path
+    ├── KernelError             the solver failed, or its result did not pass the exact checks
+    └── ProofError              a clearing that is not the optimum it claims to be
+        ├── NegativeQuantity    (the contract's unsigned types refuse these before any rule)
+        ├── PriceCountMismatch
+        ├── FlowCountMismatch
+        ├── FillCountMismatch
+        ├── PriceOutOfBounds
+        ├── FillAboveEnergy
+        ├── FlowAboveCapacity
+        ├── NodeUnbalanced
+        └── NotOptimal
+
+A `ProofError` is the twin of the Solidity error of the same name: its attributes are the
+parameters of that error, in snake case.
+"""
+
+# ruff: noqa: N818 - the proof errors bear the names of the Solidity errors they mirror
+from __future__ import annotations
+
+__all__ = [
+    "BookError",
+    "ClearingError",
+    "FairwattError",
+    "FillAboveEnergy",
+    "FillCountMismatch",
+    "FlowAboveCapacity",
+    "FlowCountMismatch",
+    "KernelError",
+    "NegativeQuantity",
+    "NodeUnbalanced",
+    "NotOptimal",
+    "PriceCountMismatch",
+    "PriceOutOfBounds",
+    "ProofError",
+]
+
+
+class FairwattError(Exception):
+    """Base of all errors of the package; its message says what is wrong and what to do."""
+
+
+class _PlacedError(FairwattError):
+    """Something is wrong at `path`, written as in the document: `orders[3].energyWh`."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(f"{path}: {problem}" if path else problem)
+        self.path = path
+        self.problem = problem
+
+
+class BookError(_PlacedError):
+    """The network or the orders of a book cannot be cleared as they stand."""
+
+
+class ClearingError(_PlacedError):
+    """A clearing document is malformed, does not fit its book, or states a false total."""
+
+
+class KernelError(FairwattError):
+    """The solver failed, or what it returned is not an exact optimum."""
+
+
+class ProofError(FairwattError):
+    """A clearing breaks a rule of the proof; the subclass says which."""
+
+    @property
+    def name(self) -> str:
+        """Name of the Solidity error that says the same."""
+        return type(self).__name__
+
+
+class NegativeQuantity(ProofError):
+    """A fill or a flow is below zero."""
+
+    def __init__(self, field: str, index: int, quantity_wh: int) -> None:
+        super().__init__(f"{field}[{index}] is {quantity_wh} Wh; a quantity is never negative")
+        self.field = field
+        self.index = index
+        self.quantity_wh = quantity_wh
+
+
+class _CountMismatch(ProofError):
+    noun = ""
+    owner = ""
+
+    def __init__(self, expected: int, actual: int) -> None:
+        super().__init__(
+            f"the clearing has {actual} {self.noun}s, expected {expected}: "
+            f"one for every {self.owner} of the book, in the same sequence"
+        )
+        self.expected = expected
+        self.actual = actual
+
+
+class PriceCountMismatch(_CountMismatch):
+    """Not one price per node."""
+
+    noun, owner = "price", "node"
+
+
+class FlowCountMismatch(_CountMismatch):
+    """Not one flow per link."""
+
+    noun, owner = "flow", "link"
+
+
+class FillCountMismatch(_CountMismatch):
+    """Not one fill per order line."""
+
+    noun, owner = "fill", "order"
+
+
+class PriceOutOfBounds(ProofError):
+    """A node price (micro-token/kWh) lies outside floor..cap of the market."""
+
+    def __init__(self, node: int, price: int, floor: int, cap: int, label: str = "") -> None:
+        super().__init__(
+            f"node {_named(node, label)} has price {price} micro-token/kWh, "
+            f"outside the market's {floor} to {cap}"
+        )
+        self.node = node
+        self.price = price
+        self.floor = floor
+        self.cap = cap
+
+
+class FillAboveEnergy(ProofError):
+    """An order is filled beyond the energy it offers or asks for."""
+
+    def __init__(self, line: int, fill_wh: int, energy_wh: int, label: str = "") -> None:
+        super().__init__(
+            f"order {_named(line, label)} is filled with {fill_wh} Wh "
+            f"but is good for {energy_wh} Wh only"
+        )
+        self.line = line
+        self.fill_wh = fill_wh
+        self.energy_wh = energy_wh
+
+
+class FlowAboveCapacity(ProofError):
+    """A link carries more than its capacity."""
+
+    def __init__(self, link: int, flow_wh: int, capacity_wh: int, label: str = "") -> None:
+        super().__init__(
+            f"link {_named(link, label)} carries {flow_wh} Wh but its capacity is {capacity_wh} Wh"
+        )
+        self.link = link
+        self.flow_wh = flow_wh
+        self.capacity_wh = capacity_wh
+
+
+class NodeUnbalanced(ProofError):
+    """Asks plus inflow differ from bids plus outflow at a node."""
+
+    def __init__(self, node: int, surplus_wh: int, label: str = "") -> None:
+        state = f"{surplus_wh} Wh too much" if surplus_wh > 0 else f"{-surplus_wh} Wh too little"
+        super().__init__(
+            f"node {_named(node, label)} has {state}: "
+            "asks + inflow must equal bids + outflow at every node"
+        )
+        self.node = node
+        self.surplus_wh = surplus_wh
+
+
+class NotOptimal(ProofError):
+    """Welfare and dual bound (nano-token) differ: fills, flows or prices are not optimal."""
+
+    def __init__(self, welfare: int, dual_bound: int) -> None:
+        super().__init__(
+            f"welfare is {welfare} but these prices only bound it by {dual_bound} "
+            f"(gap {dual_bound - welfare} nano-token): fills, flows or prices are not optimal"
+        )
+        self.welfare = welfare
+        self.dual_bound = dual_bound
+
+
+def _named(index: int, label: str) -> str:
+    return f"{index} ({label})" if label else str(index)

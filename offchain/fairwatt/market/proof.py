@@ -1,0 +1,117 @@
+"""The proof check: is a clearing feasible, and is it optimal? In whole numbers, without trust.
+
+The twin of the Solidity library `ClearingProof`: same rules, same sequence, same errors.
+Feasible fills, flows and prices are optimal if and only if the welfare
+
+    sum_k b_k x_k - sum_s a_s y_s - sum_l f_l w_l
+
+equals the bound that linear programming duality puts on every clearing of the book,
+
+    sum_k Q_k max(0, b_k - pi) + sum_s Q_s max(0, pi - a_s) + sum_l K_l max(0, pi_j - pi_i - f_l)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fairwatt import errors
+from fairwatt.market._columns import Column, dot
+from fairwatt.market.book import Book, Side
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fairwatt.market.clearing import Clearing
+
+__all__ = ["Proof", "check", "dual_bound", "surplus_wh", "welfare"]
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """An accepted clearing's welfare and the equal dual bound, nano-token."""
+
+    welfare: int
+    dual_bound: int
+
+
+def check(book: Book, clearing: Clearing) -> Proof:
+    """Accept `clearing` as an optimum of `book`, or say which rule it breaks first.
+
+    Raises
+    ------
+    ProofError
+        A `NegativeQuantity` first, for what the contract's types cannot express; then in the
+        sequence of the contract: counts of prices, flows, fills; then price by price, fill by
+        fill, flow by flow, node balance by node balance; then optimality.
+    """
+    _check_counts(book, clearing)
+    _check_bounds(book, clearing)
+    fills, flows = clearing.fills_wh, clearing.flows_wh
+    surplus = surplus_wh(book, fills, flows)
+    if (at := _first(surplus != 0)) is not None:
+        raise errors.NodeUnbalanced(at, int(surplus[at]), book.network.nodes[at])
+    proof = Proof(welfare(book, fills, flows), dual_bound(book, clearing.prices_micro_per_kwh))
+    if proof.welfare != proof.dual_bound:
+        raise errors.NotOptimal(proof.welfare, proof.dual_bound)
+    return proof
+
+
+def _check_counts(book: Book, clearing: Clearing) -> None:
+    for field, quantities in (("fillsWh", clearing.fills_wh), ("flowsWh", clearing.flows_wh)):
+        if (at := _first(quantities < 0)) is not None:
+            raise errors.NegativeQuantity(field, at, int(quantities[at]))
+    nodes, links = len(book.network.nodes), len(book.network.links)
+    if (prices := clearing.prices_micro_per_kwh.size) != nodes:
+        raise errors.PriceCountMismatch(nodes, prices)
+    if (flows := clearing.flows_wh.size) != links:
+        raise errors.FlowCountMismatch(links, flows)
+    if (fills := clearing.fills_wh.size) != len(book):
+        raise errors.FillCountMismatch(len(book), fills)
+
+
+def _check_bounds(book: Book, clearing: Clearing) -> None:
+    network = book.network
+    floor, cap = network.price_floor_micro_per_kwh, network.price_cap_micro_per_kwh
+    prices, fills, flows = clearing.prices_micro_per_kwh, clearing.fills_wh, clearing.flows_wh
+    if (at := _first((prices < floor) | (prices > cap))) is not None:
+        raise errors.PriceOutOfBounds(at, int(prices[at]), floor, cap, network.nodes[at])
+    if (at := _first(fills > book.energy_wh)) is not None:
+        energy = int(book.energy_wh[at])
+        raise errors.FillAboveEnergy(at, int(fills[at]), energy, book.ids[at])
+    if (at := _first(flows > network.capacities_wh)) is not None:
+        link, capacity = network.links[at], int(network.capacities_wh[at])
+        label = f"{link.source} -> {link.target}"
+        raise errors.FlowAboveCapacity(at, int(flows[at]), capacity, label)
+
+
+def surplus_wh(book: Book, fills: Column, flows: Column) -> Column:
+    """Sum asks + inflow - outflow - bids at every node, Wh; fills and flows are within bounds."""
+    surplus = np.zeros(len(book.network.nodes), np.int64)
+    np.add.at(surplus, book.node, np.where(book.side == Side.ASK, fills, -fills))
+    np.add.at(surplus, book.network.targets, flows)
+    np.subtract.at(surplus, book.network.sources, flows)
+    return surplus
+
+
+def welfare(book: Book, fills: Column, flows: Column) -> int:
+    """Sum the value to the bids less the cost of the asks less the tariffs, nano-token."""
+    price = book.price_micro_per_kwh
+    worth = np.where(book.side == Side.BID, price, -price)
+    return dot(worth, fills) - dot(book.network.tariffs_micro_per_kwh, flows)
+
+
+def dual_bound(book: Book, prices: Column) -> int:
+    """Bound the welfare of every clearing of the book, as these prices prove; nano-token."""
+    network = book.network
+    margin = book.price_micro_per_kwh - prices[book.node]
+    gain = np.maximum(np.where(book.side == Side.BID, margin, -margin), 0)
+    spread = prices[network.targets] - prices[network.sources]
+    rent = np.maximum(spread - network.tariffs_micro_per_kwh, 0)
+    return dot(gain, book.energy_wh) + dot(rent, network.capacities_wh)
+
+
+def _first(broken: NDArray[np.bool_]) -> int | None:
+    return int(broken.argmax()) if broken.any() else None
