@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+// The words every contract shares. Energy in Wh, prices in micro-token per kWh (1e-6 token/kWh), values in
+// nano-token (1e-9 token): Wh times micro-token/kWh is nano-token exactly, so nothing is ever rounded. Times are
+// UTC Unix seconds. The field widths keep every product and sum of a clearing far inside 96 bits:
+// 2^31 * 2^40 * 2^20 order steps < 2^92.
+
+/// @notice What a step wants: `Bid` buys, `Ask` sells.
+enum Side {
+    Bid,
+    Ask
+}
+
+/// @notice One price and energy of an order, for one period of its session.
+/// @param period Index of the period in the session, 0 for the first.
+/// @param priceMicroPerKWh Limit: a bid pays at most this, an ask receives at least this. May be negative.
+/// @param energyWh Most energy to be traded at this limit.
+struct Step {
+    uint16 period;
+    Side side;
+    int32 priceMicroPerKWh;
+    uint40 energyWh;
+}
+
+/// @notice A peer's curve of price and energy steps for one session of a market. Signed as EIP-712 typed data by
+/// the peer's wallet, in the domain of the order book.
+/// @param peer Identifier in the peer registry.
+/// @param node Where the peer trades: the index of its node in the market's network.
+/// @param sessionStart Start of the first period of the session.
+/// @param expiry An order that expires before the gate closure of its session is never cleared.
+/// @param nonce Tells the orders of a peer for one session apart; any order, gaps allowed.
+struct Order {
+    uint32 market;
+    uint32 peer;
+    uint16 node;
+    uint40 sessionStart;
+    Step[] steps;
+    uint40 expiry;
+    uint32 nonce;
+}
+
+/// @notice A directed connection over which energy may flow from `source` to `target`.
+/// @param owner Account that earns the tariff; 0 is the community fund.
+/// @param tariffMicroPerKWh Charge for each kWh that flows.
+/// @param capacityWh Most energy in one period.
+struct Link {
+    uint16 source;
+    uint16 target;
+    uint32 owner;
+    uint32 tariffMicroPerKWh;
+    uint40 capacityWh;
+}
+
+/// @notice The terms of a market, fixed when it is created.
+/// @param network Network in the peer registry whose nodes and links the market trades over.
+/// @param periodSeconds Length of a delivery period: 900, 1800 or 3600.
+/// @param periodsPerSession Number of consecutive periods with one gate closure and one clearing.
+/// @param maxPlacedSteps Most steps a peer can have placed on chain for one session.
+/// @param firstSessionStart Start of the first session; the others follow without gaps.
+/// @param gateLeadSeconds Gate closure is this long before the session starts.
+/// @param clearingWindowSeconds How long after gate closure a clearing may be proposed.
+/// @param settlementWindowSeconds How long after the session's end readings are settled.
+struct Market {
+    uint16 network;
+    uint16 periodSeconds;
+    uint16 periodsPerSession;
+    uint16 maxPlacedSteps;
+    uint40 firstSessionStart;
+    uint32 gateLeadSeconds;
+    uint32 clearingWindowSeconds;
+    uint32 settlementWindowSeconds;
+}

@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {
+    AccessControlDefaultAdminRules
+} from "@openzeppelin/contracts/access/extensions/AccessControlDefaultAdminRules.sol";
+import {Pausable} from "@openzeppelin/contracts/utils/Pausable.sol";
+import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
+import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
+
+import {ILedger} from "./interfaces/ILedger.sol";
+import {IOrderBook} from "./interfaces/IOrderBook.sol";
+import {IPeerRegistry} from "./interfaces/IPeerRegistry.sol";
+import {Market, Order} from "./MarketTypes.sol";
+import {Orders} from "./Orders.sol";
+import {Sessions} from "./Sessions.sol";
+
+/// @title Markets, their gates, and placed orders
+/// @notice Specified in `IOrderBook`.
+contract OrderBook is IOrderBook, AccessControlDefaultAdminRules, EIP712, Pausable {
+    using Orders for Order;
+    using Sessions for Market;
+
+    /// @notice Creates markets.
+    bytes32 public constant MARKET_OPERATOR_ROLE = keccak256("MARKET_OPERATOR_ROLE");
+    /// @notice Pauses and resumes the placing of orders.
+    bytes32 public constant GUARDIAN_ROLE = keccak256("GUARDIAN_ROLE");
+
+    /// @notice Says who trades where.
+    IPeerRegistry public immutable REGISTRY;
+    /// @notice Holds the funds that placed orders lock.
+    ILedger public immutable LEDGER;
+
+    /// @notice What is placed for a session.
+    struct SessionBook {
+        uint32 placedOrders;
+        bool anyCancelled;
+        bool taken;
+    }
+
+    /// @notice What one peer has placed for, and cancelled in, a session.
+    struct PeerBook {
+        uint32 belowNonce;
+        uint32 placedOrders;
+        uint32 placedSteps;
+        uint32 highestPlacedNonce;
+        uint96 lockedNano;
+    }
+
+    struct Placement {
+        bytes32 orderHash;
+        uint96 lockedNano;
+        uint32 steps;
+    }
+
+    /// @notice Takes the orders of a session into its clearing.
+    address public settlement;
+
+    /// @inheritdoc IOrderBook
+    uint32 public marketCount;
+    mapping(uint32 market => Market) private _markets;
+    mapping(uint32 market => mapping(uint40 sessionStart => SessionBook)) private _books;
+    mapping(uint32 market => mapping(uint40 sessionStart => mapping(uint32 peer => PeerBook))) private _peerBooks;
+    mapping(bytes32 orderKey => Placement) private _placements;
+    mapping(bytes32 orderKey => bool) private _cancelled;
+
+    /// @param admin Grants the roles; handing it on takes `adminDelaySeconds`.
+    constructor(
+        address admin,
+        uint48 adminDelaySeconds,
+        IPeerRegistry registry,
+        ILedger ledger
+    ) AccessControlDefaultAdminRules(adminDelaySeconds, admin) EIP712("Fairwatt", "1") {
+        REGISTRY = registry;
+        LEDGER = ledger;
+    }
+
+    // ------------------------------------------------------------------------------------------------------ markets
+
+    /// @inheritdoc IOrderBook
+    function createMarket(Market calldata terms) external onlyRole(MARKET_OPERATOR_ROLE) returns (uint32 market) {
+        require(
+            (terms.periodSeconds == 900 || terms.periodSeconds == 1800 || terms.periodSeconds == 3600) &&
+                terms.periodsPerSession > 0,
+            PeriodUnsupported(terms.periodSeconds, terms.periodsPerSession)
+        );
+        REGISTRY.boundsOf(terms.network); // reverts for an unknown network
+        uint256 length = terms.lengthSeconds();
+        uint256 notice = REGISTRY.NOTICE_SECONDS();
+        require(terms.gateLeadSeconds + length < notice, BookNeverOpen(notice, terms.gateLeadSeconds + length + 1));
+        require(terms.firstSessionStart >= notice, Sessions.NotASession(terms.firstSessionStart));
+        uint256 unsettled = terms.gateLeadSeconds + length + terms.settlementWindowSeconds;
+        if (unsettled < terms.clearingWindowSeconds) unsettled = terms.clearingWindowSeconds;
+        uint256 delay = LEDGER.WITHDRAWAL_DELAY_SECONDS();
+        require(unsettled < delay, MarketTooSlow(unsettled + 1, delay));
+
+        market = ++marketCount;
+        _markets[market] = terms;
+        emit MarketCreated(market, terms);
+    }
+
+    /// @notice Connects the settlement, once.
+    function connectSettlement(address settlement_) external onlyRole(DEFAULT_ADMIN_ROLE) {
+        require(settlement == address(0), AlreadyConnected());
+        require(settlement_ != address(0), AddressZero());
+        settlement = settlement_;
+        emit SettlementConnected(settlement_);
+    }
+
+    /// @notice Stops the placing of orders.
+    function pause() external onlyRole(GUARDIAN_ROLE) {
+        _pause();
+    }
+
+    /// @notice Lets orders be placed again.
+    function unpause() external onlyRole(GUARDIAN_ROLE) {
+        _unpause();
+    }
+
+    // ------------------------------------------------------------------------------------------------------- orders
+
+    /// @inheritdoc IOrderBook
+    function place(Order calldata order, bytes calldata signature) external whenNotPaused {
+        Market memory market = _requireOpen(order.market, order.sessionStart);
+        IPeerRegistry.Peer memory peer = REGISTRY.peerAt(order.peer, order.sessionStart);
+        order.requireAdmissible(market, peer, REGISTRY.boundsOf(market.network));
+
+        bytes32 orderHash = order.hash();
+        require(
+            SignatureChecker.isValidSignatureNow(peer.wallet, _hashTypedDataV4(orderHash), signature),
+            WrongSigner(order.peer, order.nonce)
+        );
+        require(
+            !isCancelled(order.market, order.sessionStart, order.peer, order.nonce),
+            OrderIsCancelled(order.peer, order.nonce)
+        );
+        Placement storage placement = _placements[_key(order.market, order.sessionStart, order.peer, order.nonce)];
+        require(placement.orderHash == 0, NonceTaken(order.peer, order.nonce));
+        PeerBook storage peerBook = _peerBooks[order.market][order.sessionStart][order.peer];
+        uint256 steps = peerBook.placedSteps + order.steps.length;
+        require(steps <= market.maxPlacedSteps, TooManySteps(order.peer, steps, market.maxPlacedSteps));
+
+        uint96 lockNano = order.worstCaseNano();
+        placement.orderHash = orderHash;
+        placement.lockedNano = lockNano;
+        placement.steps = uint32(order.steps.length);
+        ++peerBook.placedOrders;
+        peerBook.placedSteps = uint32(steps);
+        peerBook.lockedNano += lockNano;
+        if (order.nonce > peerBook.highestPlacedNonce) peerBook.highestPlacedNonce = order.nonce;
+        ++_books[order.market][order.sessionStart].placedOrders;
+        emit OrderPlaced(order.market, order.sessionStart, order.peer, order);
+        LEDGER.lock(order.peer, lockNano);
+    }
+
+    /// @inheritdoc IOrderBook
+    function cancel(uint32 market, uint40 sessionStart, uint32 nonce) external {
+        _requireOpen(market, sessionStart);
+        uint32 peer = _callingPeer();
+        bytes32 key = _key(market, sessionStart, peer, nonce);
+        require(!isCancelled(market, sessionStart, peer, nonce), OrderIsCancelled(peer, nonce));
+
+        _cancelled[key] = true;
+        SessionBook storage book = _books[market][sessionStart];
+        book.anyCancelled = true;
+        uint96 lockedNano;
+        Placement storage placement = _placements[key];
+        if (placement.orderHash != 0) {
+            PeerBook storage peerBook = _peerBooks[market][sessionStart][peer];
+            lockedNano = placement.lockedNano;
+            --book.placedOrders;
+            --peerBook.placedOrders;
+            peerBook.placedSteps -= placement.steps;
+            peerBook.lockedNano -= lockedNano;
+            delete _placements[key];
+        }
+        emit OrderCancelled(market, sessionStart, peer, nonce);
+        if (lockedNano > 0) LEDGER.unlock(peer, lockedNano);
+    }
+
+    /// @inheritdoc IOrderBook
+    function cancelAll(uint32 market, uint40 sessionStart, uint32 belowNonce) external {
+        _requireOpen(market, sessionStart);
+        uint32 peer = _callingPeer();
+        PeerBook storage peerBook = _peerBooks[market][sessionStart][peer];
+        require(
+            belowNonce > peerBook.belowNonce &&
+                (peerBook.placedOrders == 0 || belowNonce > peerBook.highestPlacedNonce),
+            NonceNotCovered(belowNonce, peerBook.highestPlacedNonce)
+        );
+
+        uint96 lockedNano = peerBook.lockedNano;
+        SessionBook storage book = _books[market][sessionStart];
+        book.anyCancelled = true;
+        book.placedOrders -= peerBook.placedOrders;
+        peerBook.belowNonce = belowNonce;
+        peerBook.placedOrders = 0;
+        peerBook.placedSteps = 0;
+        peerBook.lockedNano = 0;
+        emit OrdersCancelled(market, sessionStart, peer, belowNonce);
+        if (lockedNano > 0) LEDGER.unlock(peer, lockedNano);
+    }
+
+    /// @inheritdoc IOrderBook
+    function release(uint32 market, uint40 sessionStart, uint32 peer) external {
+        Market memory terms = marketTerms(market);
+        terms.requireSession(sessionStart);
+        PeerBook storage peerBook = _peerBooks[market][sessionStart][peer];
+        uint96 lockedNano = peerBook.lockedNano;
+        require(
+            lockedNano > 0 &&
+                !_books[market][sessionStart].taken &&
+                block.timestamp > terms.clearingDeadline(sessionStart),
+            NothingToRelease(market, sessionStart, peer)
+        );
+        peerBook.lockedNano = 0;
+        emit LockReleased(market, sessionStart, peer, lockedNano);
+        LEDGER.unlock(peer, lockedNano);
+    }
+
+    /// @inheritdoc IOrderBook
+    function take(
+        uint32 market,
+        uint40 sessionStart,
+        TakenOrder[] calldata orders
+    ) external returns (uint96[] memory lockedNano) {
+        require(msg.sender == settlement, NotTheSettlement(msg.sender));
+        SessionBook storage book = _books[market][sessionStart];
+        (uint256 placed, bool anyCancelled) = (book.placedOrders, book.anyCancelled);
+        book.taken = true;
+
+        lockedNano = new uint96[](orders.length);
+        uint256 placedTaken;
+        for (uint256 o; o < orders.length; ++o) {
+            TakenOrder calldata order = orders[o];
+            require(
+                !anyCancelled || !isCancelled(market, sessionStart, order.peer, order.nonce),
+                OrderIsCancelled(order.peer, order.nonce)
+            );
+            if (placed == 0) {
+                require(!order.placed, OrderNotPlaced(order.peer, order.nonce));
+                continue;
+            }
+            Placement storage placement = _placements[_key(market, sessionStart, order.peer, order.nonce)];
+            bytes32 placedHash = placement.orderHash;
+            if (placedHash == order.orderHash) {
+                ++placedTaken;
+                lockedNano[o] = placement.lockedNano;
+            } else {
+                require(!order.placed, OrderNotPlaced(order.peer, order.nonce));
+                require(placedHash == 0, NonceTaken(order.peer, order.nonce));
+            }
+        }
+        require(placedTaken == placed, PlacedOrdersMissing(placed, placedTaken));
+        emit OrdersTaken(market, sessionStart, orders.length);
+    }
+
+    // -------------------------------------------------------------------------------------------------------- views
+
+    /// @inheritdoc IOrderBook
+    function marketTerms(uint32 market) public view returns (Market memory terms) {
+        terms = _markets[market];
+        require(terms.periodSeconds != 0, UnknownMarket(market));
+    }
+
+    /// @inheritdoc IOrderBook
+    function bookTimes(uint32 market, uint40 sessionStart) external view returns (uint256, uint256) {
+        Market memory terms = marketTerms(market);
+        terms.requireSession(sessionStart);
+        return (_opening(terms, sessionStart), terms.gateClosure(sessionStart));
+    }
+
+    /// @inheritdoc IOrderBook
+    function orderDigest(Order calldata order) external view returns (bytes32) {
+        return _hashTypedDataV4(order.hash());
+    }
+
+    /// @inheritdoc IOrderBook
+    function domainSeparator() external view returns (bytes32) {
+        return _domainSeparatorV4();
+    }
+
+    /// @inheritdoc IOrderBook
+    function isCancelled(uint32 market, uint40 sessionStart, uint32 peer, uint32 nonce) public view returns (bool) {
+        return
+            nonce < _peerBooks[market][sessionStart][peer].belowNonce ||
+            _cancelled[_key(market, sessionStart, peer, nonce)];
+    }
+
+    /// @inheritdoc IOrderBook
+    function placedOrder(
+        uint32 market,
+        uint40 sessionStart,
+        uint32 peer,
+        uint32 nonce
+    ) external view returns (bytes32 orderHash, uint96 lockedNano) {
+        if (isCancelled(market, sessionStart, peer, nonce)) return (0, 0);
+        Placement storage placement = _placements[_key(market, sessionStart, peer, nonce)];
+        return (placement.orderHash, placement.lockedNano);
+    }
+
+    /// @inheritdoc IOrderBook
+    function placedCount(uint32 market, uint40 sessionStart) external view returns (uint32) {
+        return _books[market][sessionStart].placedOrders;
+    }
+
+    /// @dev The book opens when nothing that the session depends on can change any more (see `IPeerRegistry`).
+    function _requireOpen(uint32 market, uint40 sessionStart) private view returns (Market memory terms) {
+        terms = marketTerms(market);
+        terms.requireSession(sessionStart);
+        uint256 opens = _opening(terms, sessionStart);
+        uint256 gate = terms.gateClosure(sessionStart);
+        require(opens <= block.timestamp, BookNotOpen(market, sessionStart, opens));
+        require(block.timestamp < gate, GateClosed(market, sessionStart, gate));
+    }
+
+    function _opening(Market memory terms, uint40 sessionStart) private view returns (uint256) {
+        return terms.end(sessionStart) - REGISTRY.NOTICE_SECONDS();
+    }
+
+    function _callingPeer() private view returns (uint32 peer) {
+        peer = REGISTRY.peerOf(msg.sender);
+        require(
+            peer != 0 && REGISTRY.peerAt(peer, block.timestamp).wallet == msg.sender,
+            NotThePeer(msg.sender)
+        );
+    }
+
+    function _key(uint32 market, uint40 sessionStart, uint32 peer, uint32 nonce) private pure returns (bytes32) {
+        return keccak256(abi.encodePacked(market, sessionStart, peer, nonce));
+    }
+}

@@ -1,0 +1,372 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {
+    AccessControlDefaultAdminRules
+} from "@openzeppelin/contracts/access/extensions/AccessControlDefaultAdminRules.sol";
+
+import {IPeerAccounts, IPeerRegistry} from "./interfaces/IPeerRegistry.sol";
+import {Link} from "./MarketTypes.sol";
+
+/// @title Peers, networks and supplier tariffs
+/// @notice Specified in `IPeerRegistry`.
+contract PeerRegistry is IPeerRegistry, AccessControlDefaultAdminRules {
+    /// @notice Admits, changes, suspends and reinstates peers.
+    bytes32 public constant REGISTRAR_ROLE = keccak256("REGISTRAR_ROLE");
+    /// @notice Creates networks and publishes the versions of its own (DSO).
+    bytes32 public constant NETWORK_OPERATOR_ROLE = keccak256("NETWORK_OPERATOR_ROLE");
+
+    /// @inheritdoc IPeerRegistry
+    uint40 public immutable NOTICE_SECONDS;
+
+    /// @notice Least time between two versions of a network or two tariffs of a supplier.
+    uint40 public constant SPACING_SECONDS = 15 minutes;
+
+    struct NetworkVersion {
+        bytes32 linksHash;
+        uint40 effectiveFrom;
+        uint16 nodeCount;
+    }
+
+    struct NetworkRecord {
+        address operator;
+        PriceBounds bounds;
+        bytes32[] nodes;
+        NetworkVersion[] versions;
+    }
+
+    /// @notice Knows the balances, so that nobody leaves with a debt.
+    IPeerAccounts public accounts;
+
+    /// @inheritdoc IPeerRegistry
+    uint32 public peerCount;
+    uint16 private _networkCount;
+    mapping(address wallet => uint32 peer) public peerOf;
+    mapping(address meter => uint32 peer) private _peerOfMeter;
+    mapping(uint32 peer => address wallet) private _walletOffer;
+    mapping(uint32 peer => Peer) private _latest;
+    mapping(uint32 peer => Peer[]) private _earlier;
+    mapping(uint16 network => NetworkRecord) private _networks;
+    mapping(uint32 supplier => Tariff[]) private _tariffs;
+
+    /// @param admin Grants the roles; handing it on takes `adminDelaySeconds`.
+    /// @param noticeSeconds See `NOTICE_SECONDS`.
+    constructor(
+        address admin,
+        uint48 adminDelaySeconds,
+        uint40 noticeSeconds
+    ) AccessControlDefaultAdminRules(adminDelaySeconds, admin) {
+        NOTICE_SECONDS = noticeSeconds;
+    }
+
+    // ------------------------------------------------------------------------------------------------------- peers
+
+    /// @inheritdoc IPeerRegistry
+    function admit(
+        address wallet,
+        Connection calldata connection
+    ) external onlyRole(REGISTRAR_ROLE) returns (uint32 peer) {
+        require(wallet != address(0) && peerOf[wallet] == 0, WalletTaken(wallet));
+        peer = ++peerCount;
+        peerOf[wallet] = peer;
+        Peer memory record;
+        record.wallet = wallet;
+        record.since = uint40(block.timestamp);
+        record.standing = Standing.Active;
+        _connect(peer, record, connection);
+        _latest[peer] = record;
+        emit PeerAdmitted(peer, wallet, connection);
+    }
+
+    /// @inheritdoc IPeerRegistry
+    function change(uint32 peer, Connection calldata connection) external onlyRole(REGISTRAR_ROLE) {
+        Peer memory record = _nextRecord(peer);
+        _connect(peer, record, connection);
+        _succeed(peer, record);
+        emit PeerChanged(peer, record.since, connection);
+    }
+
+    /// @inheritdoc IPeerRegistry
+    function suspend(uint32 peer) external onlyRole(REGISTRAR_ROLE) {
+        _changeStanding(peer, Standing.Active, Standing.Suspended);
+    }
+
+    /// @inheritdoc IPeerRegistry
+    function reinstate(uint32 peer) external onlyRole(REGISTRAR_ROLE) {
+        _changeStanding(peer, Standing.Suspended, Standing.Active);
+    }
+
+    /// @inheritdoc IPeerRegistry
+    function leaveCommunity() external {
+        uint32 peer = _callingPeer();
+        require(accounts.isSettled(peer), AccountOpen(peer));
+        _changeStanding(peer, Standing.Active, Standing.Left);
+    }
+
+    /// @inheritdoc IPeerRegistry
+    function offerWallet(address wallet) external {
+        uint32 peer = _callingPeer();
+        require(wallet != address(0) && peerOf[wallet] == 0, WalletTaken(wallet));
+        _walletOffer[peer] = wallet;
+        emit WalletOffered(peer, wallet);
+    }
+
+    /// @inheritdoc IPeerRegistry
+    function acceptWallet(uint32 peer) external {
+        require(_walletOffer[peer] == msg.sender, NotThePeer(msg.sender));
+        require(peerOf[msg.sender] == 0, WalletTaken(msg.sender));
+        delete _walletOffer[peer];
+        peerOf[msg.sender] = peer;
+        Peer memory record = _nextRecord(peer);
+        record.wallet = msg.sender;
+        _succeed(peer, record);
+        emit WalletChanged(peer, record.since, msg.sender);
+    }
+
+    /// @notice Connects the accounts, once.
+    function connectAccounts(IPeerAccounts accounts_) external onlyRole(DEFAULT_ADMIN_ROLE) {
+        require(address(accounts) == address(0), AlreadyConnected());
+        accounts = accounts_;
+        emit AccountsConnected(address(accounts_));
+    }
+
+    /// @inheritdoc IPeerRegistry
+    function peerAt(uint32 peer, uint256 time) public view returns (Peer memory record) {
+        record = _latest[peer];
+        if (record.since <= time) return record;
+        Peer[] storage earlier = _earlier[peer];
+        for (uint256 i = earlier.length; i > 0; --i) {
+            record = earlier[i - 1];
+            if (record.since <= time) return record;
+        }
+        delete record;
+    }
+
+    /// @dev The record that follows the latest one; its values are the latest one's until they are changed.
+    function _nextRecord(uint32 peer) private view returns (Peer memory record) {
+        record = _latest[peer];
+        require(record.standing != Standing.None, UnknownPeer(peer));
+        require(record.since <= block.timestamp, ChangePending(peer, record.since));
+        require(record.standing != Standing.Left, WrongStanding(peer, Standing.Left));
+        record.since = uint40(block.timestamp) + NOTICE_SECONDS + 1;
+    }
+
+    function _succeed(uint32 peer, Peer memory record) private {
+        _earlier[peer].push(_latest[peer]);
+        _latest[peer] = record;
+    }
+
+    function _changeStanding(uint32 peer, Standing from, Standing to) private {
+        Peer memory record = _nextRecord(peer);
+        require(record.standing == from, WrongStanding(peer, record.standing));
+        record.standing = to;
+        _succeed(peer, record);
+        emit PeerStandingChanged(peer, record.since, to);
+    }
+
+    function _connect(uint32 peer, Peer memory record, Connection calldata connection) private {
+        require(connection.role != Role.None, RoleMissing());
+        if (connection.role != Role.Operator) _requireNode(connection.network, connection.node, record.since);
+        if (connection.role != Role.Operator && connection.role != Role.Supplier) {
+            _requireSupplier(connection.supplier);
+            uint32 meterOf = _peerOfMeter[connection.meter];
+            require(connection.meter != address(0) && (meterOf == 0 || meterOf == peer), MeterTaken(connection.meter));
+            _peerOfMeter[connection.meter] = peer;
+        }
+        record.role = connection.role;
+        record.network = connection.network;
+        record.node = connection.node;
+        record.meter = connection.meter;
+        record.supplier = connection.supplier;
+        record.connectionW = connection.connectionW;
+        record.community = connection.community;
+    }
+
+    function _requireNode(uint16 network, uint16 node, uint256 time) private view {
+        NetworkVersion[] storage versions = _networks[network].versions;
+        for (uint256 v = versions.length; v > 0; --v) {
+            if (versions[v - 1].effectiveFrom <= time) {
+                require(node < versions[v - 1].nodeCount, NodeNotInForce(network, node, time));
+                return;
+            }
+        }
+        revert NodeNotInForce(network, node, time);
+    }
+
+    function _requireSupplier(uint32 supplier) private view {
+        Peer memory record = peerAt(supplier, block.timestamp);
+        require(record.role == Role.Supplier && record.standing == Standing.Active, NotASupplier(supplier));
+        Tariff[] storage tariffs = _tariffs[supplier];
+        require(tariffs.length > 0, TariffNotInForce(supplier, 0, block.timestamp));
+        require(tariffs[0].effectiveFrom <= block.timestamp, TariffNotInForce(supplier, 0, block.timestamp));
+    }
+
+    function _callingPeer() private view returns (uint32 peer) {
+        peer = peerOf[msg.sender];
+        require(peer != 0 && peerAt(peer, block.timestamp).wallet == msg.sender, NotThePeer(msg.sender));
+    }
+
+    // ---------------------------------------------------------------------------------------------------- networks
+
+    /// @inheritdoc IPeerRegistry
+    function createNetwork(
+        PriceBounds calldata bounds
+    ) external onlyRole(NETWORK_OPERATOR_ROLE) returns (uint16 network) {
+        require(
+            bounds.floorMicroPerKWh <= bounds.capMicroPerKWh,
+            BoundsInverted(bounds.floorMicroPerKWh, bounds.capMicroPerKWh)
+        );
+        network = ++_networkCount;
+        _networks[network].operator = msg.sender;
+        _networks[network].bounds = bounds;
+        emit NetworkCreated(network, msg.sender, bounds);
+    }
+
+    /// @inheritdoc IPeerRegistry
+    function publishNetwork(
+        uint16 network,
+        uint40 effectiveFrom,
+        bytes32[] calldata newNodes,
+        Link[] calldata links
+    ) external onlyRole(NETWORK_OPERATOR_ROLE) returns (uint32 version) {
+        NetworkRecord storage record = _networks[network];
+        require(record.operator != address(0), UnknownNetwork(network));
+        require(record.operator == msg.sender, NotTheOperator(network, msg.sender));
+        version = uint32(record.versions.length);
+        _requireNotice(effectiveFrom, version == 0 ? 0 : record.versions[version - 1].effectiveFrom);
+        for (uint256 n; n < newNodes.length; ++n) record.nodes.push(newNodes[n]);
+        _requireLinks(links, record.nodes.length);
+        record.versions.push(
+            NetworkVersion({
+                linksHash: keccak256(abi.encode(links)),
+                effectiveFrom: effectiveFrom,
+                nodeCount: uint16(record.nodes.length)
+            })
+        );
+        emit NetworkPublished(network, version, effectiveFrom, newNodes, links);
+    }
+
+    /// @inheritdoc IPeerRegistry
+    function boundsOf(uint16 network) external view returns (PriceBounds memory) {
+        require(_networks[network].operator != address(0), UnknownNetwork(network));
+        return _networks[network].bounds;
+    }
+
+    /// @inheritdoc IPeerRegistry
+    function operatorOf(uint16 network) external view returns (address) {
+        return _networks[network].operator;
+    }
+
+    /// @inheritdoc IPeerRegistry
+    function nodesOf(uint16 network) external view returns (bytes32[] memory) {
+        return _networks[network].nodes;
+    }
+
+    /// @inheritdoc IPeerRegistry
+    function networkVersionCount(uint16 network) external view returns (uint32) {
+        return uint32(_networks[network].versions.length);
+    }
+
+    /// @inheritdoc IPeerRegistry
+    function networkVersion(
+        uint16 network,
+        uint32 version
+    ) external view returns (uint40 effectiveFrom, uint16 nodeCount, bytes32 linksHash) {
+        NetworkVersion storage v = _networks[network].versions[version];
+        return (v.effectiveFrom, v.nodeCount, v.linksHash);
+    }
+
+    /// @inheritdoc IPeerRegistry
+    function networkInForce(
+        uint16 network,
+        uint32 version,
+        uint256 time
+    ) external view returns (uint16 nodeCount, bytes32 linksHash) {
+        NetworkVersion[] storage versions = _networks[network].versions;
+        require(
+            version < versions.length &&
+                versions[version].effectiveFrom <= time &&
+                (version + 1 == versions.length || versions[version + 1].effectiveFrom > time),
+            NetworkNotInForce(network, version, time)
+        );
+        return (versions[version].nodeCount, versions[version].linksHash);
+    }
+
+    function _requireLinks(Link[] calldata links, uint256 nodeCount) private view {
+        for (uint256 l; l < links.length; ++l) {
+            Link calldata link = links[l];
+            require(link.source < nodeCount, LinkToUnknownNode(l, link.source));
+            require(link.target < nodeCount, LinkToUnknownNode(l, link.target));
+            require(link.source != link.target, LinkToItself(l));
+            require(link.owner <= peerCount, UnknownPeer(link.owner));
+        }
+    }
+
+    // ----------------------------------------------------------------------------------------------------- tariffs
+
+    /// @inheritdoc IPeerRegistry
+    function publishTariffs(Tariff[] calldata tariffs) external {
+        uint32 supplier = _callingPeer();
+        require(peerAt(supplier, block.timestamp).role == Role.Supplier, NotASupplier(supplier));
+        require(tariffs.length > 0, NothingPublished());
+        Tariff[] storage published = _tariffs[supplier];
+        uint256 firstIndex = published.length;
+        uint40 last = firstIndex == 0 ? 0 : published[firstIndex - 1].effectiveFrom;
+        for (uint256 t; t < tariffs.length; ++t) {
+            Tariff calldata next = tariffs[t];
+            require(
+                next.feedInMicroPerKWh <= next.retailMicroPerKWh,
+                TariffInverted(next.retailMicroPerKWh, next.feedInMicroPerKWh)
+            );
+            _requireNotice(next.effectiveFrom, last);
+            last = next.effectiveFrom;
+            published.push(next);
+        }
+        emit TariffsPublished(supplier, firstIndex, tariffs);
+    }
+
+    /// @inheritdoc IPeerRegistry
+    function tariffCount(uint32 supplier) external view returns (uint256) {
+        return _tariffs[supplier].length;
+    }
+
+    /// @inheritdoc IPeerRegistry
+    function tariff(uint32 supplier, uint256 index) external view returns (Tariff memory) {
+        return _tariffs[supplier][index];
+    }
+
+    /// @inheritdoc IPeerRegistry
+    function tariffsFor(
+        uint32 supplier,
+        uint256 firstIndex,
+        uint256 start,
+        uint256 periodSeconds,
+        uint256 count
+    ) external view returns (Tariff[] memory inForce) {
+        Tariff[] storage published = _tariffs[supplier];
+        uint256 index = firstIndex;
+        require(
+            index < published.length && published[index].effectiveFrom <= start,
+            TariffNotInForce(supplier, firstIndex, start)
+        );
+        inForce = new Tariff[](count);
+        for (uint256 t; t < count; ++t) {
+            uint256 time = start + t * periodSeconds;
+            uint256 before = index;
+            while (index + 1 < published.length && published[index + 1].effectiveFrom <= time) ++index;
+            require(t > 0 || index == before, TariffNotInForce(supplier, firstIndex, start));
+            inForce[t] = published[index];
+        }
+    }
+
+    /// @dev The first publication has no predecessor and nothing depends on it, so it needs no notice. The spacing
+    /// keeps the number of publications that a session can meet as small as the number of its shortest periods.
+    function _requireNotice(uint40 effectiveFrom, uint40 previous) private view {
+        uint256 earliest = block.timestamp;
+        if (previous != 0) {
+            earliest += NOTICE_SECONDS + 1;
+            if (previous + SPACING_SECONDS > earliest) earliest = previous + SPACING_SECONDS;
+        }
+        require(effectiveFrom >= earliest, EffectiveTooEarly(effectiveFrom, earliest));
+    }
+}

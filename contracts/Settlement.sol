@@ -1,0 +1,422 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {
+    AccessControlDefaultAdminRules
+} from "@openzeppelin/contracts/access/extensions/AccessControlDefaultAdminRules.sol";
+import {Pausable} from "@openzeppelin/contracts/utils/Pausable.sol";
+import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
+import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
+import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
+import {BitMaps} from "@openzeppelin/contracts/utils/structs/BitMaps.sol";
+
+import {ClearingProof} from "./ClearingProof.sol";
+import {ILedger} from "./interfaces/ILedger.sol";
+import {IOrderBook} from "./interfaces/IOrderBook.sol";
+import {IPeerRegistry} from "./interfaces/IPeerRegistry.sol";
+import {ISettlement} from "./interfaces/ISettlement.sol";
+import {Link, Market, Order, Step} from "./MarketTypes.sol";
+import {Orders} from "./Orders.sol";
+import {Sessions} from "./Sessions.sol";
+
+/// @title Clearing and reconciliation
+/// @notice Specified in `ISettlement`.
+contract Settlement is ISettlement, AccessControlDefaultAdminRules, EIP712, Pausable {
+    using BitMaps for BitMaps.BitMap;
+    using ClearingProof for ClearingProof.Tally;
+    using Orders for IPeerRegistry.Peer;
+    using Orders for Order;
+    using Sessions for Market;
+
+    /// @notice Pauses and resumes clearings.
+    bytes32 public constant GUARDIAN_ROLE = keccak256("GUARDIAN_ROLE");
+
+    bytes32 private constant READING_TYPEHASH =
+        keccak256("Reading(uint32 market,uint32 peer,uint40 sessionStart,int48[] energyWh)");
+
+    /// @notice Says who trades where, over which links, at which tariffs.
+    IPeerRegistry public immutable REGISTRY;
+    /// @notice Books what a clearing and a reconciliation come to.
+    ILedger public immutable LEDGER;
+    /// @notice Knows the markets and the orders that must be cleared.
+    IOrderBook public immutable ORDER_BOOK;
+
+    /// @inheritdoc ISettlement
+    mapping(uint32 market => mapping(uint40 sessionStart => bytes32)) public positionsHash;
+    mapping(uint32 market => mapping(uint40 sessionStart => BitMaps.BitMap)) private _settledReadings;
+
+    /// @notice A clearing while it is checked.
+    /// @param domain EIP-712 domain of the order signatures.
+    /// @param tallies One per period.
+    /// @param taken One per order.
+    /// @param peer Record of the peer whose orders are being added.
+    /// @param bookings One per peer, in order of the peers.
+    /// @param energyWh Per booking and period: sold positive, bought negative.
+    /// @param incomes Of links and, last, of the fund.
+    struct Clearing {
+        Market terms;
+        IPeerRegistry.PriceBounds bounds;
+        bytes32 domain;
+        ClearingProof.Tally[] tallies;
+        IOrderBook.TakenOrder[] taken;
+        IPeerRegistry.Peer peer;
+        ILedger.Booking[] bookings;
+        int48[][] energyWh;
+        ILedger.Income[] incomes;
+    }
+
+    /// @param admin Grants the roles; handing it on takes `adminDelaySeconds`.
+    constructor(
+        address admin,
+        uint48 adminDelaySeconds,
+        IPeerRegistry registry,
+        ILedger ledger,
+        IOrderBook orderBook
+    ) AccessControlDefaultAdminRules(adminDelaySeconds, admin) EIP712("Fairwatt", "1") {
+        REGISTRY = registry;
+        LEDGER = ledger;
+        ORDER_BOOK = orderBook;
+    }
+
+    /// @notice Stops clearings.
+    function pause() external onlyRole(GUARDIAN_ROLE) {
+        _pause();
+    }
+
+    /// @notice Lets sessions be cleared again.
+    function unpause() external onlyRole(GUARDIAN_ROLE) {
+        _unpause();
+    }
+
+    // ----------------------------------------------------------------------------------------------------- clearing
+
+    /// @inheritdoc ISettlement
+    function clear(Proposal calldata proposal) external whenNotPaused {
+        (uint32 market, uint40 sessionStart) = (proposal.market, proposal.sessionStart);
+        Clearing memory clearing;
+        clearing.terms = ORDER_BOOK.marketTerms(market);
+        _requireClearable(clearing.terms, market, sessionStart); // C1
+        clearing.bounds = REGISTRY.boundsOf(clearing.terms.network);
+        clearing.domain = ORDER_BOOK.domainSeparator();
+
+        _openPeriods(clearing, proposal); // C2
+        _addOrders(clearing, proposal); // C3, C4, C5
+        _closePeriods(clearing, proposal); // C6
+        _bookResults(clearing, market, sessionStart); // C7
+    }
+
+    function _requireClearable(Market memory terms, uint32 market, uint40 sessionStart) private view {
+        terms.requireSession(sessionStart);
+        uint256 gate = terms.gateClosure(sessionStart);
+        uint256 deadline = terms.clearingDeadline(sessionStart);
+        require(block.timestamp >= gate, GateStillOpen(market, sessionStart, gate));
+        require(block.timestamp <= deadline, ClearingTooLate(market, sessionStart, deadline));
+        require(positionsHash[market][sessionStart] == 0, AlreadyCleared(market, sessionStart));
+    }
+
+    function _openPeriods(Clearing memory clearing, Proposal calldata proposal) private view {
+        Market memory terms = clearing.terms;
+        bytes32[] memory linksHashes = new bytes32[](proposal.networks.length);
+        for (uint256 n; n < linksHashes.length; ++n) linksHashes[n] = keccak256(abi.encode(proposal.networks[n].links));
+
+        uint256 periods = terms.periodsPerSession;
+        require(proposal.periods.length == periods, PeriodCountMismatch(periods, proposal.periods.length));
+        clearing.tallies = new ClearingProof.Tally[](periods);
+        for (uint256 t; t < periods; ++t) {
+            PeriodProof calldata period = proposal.periods[t];
+            require(period.network < linksHashes.length, NetworkMissing(t, period.network));
+            uint32 version = proposal.networks[period.network].version;
+            uint256 start = proposal.sessionStart + t * terms.periodSeconds;
+            (uint16 nodeCount, bytes32 linksHash) = REGISTRY.networkInForce(terms.network, version, start);
+            require(linksHash == linksHashes[period.network], NetworkAltered(terms.network, version));
+            clearing.tallies[t] = ClearingProof.open(
+                nodeCount,
+                clearing.bounds.floorMicroPerKWh,
+                clearing.bounds.capMicroPerKWh,
+                period.pricesMicroPerKWh
+            );
+        }
+    }
+
+    function _addOrders(Clearing memory clearing, Proposal calldata proposal) private {
+        uint256 count = proposal.orders.length;
+        clearing.taken = new IOrderBook.TakenOrder[](count);
+        clearing.bookings = new ILedger.Booking[](_countPeers(proposal.orders));
+        clearing.energyWh = new int48[][](clearing.bookings.length);
+        uint256 next; // booking of the next new peer
+        for (uint256 o; o < count; ++o) {
+            FilledOrder calldata filled = proposal.orders[o];
+            if (_isNextPeer(clearing, proposal, o)) {
+                clearing.peer = REGISTRY.peerAt(filled.order.peer, proposal.sessionStart);
+                clearing.bookings[next].peer = filled.order.peer;
+                clearing.energyWh[next++] = new int48[](clearing.terms.periodsPerSession);
+            }
+            filled.order.requireAdmissible(clearing.terms, clearing.peer, clearing.bounds);
+            clearing.taken[o] = _authenticate(filled, clearing.peer.wallet, clearing.domain);
+            _addSteps(clearing, filled, next - 1);
+        }
+
+        uint96[] memory lockedNano = ORDER_BOOK.take(proposal.market, proposal.sessionStart, clearing.taken);
+        uint256 b;
+        for (uint256 o; o < count; ++o) {
+            if (clearing.bookings[b].peer != clearing.taken[o].peer) ++b; // both are sorted by peer
+            clearing.bookings[b].unlockedNano += lockedNano[o];
+        }
+    }
+
+    function _countPeers(FilledOrder[] calldata orders) private pure returns (uint256 peers) {
+        for (uint256 o; o < orders.length; ++o) {
+            if (o == 0 || orders[o].order.peer != orders[o - 1].order.peer) ++peers;
+        }
+    }
+
+    /// @dev C3: whether this order is the first of its peer.
+    function _isNextPeer(
+        Clearing memory clearing,
+        Proposal calldata proposal,
+        uint256 index
+    ) private pure returns (bool) {
+        Order calldata order = proposal.orders[index].order;
+        require(
+            order.market == proposal.market && order.sessionStart == proposal.sessionStart,
+            OrderOfAnotherSession(order.peer, order.nonce)
+        );
+        if (index == 0) return true;
+        IOrderBook.TakenOrder memory previous = clearing.taken[index - 1];
+        require(
+            order.peer > previous.peer || (order.peer == previous.peer && order.nonce > previous.nonce),
+            OrdersUnsorted(order.peer, order.nonce)
+        );
+        return order.peer != previous.peer;
+    }
+
+    /// @dev An order without signature must have been placed, where its signature was checked for good.
+    function _authenticate(
+        FilledOrder calldata filled,
+        address wallet,
+        bytes32 domain
+    ) private pure returns (IOrderBook.TakenOrder memory taken) {
+        Order calldata order = filled.order;
+        taken.peer = order.peer;
+        taken.nonce = order.nonce;
+        taken.orderHash = order.hash();
+        taken.placed = filled.signature.length == 0;
+        if (!taken.placed) {
+            bytes32 digest = MessageHashUtils.toTypedDataHash(domain, taken.orderHash);
+            (address signer, , ) = ECDSA.tryRecoverCalldata(digest, filled.signature);
+            require(
+                signer == wallet && signer != address(0),
+                OrderSignerMismatch(order.peer, order.nonce, signer)
+            );
+        }
+    }
+
+    function _addSteps(Clearing memory clearing, FilledOrder calldata filled, uint256 booking) private pure {
+        Order calldata order = filled.order;
+        int48[] memory energyWh = clearing.energyWh[booking];
+        require(
+            filled.fillsWh.length == order.steps.length,
+            FillCountMismatch(order.peer, order.nonce, order.steps.length, filled.fillsWh.length)
+        );
+        for (uint256 s; s < order.steps.length; ++s) {
+            Step calldata step = order.steps[s];
+            (int256 paymentNano, int256 injectedWh) = clearing.tallies[step.period].addStep(
+                order.node,
+                step.side,
+                step.priceMicroPerKWh,
+                step.energyWh,
+                filled.fillsWh[s]
+            );
+            clearing.bookings[booking].paymentNano += paymentNano;
+            energyWh[step.period] += int48(injectedWh);
+        }
+    }
+
+    function _closePeriods(Clearing memory clearing, Proposal calldata proposal) private {
+        uint256 linkPeriods;
+        for (uint256 t; t < proposal.periods.length; ++t) linkPeriods += proposal.periods[t].flowsWh.length;
+        clearing.incomes = new ILedger.Income[](linkPeriods + 1); // the last is the fund's
+        uint256 next;
+        for (uint256 t; t < proposal.periods.length; ++t) {
+            PeriodProof calldata period = proposal.periods[t];
+            ClearingProof.Tally memory tally = clearing.tallies[t];
+            Link[] memory links = proposal.networks[period.network].links;
+            tally.close(links, period.flowsWh);
+
+            uint40 start = proposal.sessionStart + uint40(t) * clearing.terms.periodSeconds;
+            for (uint256 l; l < links.length; ++l) {
+                (uint256 tariffNano, uint256 rentNano) = tally.linkIncome(links[l], period.flowsWh[l]);
+                clearing.incomes[next++] = ILedger.Income(links[l].owner, tariffNano);
+                clearing.incomes[linkPeriods].amountNano += rentNano;
+                if (period.flowsWh[l] > 0) {
+                    emit LinkEarned(proposal.market, start, links[l].owner, l, tariffNano, rentNano);
+                }
+            }
+            emit PeriodCleared(proposal.market, start, period.pricesMicroPerKWh, period.flowsWh, tally.welfare);
+        }
+    }
+
+    function _bookResults(Clearing memory clearing, uint32 market, uint40 sessionStart) private {
+        bytes32[] memory leaves = new bytes32[](clearing.bookings.length);
+        for (uint256 i; i < leaves.length; ++i) {
+            ILedger.Booking memory booking = clearing.bookings[i];
+            leaves[i] = keccak256(abi.encodePacked(booking.peer, clearing.energyWh[i]));
+            emit PositionTaken(market, sessionStart, booking.peer, clearing.energyWh[i], booking.paymentNano);
+        }
+        bytes32 hash = keccak256(abi.encodePacked(leaves));
+        positionsHash[market][sessionStart] = hash;
+        emit SessionCleared(market, sessionStart, msg.sender, clearing.taken.length, hash);
+        LEDGER.bookClearing(
+            clearing.bookings,
+            clearing.incomes,
+            clearing.terms.gateClosure(sessionStart),
+            clearing.terms.settlementDeadline(sessionStart)
+        );
+    }
+
+    // ------------------------------------------------------------------------------------------------ reconciliation
+
+    /// @inheritdoc ISettlement
+    function reconcile(
+        uint32 market,
+        uint40 sessionStart,
+        Position[] calldata positions,
+        MeterReading[] calldata readings
+    ) external {
+        Market memory terms = ORDER_BOOK.marketTerms(market);
+        _requireReconcilable(terms, market, sessionStart); // S1
+        _requirePositions(market, sessionStart, positions); // S2
+        ILedger.Payment[] memory payments = new ILedger.Payment[](readings.length);
+        for (uint256 r; r < readings.length; ++r) {
+            payments[r] = _settleReading(terms, market, sessionStart, positions, readings[r]);
+        }
+        LEDGER.bookImbalances(payments);
+    }
+
+    function _requireReconcilable(Market memory terms, uint32 market, uint40 sessionStart) private view {
+        terms.requireSession(sessionStart);
+        uint256 end = terms.end(sessionStart);
+        uint256 deadline = terms.settlementDeadline(sessionStart);
+        uint256 clearingDeadline = terms.clearingDeadline(sessionStart);
+        require(block.timestamp >= end, SessionNotOver(market, sessionStart, end));
+        require(block.timestamp <= deadline, SettlementTooLate(market, sessionStart, deadline));
+        require(
+            positionsHash[market][sessionStart] != 0 || block.timestamp > clearingDeadline,
+            ClearingStillPossible(market, sessionStart, clearingDeadline)
+        );
+    }
+
+    function _requirePositions(uint32 market, uint40 sessionStart, Position[] calldata positions) private view {
+        bytes32[] memory leaves = new bytes32[](positions.length);
+        for (uint256 i; i < leaves.length; ++i) {
+            leaves[i] = keccak256(abi.encodePacked(positions[i].peer, positions[i].energyWh));
+        }
+        bytes32 hash = keccak256(abi.encodePacked(leaves));
+        bytes32 expected = positionsHash[market][sessionStart];
+        if (expected == 0) expected = keccak256(""); // a session that was not cleared has no positions
+        require(hash == expected, PositionsMismatch(expected, hash));
+    }
+
+    function _settleReading(
+        Market memory terms,
+        uint32 market,
+        uint40 sessionStart,
+        Position[] calldata positions,
+        MeterReading calldata reading
+    ) private returns (ILedger.Payment memory) {
+        IPeerRegistry.Peer memory peer = REGISTRY.peerAt(reading.peer, sessionStart);
+        _requireSigned(peer.meter, market, sessionStart, reading);
+        BitMaps.BitMap storage settled = _settledReadings[market][sessionStart];
+        require(!settled.get(reading.peer), ReadingAlreadySettled(reading.peer, sessionStart));
+        settled.set(reading.peer);
+
+        int256 imbalanceNano = _imbalanceNano(terms, peer, sessionStart, positions, reading);
+        emit ReadingSettled(market, sessionStart, reading.peer, reading.energyWh, imbalanceNano);
+        return
+            imbalanceNano > 0
+                ? ILedger.Payment(peer.supplier, reading.peer, uint256(imbalanceNano))
+                : ILedger.Payment(reading.peer, peer.supplier, uint256(-imbalanceNano));
+    }
+
+    function _requireSigned(
+        address meter,
+        uint32 market,
+        uint40 sessionStart,
+        MeterReading calldata reading
+    ) private view {
+        require(meter != address(0), PeerNotMetered(reading.peer));
+        bytes32 digest = readingDigest(market, reading.peer, sessionStart, reading.energyWh);
+        (address signer, , ) = ECDSA.tryRecoverCalldata(digest, reading.signature);
+        require(signer == meter, ReadingSignerMismatch(reading.peer, signer));
+    }
+
+    /// @dev What the peer receives from its supplier for energy beyond its position, or owes it for energy short of it.
+    function _imbalanceNano(
+        Market memory terms,
+        IPeerRegistry.Peer memory peer,
+        uint40 sessionStart,
+        Position[] calldata positions,
+        MeterReading calldata reading
+    ) private view returns (int256 imbalanceNano) {
+        uint256 periods = terms.periodsPerSession;
+        require(
+            reading.energyWh.length == periods,
+            ReadingCountMismatch(reading.peer, periods, reading.energyWh.length)
+        );
+        IPeerRegistry.Tariff[] memory tariffs = REGISTRY.tariffsFor(
+            peer.supplier,
+            reading.tariff,
+            sessionStart,
+            terms.periodSeconds,
+            periods
+        );
+        bool hasPosition = _hasPosition(positions, reading);
+        int256 limitWh = int256(peer.energyLimitWh(terms.periodSeconds));
+        for (uint256 t; t < periods; ++t) {
+            int256 energyWh = reading.energyWh[t];
+            require(
+                -limitWh <= energyWh && energyWh <= limitWh,
+                ReadingImplausible(reading.peer, t, reading.energyWh[t], uint256(limitWh))
+            );
+            int256 imbalanceWh = hasPosition ? energyWh - positions[reading.position].energyWh[t] : energyWh;
+            int256 price = imbalanceWh > 0 ? tariffs[t].feedInMicroPerKWh : tariffs[t].retailMicroPerKWh;
+            imbalanceNano += imbalanceWh * price;
+        }
+    }
+
+    /// @dev Positions are sorted by peer, so one look shows that a peer has none.
+    function _hasPosition(
+        Position[] calldata positions,
+        MeterReading calldata reading
+    ) private pure returns (bool) {
+        uint256 p = reading.position;
+        require(p <= positions.length, WrongPosition(reading.peer, p));
+        if (p < positions.length && positions[p].peer == reading.peer) return true;
+        require(
+            (p == 0 || positions[p - 1].peer < reading.peer) &&
+                (p == positions.length || positions[p].peer > reading.peer),
+            WrongPosition(reading.peer, p)
+        );
+        return false;
+    }
+
+    /// @inheritdoc ISettlement
+    function isReadingSettled(uint32 market, uint40 sessionStart, uint32 peer) external view returns (bool) {
+        return _settledReadings[market][sessionStart].get(peer);
+    }
+
+    /// @inheritdoc ISettlement
+    function readingDigest(
+        uint32 market,
+        uint32 peer,
+        uint40 sessionStart,
+        int48[] calldata energyWh
+    ) public view returns (bytes32) {
+        return
+            _hashTypedDataV4(
+                keccak256(
+                    abi.encode(READING_TYPEHASH, market, peer, sessionStart, keccak256(abi.encodePacked(energyWh)))
+                )
+            );
+    }
+}

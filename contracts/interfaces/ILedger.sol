@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {IPeerAccounts} from "./IPeerRegistry.sol";
+
+/// @title The money of the market
+/// @notice Holds all tokens of the market and says whose they are. Every peer, supplier and operator has an account; what belongs to nobody in particular is the community
+/// fund. All amounts are nano-token, 1e9 wei of the token. Always
+///
+///     tokens held * 1e-9 = sum of balances + fund
+///
+/// A balance is below zero only within a credit limit, and the fund covers all limits together.
+/// Available is what a peer can spend: balance + credit limit - locks - requested withdrawal - arrears.
+///
+/// Requirements
+/// R1  Deposits are whole nano-tokens, received in full.
+/// R2  A withdrawal waits `WITHDRAWAL_DELAY_SECONDS`, in which every session that may rely on it is settled; then
+///     nobody can stop it. Credit, locks and arrears are not withdrawn.
+/// R3  Only the order book locks and unlocks; only the settlement books clearings and imbalances.
+/// R4  Credit limits never exceed the fund; a limit in use is not withdrawn.
+/// R5  The fund is paid out by its manager alone, and only what no credit limit needs.
+/// R6  What a clearing books adds up to zero, and every peer can pay its part.
+/// R7  What a debtor cannot pay is owed as arrears to that creditor, and paid as soon as anyone calls for it.
+interface ILedger is IPeerAccounts {
+    /// @notice A peer's account.
+    /// @param lockedNano Worst case of its placed orders.
+    /// @param openUntil When the last of its sessions is settled at the latest.
+    /// @param creditNano How far the balance may go below zero.
+    /// @param arrearsNano Sum of what it owes and could not pay.
+    /// @param withdrawalNano Requested at `withdrawalRequestedAt`.
+    struct Account {
+        int96 balanceNano;
+        uint96 lockedNano;
+        uint40 openUntil;
+        uint96 creditNano;
+        uint96 arrearsNano;
+        uint96 withdrawalNano;
+        uint40 withdrawalRequestedAt;
+    }
+
+    /// @notice A payment out of the fund.
+    struct Allotment {
+        uint32 peer;
+        uint96 amountNano;
+    }
+
+    /// @notice A peer's part of a clearing.
+    /// @param unlockedNano Freed of its locks, as the session they were for is cleared.
+    /// @param paymentNano Received (positive) or paid (negative).
+    struct Booking {
+        uint32 peer;
+        uint96 unlockedNano;
+        int256 paymentNano;
+    }
+
+    /// @notice Income of a link's owner, or of the fund for account 0.
+    struct Income {
+        uint32 peer;
+        uint256 amountNano;
+    }
+
+    /// @notice What one peer owes another for an imbalance.
+    struct Payment {
+        uint32 debtor;
+        uint32 creditor;
+        uint256 amountNano;
+    }
+
+    event Deposited(uint32 indexed peer, address indexed from, uint96 amountNano);
+    event WithdrawalRequested(uint32 indexed peer, uint96 amountNano, uint256 availableFrom);
+    event Withdrawn(uint32 indexed peer, address indexed wallet, uint96 amountNano);
+    event Locked(uint32 indexed peer, uint96 amountNano);
+    event Unlocked(uint32 indexed peer, uint96 amountNano);
+    event CreditChanged(uint32 indexed peer, uint96 creditNano);
+    event FundReceived(address indexed from, uint96 amountNano);
+    event FundAllotted(uint32 indexed peer, uint96 amountNano);
+    event ArrearsIncurred(uint32 indexed debtor, uint32 indexed creditor, uint96 amountNano);
+    event ArrearsPaid(uint32 indexed debtor, uint32 indexed creditor, uint96 amountNano);
+    event MarketConnected(address indexed orderBook, address indexed settlement);
+
+    /// @notice R1: the token delivered another amount than it was asked to.
+    error DepositIncomplete(uint256 expectedWei, uint256 receivedWei);
+    error AmountZero();
+    error AddressZero();
+    error UnknownAccount(uint32 peer);
+    /// @notice The peer cannot spend this much.
+    error InsufficientFunds(uint32 peer, uint256 neededNano, uint256 availableNano);
+    /// @notice The caller's wallet is not the one in force for any peer.
+    error NotAnAccount(address caller);
+    /// @notice R2
+    error WithdrawalNotReady(uint32 peer, uint256 availableFrom);
+    /// @notice R2
+    error NoWithdrawalRequested(uint32 peer);
+    /// @notice R3
+    error NotTheOrderBook(address caller);
+    /// @notice R3
+    error NotTheSettlement(address caller);
+    /// @notice R6
+    error NotBalanced(int256 sumNano);
+    error AlreadyConnected();
+    /// @notice R4
+    error CreditInUse(uint32 peer, uint256 neededNano);
+    /// @notice R4, R5
+    error FundTooSmall(uint256 neededNano, uint256 freeNano);
+    /// @notice R7
+    error NothingToCollect(uint32 debtor, uint32 creditor);
+
+    /// @notice Adds tokens to a peer's balance; the caller must have approved them. Any account may pay for a peer.
+    function deposit(uint32 peer, uint96 amountNano) external;
+
+    /// @notice Adds tokens to the community fund.
+    function depositToFund(uint96 amountNano) external;
+
+    /// @notice Announces a withdrawal of the calling peer, in place of any earlier one. It can be spent no more.
+    function requestWithdrawal(uint96 amountNano) external;
+
+    /// @notice Pays the calling peer what it requested, or what is left of it.
+    /// @return amountNano What was paid.
+    function withdraw() external returns (uint96 amountNano);
+
+    /// @notice Reserves funds for a placed order. Callable by the order book alone.
+    function lock(uint32 peer, uint96 amountNano) external;
+
+    /// @notice Frees what was reserved. Callable by the order book alone.
+    function unlock(uint32 peer, uint96 amountNano) external;
+
+    /// @notice Books a clearing: unlocks, payments of peers, incomes of link owners and the fund. A peer pays from
+    /// what was locked for the session and from what it can spend otherwise; a withdrawal requested at or after gate
+    /// closure does not reduce that. Callable by the settlement alone.
+    /// @param openUntil Time until which the peers count as not settled.
+    function bookClearing(
+        Booking[] calldata bookings,
+        Income[] calldata incomes,
+        uint256 gateClosure,
+        uint256 openUntil
+    ) external;
+
+    /// @notice Books payments for imbalances; what a debtor cannot pay becomes arrears. A requested withdrawal is not
+    /// safe from them, locks are. Callable by the settlement alone.
+    function bookImbalances(Payment[] calldata payments) external;
+
+    /// @notice Lets a peer's balance go below zero to a limit.
+    function setCredit(uint32 peer, uint96 creditNano) external;
+
+    /// @notice Pays out of the fund, by the rule that the community chose.
+    function allot(Allotment[] calldata allotments) external;
+
+    /// @notice Pays what the debtor owes the creditor from what the debtor can spend now.
+    function collect(uint32 debtor, uint32 creditor) external;
+
+    function WITHDRAWAL_DELAY_SECONDS() external view returns (uint40);
+
+    function account(uint32 peer) external view returns (Account memory);
+
+    /// @notice What the peer can spend now; 0 if its obligations exceed its means.
+    function availableNano(uint32 peer) external view returns (uint256);
+
+    function arrearsNano(uint32 debtor, uint32 creditor) external view returns (uint96);
+
+    function fundNano() external view returns (uint96);
+
+    /// @notice Sum of all credit limits.
+    function creditGrantedNano() external view returns (uint96);
+}

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {Market, Order} from "../MarketTypes.sol";
+
+/// @title Markets, their gates, and the orders that a clearing may not leave out
+/// @notice An order is an EIP-712 message; it costs nothing until it is cleared. Whoever does not want to depend on
+/// the community manager places it here: the clearing of its session must then contain it. The order is checked for
+/// good when it is placed and locks the most it can cost, so it can neither be refused nor block the clearing.
+/// Nonces count per session; a session is cleared once and its orders come sorted, so no nonce is used twice and
+/// nothing is written for an order that is cleared.
+///
+/// Requirements
+/// R1  Only the market operator creates markets; their book closes before it could open otherwise.
+/// R2  Orders are placed while the book is open: from the registry's notice before the session's end to gate closure.
+/// R3  A placed order is admissible (see `Orders`), signed by its peer (ECDSA or ERC-1271), and neither cancelled
+///     nor placed already.
+/// R4  A peer places at most `maxPlacedSteps` steps for a session, with its worst case locked.
+/// R5  Only the peer cancels its orders, until gate closure.
+/// R6  A clearing takes every placed order of its session, and no cancelled one. Only the settlement takes.
+/// R7  Locks of a session that was not cleared in time are released by anyone.
+/// R8  The guardian stops new orders, nothing else.
+interface IOrderBook {
+    /// @notice An order as the clearing presents it.
+    /// @param placed It comes without a signature and must have been placed.
+    struct TakenOrder {
+        uint32 peer;
+        uint32 nonce;
+        bool placed;
+        bytes32 orderHash;
+    }
+
+    event MarketCreated(uint32 indexed market, Market terms);
+    event OrderPlaced(uint32 indexed market, uint40 indexed sessionStart, uint32 indexed peer, Order order);
+    event OrderCancelled(uint32 indexed market, uint40 indexed sessionStart, uint32 indexed peer, uint32 nonce);
+    event OrdersCancelled(uint32 indexed market, uint40 indexed sessionStart, uint32 indexed peer, uint32 belowNonce);
+    event OrdersTaken(uint32 indexed market, uint40 indexed sessionStart, uint256 orders);
+    event LockReleased(uint32 indexed market, uint40 indexed sessionStart, uint32 indexed peer, uint96 lockedNano);
+    event SettlementConnected(address indexed settlement);
+
+    error UnknownMarket(uint32 market);
+    /// @notice R1: the period is none of 15, 30 and 60 minutes, or the session has no periods.
+    error PeriodUnsupported(uint256 periodSeconds, uint256 periodsPerSession);
+    /// @notice R1: with this notice the book would never be open.
+    error BookNeverOpen(uint256 noticeSeconds, uint256 neededSeconds);
+    /// @notice R1: the ledger guarantees withdrawals after a time that this market exceeds.
+    error MarketTooSlow(uint256 neededSeconds, uint256 withdrawalDelaySeconds);
+    /// @notice R2
+    error BookNotOpen(uint32 market, uint40 sessionStart, uint256 opens);
+    /// @notice R2, R5
+    error GateClosed(uint32 market, uint40 sessionStart, uint256 gateClosure);
+    /// @notice R3: the signature is not the peer's.
+    error WrongSigner(uint32 peer, uint32 nonce);
+    /// @notice R3, R6
+    error OrderIsCancelled(uint32 peer, uint32 nonce);
+    /// @notice R3, R6: another order, or this one, is placed under the nonce.
+    error NonceTaken(uint32 peer, uint32 nonce);
+    /// @notice R4
+    error TooManySteps(uint32 peer, uint256 steps, uint256 maxPlacedSteps);
+    /// @notice R5
+    error NotThePeer(address caller);
+    /// @notice R5: to cancel all, the bound must lie above every nonce that is placed.
+    error NonceNotCovered(uint32 belowNonce, uint32 placedNonce);
+    /// @notice R6: a clearing presents an order as placed that is not.
+    error OrderNotPlaced(uint32 peer, uint32 nonce);
+    /// @notice R6: a clearing leaves placed orders out.
+    error PlacedOrdersMissing(uint256 placed, uint256 taken);
+    /// @notice R6
+    error NotTheSettlement(address caller);
+    /// @notice R7
+    error NothingToRelease(uint32 market, uint40 sessionStart, uint32 peer);
+    error AlreadyConnected();
+    error AddressZero();
+
+    /// @notice Creates a market.
+    /// @return market 1, 2, 3, ...
+    function createMarket(Market calldata terms) external returns (uint32 market);
+
+    /// @notice Places a signed order on chain; anyone may bring it.
+    /// @param signature 65 bytes r, s, v of the peer's wallet, or what its ERC-1271 wallet accepts.
+    function place(Order calldata order, bytes calldata signature) external;
+
+    /// @notice The calling peer cancels its order with this nonce, placed or not.
+    function cancel(uint32 market, uint40 sessionStart, uint32 nonce) external;
+
+    /// @notice The calling peer cancels its orders for the session with any nonce below `belowNonce`.
+    function cancelAll(uint32 market, uint40 sessionStart, uint32 belowNonce) external;
+
+    /// @notice Releases what a peer has locked for a session that can no longer be cleared.
+    function release(uint32 market, uint40 sessionStart, uint32 peer) external;
+
+    /// @notice Takes the orders of a session into its clearing. Callable by the settlement alone, once a session.
+    /// @return lockedNano Per order, what was locked for it and is unlocked now.
+    function take(
+        uint32 market,
+        uint40 sessionStart,
+        TakenOrder[] calldata orders
+    ) external returns (uint96[] memory lockedNano);
+
+    function marketCount() external view returns (uint32);
+
+    /// @notice The terms of a market; reverts with `UnknownMarket`.
+    function marketTerms(uint32 market) external view returns (Market memory);
+
+    /// @notice When the book of a session opens and closes. Reverts with `NotASession`.
+    function bookTimes(uint32 market, uint40 sessionStart) external view returns (uint256 opens, uint256 gateClosure);
+
+    /// @notice The EIP-712 digest a wallet signs.
+    function orderDigest(Order calldata order) external view returns (bytes32);
+
+    function domainSeparator() external view returns (bytes32);
+
+    function isCancelled(uint32 market, uint40 sessionStart, uint32 peer, uint32 nonce) external view returns (bool);
+
+    /// @notice The hash of the order placed under a nonce, 0 if none is, and what is locked for it.
+    function placedOrder(
+        uint32 market,
+        uint40 sessionStart,
+        uint32 peer,
+        uint32 nonce
+    ) external view returns (bytes32 orderHash, uint96 lockedNano);
+
+    /// @notice How many orders are placed for a session.
+    function placedCount(uint32 market, uint40 sessionStart) external view returns (uint32);
+}

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {IERC1271} from "@openzeppelin/contracts/interfaces/IERC1271.sol";
+import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
+
+/// @title An ERC-1271 wallet of one owner, that can change its mind, for tests
+contract ContractWallet is IERC1271 {
+    address public owner;
+    bool public accepts = true;
+
+    constructor(address owner_) {
+        owner = owner_;
+    }
+
+    function setAccepts(bool accepts_) external {
+        require(msg.sender == owner, "not the owner");
+        accepts = accepts_;
+    }
+
+    /// @notice Calls anything, as the wallet.
+    function execute(address target, bytes calldata data) external returns (bytes memory result) {
+        require(msg.sender == owner, "not the owner");
+        bool success;
+        (success, result) = target.call(data);
+        if (!success) {
+            assembly ("memory-safe") {
+                revert(add(result, 32), mload(result))
+            }
+        }
+    }
+
+    /// @inheritdoc IERC1271
+    function isValidSignature(bytes32 hash, bytes calldata signature) external view returns (bytes4) {
+        (address signer, , ) = ECDSA.tryRecoverCalldata(hash, signature);
+        return accepts && signer == owner ? IERC1271.isValidSignature.selector : bytes4(0xffffffff);
+    }
+}
