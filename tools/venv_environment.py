@@ -6,11 +6,17 @@
 ``SOLCX_BINARY_PATH`` is respected.
 """
 
+from __future__ import annotations
+
 import os
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # as typing does, without loading it at every start
+    from collections.abc import MutableMapping
 
-def prepare(environment: "os._Environ[str]", venv: str) -> None:
+
+def prepare(environment: MutableMapping[str, str], venv: str) -> None:
     """Put the compiler and the tools of the checkout around `venv` into `environment`."""
     environment.setdefault("SOLCX_BINARY_PATH", os.path.join(venv, "solc"))
     ours = [
