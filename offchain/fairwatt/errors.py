@@ -4,6 +4,13 @@
     ├── BookError               network or orders that no market can take; carries a path
     ├── ClearingError           a clearing document that is malformed; carries a path
     ├── KernelError             the solver failed, or its result did not pass the exact checks
+    ├── OrderError              an order that cannot be signed; carries a path
+    ├── ReadingError            a meter reading that cannot be signed; carries a path
+    ├── SignatureError          bytes that are no signature, or somebody else's
+    ├── CaseError               a named case or a settings file that is malformed; carries a path
+    ├── ChainError              the chain cannot be reached, or refuses
+    │   └── ContractError       a contract refused; carries the name and values of its error
+    ├── OracleError             the market day cannot go on as it was asked to
     └── ProofError              a clearing that is not the optimum it claims to be
         ├── NegativeQuantity    (the contract's unsigned types refuse these before any rule)
         ├── PriceCountMismatch
@@ -24,7 +31,10 @@ from __future__ import annotations
 
 __all__ = [
     "BookError",
+    "CaseError",
+    "ChainError",
     "ClearingError",
+    "ContractError",
     "FairwattError",
     "FillAboveEnergy",
     "FillCountMismatch",
@@ -34,9 +44,13 @@ __all__ = [
     "NegativeQuantity",
     "NodeUnbalanced",
     "NotOptimal",
+    "OracleError",
+    "OrderError",
     "PriceCountMismatch",
     "PriceOutOfBounds",
     "ProofError",
+    "ReadingError",
+    "SignatureError",
 ]
 
 
@@ -63,6 +77,42 @@ class ClearingError(_PlacedError):
 
 class KernelError(FairwattError):
     """The solver failed, or what it returned is not an exact optimum."""
+
+
+class OrderError(_PlacedError):
+    """An order is malformed or out of range."""
+
+
+class ReadingError(_PlacedError):
+    """A meter reading is malformed or out of range."""
+
+
+class SignatureError(FairwattError):
+    """A signature is malformed or not the expected one."""
+
+
+class CaseError(_PlacedError):
+    """A named case or a settings file is malformed."""
+
+
+class ChainError(FairwattError):
+    """The chain cannot be reached, the account cannot pay, or the deployment is not there."""
+
+
+class ContractError(ChainError):
+    """A contract refused: `name` and `values` are those of its Solidity error."""
+
+    def __init__(self, name: str, values: dict[str, object], action: str = "") -> None:
+        shown = ", ".join(f"{key}={value}" for key, value in values.items())
+        super().__init__(
+            f"{action + ': ' if action else ''}the contract refused with {name}({shown})"
+        )
+        self.name = name
+        self.values = values
+
+
+class OracleError(FairwattError):
+    """The market day cannot go on as it was asked to; nothing was sent."""
 
 
 class ProofError(FairwattError):

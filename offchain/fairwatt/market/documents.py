@@ -11,6 +11,7 @@ import json
 import re
 from functools import cache
 from importlib import resources
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
@@ -232,14 +233,27 @@ def _parse(text: str | bytes, kind: _Kind) -> object:
         raise ValueError(f"{name} is not a number of JSON")
 
     try:
+        if isinstance(text, bytes):
+            text = text.decode(json.detect_encoding(text))
+        if _depth(text) > _DEEPEST:
+            _refuse(kind, (), "is nested too deeply to be read")
         content = json.loads(text, object_pairs_hook=object_, parse_constant=constant)
-    except RecursionError:
-        _refuse(kind, (), "is nested too deeply to be read")
     except ValueError as error:
         _refuse(kind, (), f"is not valid JSON: {error}")
     if twice:
         _refuse(kind, _path_to_twice(content) or (twice[0].key,), "stands there twice")
     return content
+
+
+def _depth(text: str) -> int:
+    """Count how deep a JSON text nests, as its parser may crash where recursion is unlimited."""
+    brackets = _BETWEEN_BRACKETS.sub("", text)
+    return max(accumulate(_STEPS.get(bracket, 0) for bracket in brackets), default=0)
+
+
+_DEEPEST: Final = 50
+_BETWEEN_BRACKETS: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"|[^][{}"]++', re.DOTALL)
+_STEPS: Final = {"[": 1, "{": 1, "]": -1, "}": -1}
 
 
 def _path_to_twice(content: object) -> tuple[str | int, ...] | None:

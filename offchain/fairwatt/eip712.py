@@ -1,0 +1,100 @@
+"""EIP-712 typed data: what a wallet shows, signs, and can be recognised by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from eth_account import Account
+from eth_account.messages import SignableMessage, encode_typed_data
+from eth_keys.exceptions import BadSignature, ValidationError
+from eth_utils.address import is_address, to_checksum_address
+
+from fairwatt.errors import SignatureError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from eth_account.signers.local import LocalAccount
+
+__all__ = ["Domain", "TypedData", "recover", "sign"]
+
+_SIGNATURE_BYTES: Final = 65  # r, s, v
+_DOMAIN_FIELDS: Final = [
+    {"name": "name", "type": "string"},
+    {"name": "version", "type": "string"},
+    {"name": "chainId", "type": "uint256"},
+    {"name": "verifyingContract", "type": "address"},
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """The contract, on a chain, that a signature is meant for (EIP-712 domain).
+
+    Raises
+    ------
+    SignatureError
+        If the contract is no address.
+    """
+
+    chain_id: int
+    verifying_contract: str
+
+    def __post_init__(self) -> None:
+        if not is_address(self.verifying_contract):
+            raise SignatureError(f"{self.verifying_contract!r} is not the address of a contract")
+        object.__setattr__(self, "verifying_contract", to_checksum_address(self.verifying_contract))
+
+
+@dataclass(frozen=True, slots=True)
+class TypedData:
+    """A message of some type in a domain."""
+
+    domain: Domain
+    primary_type: str
+    types: Mapping[str, Sequence[tuple[str, str]]]
+    message: Mapping[str, Any]
+
+    def to_document(self) -> dict[str, Any]:
+        """The JSON that wallets take for `eth_signTypedData_v4`."""
+        types = {
+            name: [{"name": field, "type": kind} for kind, field in fields]
+            for name, fields in self.types.items()
+        }
+        return {
+            "types": {"EIP712Domain": _DOMAIN_FIELDS, **types},
+            "primaryType": self.primary_type,
+            "domain": {
+                "name": "Fairwatt",
+                "version": "1",
+                "chainId": self.domain.chain_id,
+                "verifyingContract": self.domain.verifying_contract,
+            },
+            "message": dict(self.message),
+        }
+
+    def signable(self) -> SignableMessage:
+        """What is hashed and signed."""
+        return encode_typed_data(full_message=self.to_document())
+
+
+def sign(data: TypedData, account: LocalAccount) -> bytes:
+    """Sign with a key held in memory; 65 bytes r, s, v."""
+    return bytes(account.sign_message(data.signable()).signature)
+
+
+def recover(data: TypedData, signature: bytes) -> str:
+    """Address of the key that signed.
+
+    Raises
+    ------
+    SignatureError
+        If the bytes are no signature at all.
+    """
+    if len(signature) != _SIGNATURE_BYTES:
+        raise SignatureError(f"a signature has {_SIGNATURE_BYTES} bytes, not {len(signature)}")
+    try:
+        return str(Account.recover_message(data.signable(), signature=signature))
+    except (ValueError, BadSignature, ValidationError) as error:
+        raise SignatureError(f"this is not a signature: {error}") from error

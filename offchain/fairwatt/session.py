@@ -1,0 +1,286 @@
+"""A session of a market: from signed orders to a proposal that the contract can check.
+
+Pure data: everything a clearing depends on was read from the chain before (or made up by a
+test), so the same session and orders give the same proposal anywhere.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from fairwatt import market
+from fairwatt.errors import OracleError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from fairwatt.market import Book, Clearing, Network, Proof
+    from fairwatt.orders import SignedOrder
+
+__all__ = ["MarketTerms", "NetworkVersion", "Proposal", "Session", "propose"]
+
+
+@dataclass(frozen=True, slots=True)
+class MarketTerms:
+    """The terms of a market, as `Market` in `MarketTypes.sol`; times in seconds."""
+
+    network: int
+    period_seconds: int
+    periods_per_session: int
+    max_placed_steps: int
+    first_session_start: int
+    gate_lead_seconds: int
+    clearing_window_seconds: int
+    settlement_window_seconds: int
+
+    @property
+    def session_seconds(self) -> int:
+        """Length of a session."""
+        return self.period_seconds * self.periods_per_session
+
+    def session_at(self, time: int) -> int:
+        """Start of the session in which `time` lies, or of the first one."""
+        sessions = max(0, time - self.first_session_start) // self.session_seconds
+        return self.first_session_start + sessions * self.session_seconds
+
+    def next_open_session(self, time: int) -> int:
+        """Start of the first session whose gate is still open at `time`."""
+        start = self.session_at(time + self.gate_lead_seconds)
+        return start if time < self.gate_closure(start) else start + self.session_seconds
+
+    def gate_closure(self, session_start: int) -> int:
+        """First second in which no order enters or leaves the book."""
+        return session_start - self.gate_lead_seconds
+
+    def clearing_deadline(self, session_start: int) -> int:
+        """Last second in which a clearing may be proposed."""
+        return self.gate_closure(session_start) + self.clearing_window_seconds
+
+    def session_end(self, session_start: int) -> int:
+        """First second after the last period."""
+        return session_start + self.session_seconds
+
+    def settlement_deadline(self, session_start: int) -> int:
+        """Last second in which a reading is settled."""
+        return self.session_end(session_start) + self.settlement_window_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkVersion:
+    """A published version of a network.
+
+    Link owners are account numbers written as text; None is the community fund.
+    """
+
+    version: int
+    effective_from: int
+    network: Network
+
+    def links_message(self) -> list[dict[str, int]]:
+        """The links as the contract takes them."""
+        index = self.network.node_index
+        return [
+            {
+                "source": index[link.source],
+                "target": index[link.target],
+                "owner": int(link.owner or 0),
+                "tariffMicroPerKWh": link.tariff_micro_per_kwh,
+                "capacityWh": link.capacity_wh,
+            }
+            for link in self.network.links
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What a clearing of one session depends on, besides the orders.
+
+    Parameters
+    ----------
+    market
+        Identifier of the market.
+    start
+        Start of its first period, UTC Unix seconds.
+    versions
+        The network version in force for each period.
+    """
+
+    market: int
+    start: int
+    terms: MarketTerms
+    versions: tuple[NetworkVersion, ...]
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A clearing of a whole session, ready to be checked and sent.
+
+    Parameters
+    ----------
+    orders
+        Sorted by peer and nonce.
+    clearings
+        One per period.
+    """
+
+    session: Session
+    orders: tuple[SignedOrder, ...]
+    clearings: tuple[Clearing, ...]
+
+    @cached_property
+    def books(self) -> tuple[Book, ...]:
+        """The book of each period: the steps of all orders, in their sequence."""
+        return _books(self.session, self.orders)
+
+    @cached_property
+    def fills_wh(self) -> tuple[tuple[int, ...], ...]:
+        """Energy traded, per order and step."""
+        fills = [clearing.fills_wh.tolist() for clearing in self.clearings]
+        return tuple(
+            tuple(fills[step.period].pop(0) for step in signed.order.steps)
+            for signed in self.orders
+        )
+
+    def check(self) -> tuple[Proof, ...]:
+        """Check every period as the contract will.
+
+        Raises
+        ------
+        ProofError
+            The rule that is broken first.
+        """
+        return tuple(
+            market.check(book, clearing)
+            for book, clearing in zip(self.books, self.clearings, strict=True)
+        )
+
+    @cached_property
+    def positions_wh(self) -> dict[int, tuple[int, ...]]:
+        """Per peer and period: sold positive, bought negative. Sorted by peer."""
+        positions: dict[int, list[int]] = {}
+        for signed, fills in zip(self.orders, self.fills_wh, strict=True):
+            energy = positions.setdefault(signed.order.peer, [0] * len(self.clearings))
+            for step, fill in zip(signed.order.steps, fills, strict=True):
+                energy[step.period] += fill if step.side is market.Side.ASK else -fill
+        return {peer: tuple(energy) for peer, energy in positions.items()}
+
+    @cached_property
+    def payments_nano(self) -> dict[int, int]:
+        """Per peer, nano-token: received positive, paid negative. Sorted by peer."""
+        paid: dict[int, int] = defaultdict(int)
+        for book, clearing in zip(self.books, self.clearings, strict=True):
+            money = market.payments(book, clearing)
+            for peer, amount in zip(book.peers, money.orders_nano, strict=True):
+                paid[int(peer)] += amount
+        return dict(sorted(paid.items()))
+
+    def to_message(self) -> dict[str, Any]:
+        """The `Proposal` struct of the settlement contract."""
+        distinct = list(dict.fromkeys(version.version for version in self.session.versions))
+        by_version = {version.version: version for version in self.session.versions}
+        return {
+            "market": self.session.market,
+            "sessionStart": self.session.start,
+            "networks": [
+                {"version": version, "links": by_version[version].links_message()}
+                for version in distinct
+            ],
+            "orders": [
+                {
+                    "order": signed.order.to_message(),
+                    "fillsWh": list(fills),
+                    "signature": signed.signature,
+                }
+                for signed, fills in zip(self.orders, self.fills_wh, strict=True)
+            ],
+            "periods": [
+                {
+                    "network": distinct.index(version.version),
+                    "pricesMicroPerKWh": clearing.prices_micro_per_kwh.tolist(),
+                    "flowsWh": clearing.flows_wh.tolist(),
+                }
+                for version, clearing in zip(self.session.versions, self.clearings, strict=True)
+            ],
+        }
+
+
+def propose(
+    session: Session,
+    orders: Iterable[SignedOrder],
+    *,
+    funds_nano: Mapping[int, int] | None = None,
+    placed: Iterable[SignedOrder] = (),
+) -> Proposal:
+    """Clear a session optimally.
+
+    Parameters
+    ----------
+    orders
+        Admissible signed orders; those of a peer that could not pay are left out.
+    funds_nano
+        What each peer can spend, nano-token; None if everybody can pay anything.
+    placed
+        Orders placed on chain: they must be in, and what they cost is locked already.
+
+    Raises
+    ------
+    OracleError
+        If two orders share peer and nonce.
+    """
+    must = list(placed)
+    locked: dict[int, int] = defaultdict(int)
+    for signed in must:
+        locked[signed.order.peer] += signed.order.worst_case_nano
+    free = list(orders)
+    while True:
+        proposal = _clear(session, [*must, *free])
+        if funds_nano is None:
+            return proposal
+        broke = {
+            peer
+            for peer, amount in proposal.payments_nano.items()
+            if -amount > locked[peer] + funds_nano.get(peer, 0)
+        }
+        if not broke:
+            return proposal
+        # Leaving out whoever cannot pay may change prices, so the rest is cleared anew; each
+        # round takes out at least one peer, and a placed order alone can always be paid.
+        free = [signed for signed in free if signed.order.peer not in broke]
+
+
+def _clear(session: Session, orders: Sequence[SignedOrder]) -> Proposal:
+    ordered = tuple(sorted(orders, key=lambda signed: (signed.order.peer, signed.order.nonce)))
+    for before, after in zip(ordered, ordered[1:], strict=False):
+        if (before.order.peer, before.order.nonce) == (after.order.peer, after.order.nonce):
+            raise OracleError(
+                f"peer {after.order.peer} has two orders with nonce {after.order.nonce}; "
+                "a nonce stands for one order of a session"
+            )
+    books = _books(session, ordered)
+    return Proposal(session, ordered, tuple(market.clear(book) for book in books))
+
+
+def _books(session: Session, orders: Sequence[SignedOrder]) -> tuple[Book, ...]:
+    lines: list[list[market.LimitOrder]] = [[] for _ in session.versions]
+    for signed in orders:
+        order = signed.order
+        for at, step in enumerate(order.steps):
+            # The width makes the sequence of the texts that of the numbers: ties between orders
+            # are broken by it.
+            lines[step.period].append(
+                market.LimitOrder(
+                    id=f"{order.peer:010}/{order.nonce:010}/{at:05}",
+                    peer=str(order.peer),
+                    node=session.versions[step.period].network.nodes[order.node],
+                    side=step.side,
+                    price_micro_per_kwh=step.price_micro_per_kwh,
+                    energy_wh=step.energy_wh,
+                )
+            )
+    return tuple(
+        market.Book.of(version.network, period)
+        for version, period in zip(session.versions, lines, strict=True)
+    )
