@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from eth_account import Account
 from eth_account.messages import SignableMessage, encode_typed_data
-from eth_keys.exceptions import BadSignature, ValidationError
+from eth_keys.exceptions import BadSignature
 from eth_utils.address import is_address, to_checksum_address
 
 from fairwatt.errors import SignatureError
@@ -96,5 +96,5 @@ def recover(data: TypedData, signature: bytes) -> str:
         raise SignatureError(f"a signature has {_SIGNATURE_BYTES} bytes, not {len(signature)}")
     try:
         return str(Account.recover_message(data.signable(), signature=signature))
-    except (ValueError, BadSignature, ValidationError) as error:
+    except (ValueError, BadSignature) as error:
         raise SignatureError(f"this is not a signature: {error}") from error

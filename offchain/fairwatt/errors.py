@@ -168,13 +168,15 @@ class FillCountMismatch(_CountMismatch):
 class PriceOutOfBounds(ProofError):
     """A node price (micro-token/kWh) lies outside floor..cap of the market."""
 
-    def __init__(self, node: int, price: int, floor: int, cap: int, label: str = "") -> None:
+    def __init__(
+        self, node: int, price_micro_per_kwh: int, floor: int, cap: int, label: str = ""
+    ) -> None:
         super().__init__(
-            f"node {_named(node, label)} has price {price} micro-token/kWh, "
+            f"node {_named(node, label)} has price {price_micro_per_kwh} micro-token/kWh, "
             f"outside the market's {floor} to {cap}"
         )
         self.node = node
-        self.price = price
+        self.price_micro_per_kwh = price_micro_per_kwh
         self.floor = floor
         self.cap = cap
 

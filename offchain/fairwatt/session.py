@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from fairwatt import market
@@ -35,6 +36,19 @@ class MarketTerms:
     gate_lead_seconds: int
     clearing_window_seconds: int
     settlement_window_seconds: int
+
+    def to_message(self) -> dict[str, int]:
+        """The `Market` struct of the order book."""
+        return {
+            "network": self.network,
+            "periodSeconds": self.period_seconds,
+            "periodsPerSession": self.periods_per_session,
+            "maxPlacedSteps": self.max_placed_steps,
+            "firstSessionStart": self.first_session_start,
+            "gateLeadSeconds": self.gate_lead_seconds,
+            "clearingWindowSeconds": self.clearing_window_seconds,
+            "settlementWindowSeconds": self.settlement_window_seconds,
+        }
 
     @property
     def session_seconds(self) -> int:
@@ -138,10 +152,9 @@ class Proposal:
     @cached_property
     def fills_wh(self) -> tuple[tuple[int, ...], ...]:
         """Energy traded, per order and step."""
-        fills = [clearing.fills_wh.tolist() for clearing in self.clearings]
+        fills = [iter(clearing.fills_wh.tolist()) for clearing in self.clearings]
         return tuple(
-            tuple(fills[step.period].pop(0) for step in signed.order.steps)
-            for signed in self.orders
+            tuple(next(fills[step.period]) for step in signed.order.steps) for signed in self.orders
         )
 
     def check(self) -> tuple[Proof, ...]:
@@ -253,7 +266,7 @@ def propose(
 
 def _clear(session: Session, orders: Sequence[SignedOrder]) -> Proposal:
     ordered = tuple(sorted(orders, key=lambda signed: (signed.order.peer, signed.order.nonce)))
-    for before, after in zip(ordered, ordered[1:], strict=False):
+    for before, after in pairwise(ordered):
         if (before.order.peer, before.order.nonce) == (after.order.peer, after.order.nonce):
             raise OracleError(
                 f"peer {after.order.peer} has two orders with nonce {after.order.nonce}; "

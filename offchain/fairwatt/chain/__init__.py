@@ -1,0 +1,39 @@
+"""The chain: the only place that knows Ape and web3.
+
+connect()      a network, by Ape's name for it
+deploy()       the contracts, roles and markets of a settings file
+Chain          a deployment: read it at a block, send to it
+Snapshot       everything read at one block
+"""
+
+from __future__ import annotations
+
+from fairwatt.chain._chain import Chain, Contracts, Receipt, Signer, connect, test_signer
+from fairwatt.chain._deploy import (
+    Deployment,
+    Roles,
+    Settings,
+    deploy,
+    describe,
+)
+from fairwatt.chain._snapshot import Account, Peer, Role, Snapshot, Standing, Tariff
+
+__all__ = [
+    "Account",
+    "Chain",
+    "Contracts",
+    "Deployment",
+    "Peer",
+    "Receipt",
+    "Role",
+    "Roles",
+    "Settings",
+    "Signer",
+    "Snapshot",
+    "Standing",
+    "Tariff",
+    "connect",
+    "deploy",
+    "describe",
+    "test_signer",
+]

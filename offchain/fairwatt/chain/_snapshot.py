@@ -1,0 +1,317 @@
+"""Everything the oracle needs to know, read at one block."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
+
+import ape
+
+from fairwatt.errors import ChainError
+from fairwatt.market import Link, Network
+from fairwatt.orders import Order, SignedOrder
+from fairwatt.session import MarketTerms, NetworkVersion, Session
+
+if TYPE_CHECKING:
+    from ape.contracts import ContractInstance
+
+    from fairwatt.chain._chain import Contracts
+
+__all__ = ["Account", "Peer", "Role", "Snapshot", "Standing", "Tariff"]
+
+_NOBODY = "0x" + "0" * 40
+
+
+class Role(IntEnum):
+    """As `IPeerRegistry.Role`."""
+
+    NONE = 0
+    CONSUMER = 1
+    PRODUCER = 2
+    PROSUMER = 3
+    STORAGE = 4
+    SUPPLIER = 5
+    OPERATOR = 6
+
+
+class Standing(IntEnum):
+    """As `IPeerRegistry.Standing`."""
+
+    NONE = 0
+    ACTIVE = 1
+    SUSPENDED = 2
+    LEFT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A peer's record in force at some time; `connection_w` in W."""
+
+    id: int
+    wallet: str
+    network: int
+    node: int
+    role: Role
+    standing: Standing
+    meter: str | None
+    supplier: int
+    connection_w: int
+    community: int
+
+    def energy_limit_wh(self, period_seconds: int) -> int:
+        """The most its connection carries in one period, Wh."""
+        return self.connection_w * period_seconds // 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A peer's account, nano-token."""
+
+    balance_nano: int
+    locked_nano: int
+    credit_nano: int
+    arrears_nano: int
+    withdrawal_nano: int
+    withdrawal_requested_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tariff:
+    """A supplier's prices from `effective_from` on, micro-token/kWh."""
+
+    effective_from: int
+    retail_micro_per_kwh: int
+    feed_in_micro_per_kwh: int
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The state of a deployment at the end of one block."""
+
+    contracts: Contracts
+    first_block: int
+    block: int
+    time: int
+
+    @classmethod
+    def at(cls, contracts: Contracts, first_block: int, block: int | None) -> Snapshot:
+        """Pin a block; None is the latest."""
+        header = ape.networks.provider.get_block("latest" if block is None else block)
+        return cls(contracts, first_block, int(header.number or 0), int(header.timestamp))
+
+    # ------------------------------------------------------------------------------- markets
+
+    def terms(self, market: int) -> MarketTerms:
+        """The terms of a market.
+
+        Raises
+        ------
+        ChainError
+            If there is no such market.
+        """
+        count = self._read(self.contracts.order_book.marketCount)
+        if not 1 <= market <= count:
+            raise ChainError(f"there is no market {market}; markets are numbered 1 to {count}")
+        terms = self._read(self.contracts.order_book.marketTerms, market)
+        return MarketTerms(
+            network=terms.network,
+            period_seconds=terms.periodSeconds,
+            periods_per_session=terms.periodsPerSession,
+            max_placed_steps=terms.maxPlacedSteps,
+            first_session_start=terms.firstSessionStart,
+            gate_lead_seconds=terms.gateLeadSeconds,
+            clearing_window_seconds=terms.clearingWindowSeconds,
+            settlement_window_seconds=terms.settlementWindowSeconds,
+        )
+
+    def session(self, market: int, start: int) -> Session:
+        """A session with the network version in force for each of its periods.
+
+        Raises
+        ------
+        ChainError
+            If there is no such market or session, or no network is in force then.
+        """
+        terms = self.terms(market)
+        if terms.session_at(start) != start:
+            raise ChainError(f"no session of market {market} starts at {start}")
+        published = self._network_versions(terms.network)
+        versions = []
+        for period in range(terms.periods_per_session):
+            time = start + period * terms.period_seconds
+            in_force = [version for version in published if version.effective_from <= time]
+            if not in_force:
+                raise ChainError(f"no version of network {terms.network} is in force at {time}")
+            versions.append(in_force[-1])
+        return Session(market, start, terms, tuple(versions))
+
+    def _network_versions(self, network: int) -> list[NetworkVersion]:
+        registry = self.contracts.registry
+        bounds = self._read(registry.boundsOf, network)
+        names: list[str] = []
+        versions = []
+        for event in self._events(registry, "NetworkPublished", network=network):
+            names += [bytes(name).rstrip(b"\0").decode() for name in event.newNodes]
+            links = tuple(
+                Link(
+                    names[link.source],
+                    names[link.target],
+                    link.tariffMicroPerKWh,
+                    link.capacityWh,
+                    str(link.owner) if link.owner else None,
+                )
+                for link in event.links
+            )
+            versions.append(
+                NetworkVersion(
+                    event.version,
+                    event.effectiveFrom,
+                    Network(tuple(names), links, bounds.floorMicroPerKWh, bounds.capMicroPerKWh),
+                )
+            )
+        return versions
+
+    # --------------------------------------------------------------------------------- peers
+
+    def peer(self, peer: int, time: int | None = None) -> Peer:
+        """A peer's record in force at `time`, by default at this block.
+
+        Raises
+        ------
+        ChainError
+            If it was not admitted by then.
+        """
+        record = self._read(
+            self.contracts.registry.peerAt, peer, self.time if time is None else time
+        )
+        if record.standing == Standing.NONE:
+            raise ChainError(f"there is no peer {peer}; ask the registrar to admit it")
+        return Peer(
+            id=peer,
+            wallet=str(record.wallet),
+            network=record.network,
+            node=record.node,
+            role=Role(record.role),
+            standing=Standing(record.standing),
+            meter=None if record.meter == _NOBODY else str(record.meter),
+            supplier=record.supplier,
+            connection_w=record.connectionW,
+            community=record.community,
+        )
+
+    def peers(self, time: int | None = None) -> dict[int, Peer]:
+        """All peers' records in force at `time`, by identifier."""
+        count = self._read(self.contracts.registry.peerCount)
+        return {peer: self.peer(peer, time) for peer in range(1, count + 1)}
+
+    def tariff_index(self, supplier: int, time: int) -> int:
+        """Index of the supplier's tariff in force at `time`.
+
+        Raises
+        ------
+        ChainError
+            If none is.
+        """
+        in_force = [
+            at for at, tariff in enumerate(self.tariffs(supplier)) if tariff.effective_from <= time
+        ]
+        if not in_force:
+            raise ChainError(f"supplier {supplier} has no tariff in force at {time}")
+        return in_force[-1]
+
+    def tariffs(self, supplier: int) -> list[Tariff]:
+        """All tariffs a supplier has published."""
+        registry = self.contracts.registry
+        count = self._read(registry.tariffCount, supplier)
+        published = (self._read(registry.tariff, supplier, at) for at in range(count))
+        return [
+            Tariff(tariff.effectiveFrom, tariff.retailMicroPerKWh, tariff.feedInMicroPerKWh)
+            for tariff in published
+        ]
+
+    # --------------------------------------------------------------------------------- money
+
+    def account(self, peer: int) -> Account:
+        """A peer's account."""
+        account = self._read(self.contracts.ledger.account, peer)
+        return Account(
+            balance_nano=account.balanceNano,
+            locked_nano=account.lockedNano,
+            credit_nano=account.creditNano,
+            arrears_nano=account.arrearsNano,
+            withdrawal_nano=account.withdrawalNano,
+            withdrawal_requested_at=account.withdrawalRequestedAt,
+        )
+
+    def available_nano(self, peer: int) -> int:
+        """What the peer can spend."""
+        return int(self._read(self.contracts.ledger.availableNano, peer))
+
+    def fund_nano(self) -> int:
+        """The community fund."""
+        return int(self._read(self.contracts.ledger.fundNano))
+
+    def tokens_held_wei(self) -> int:
+        """Tokens in the ledger's custody."""
+        contracts = self.contracts
+        return int(self._read(contracts.token.balanceOf, contracts.ledger.address))
+
+    # -------------------------------------------------------------------------------- orders
+
+    def placed_orders(self, market: int, start: int) -> list[SignedOrder]:
+        """Orders that a clearing of the session must contain, with empty signatures."""
+        book = self.contracts.order_book
+        placed = []
+        for event in self._events(book, "OrderPlaced", market=market, sessionStart=start):
+            order = Order.from_message(_plain(event.order))
+            digest, _ = self._read(book.placedOrder, market, start, order.peer, order.nonce)
+            if any(digest):
+                placed.append(SignedOrder(order, b""))
+        return placed
+
+    def is_cancelled(self, order: Order) -> bool:
+        """Whether the peer has cancelled the order."""
+        return bool(
+            self._read(
+                self.contracts.order_book.isCancelled,
+                order.market,
+                order.session_start,
+                order.peer,
+                order.nonce,
+            )
+        )
+
+    # ---------------------------------------------------------------------------- settlement
+
+    def is_cleared(self, market: int, start: int) -> bool:
+        """Whether the session is cleared."""
+        return any(self._read(self.contracts.settlement.positionsHash, market, start))
+
+    def positions_wh(self, market: int, start: int) -> dict[int, tuple[int, ...]]:
+        """Per peer and period of a cleared session: sold positive, bought negative."""
+        events = self._events(
+            self.contracts.settlement, "PositionTaken", market=market, sessionStart=start
+        )
+        return {event.peer: tuple(event.energyWh) for event in events}
+
+    def is_reading_settled(self, market: int, start: int, peer: int) -> bool:
+        """Whether the peer's reading of the session is settled."""
+        return bool(self._read(self.contracts.settlement.isReadingSettled, market, start, peer))
+
+    def _read(self, method: Any, *arguments: Any) -> Any:
+        return method(*arguments, block_id=self.block)
+
+    def _events(self, contract: ContractInstance, name: str, **topics: int) -> list[Any]:
+        event = getattr(contract, name)
+        logs = event.range(self.first_block, self.block + 1, search_topics=topics)
+        return [log for log in logs if all(getattr(log, key) == topics[key] for key in topics)]
+
+
+def _plain(value: Any) -> Any:
+    """Ape's structs as the dictionaries they stand for."""
+    if hasattr(value, "items"):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
+    return value
