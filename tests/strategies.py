@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from fairwatt.market import Book, Clearing, LimitOrder, Link, Network, Side
 
 UINT40_MAX = 2**40 - 1
+UINT32_MAX = 2**32 - 1
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
 
 _EDGES_WH = st.sampled_from([0, 1, 2, 2**20, 2**32 + 1, UINT40_MAX - 1, UINT40_MAX])
@@ -31,7 +32,7 @@ def networks(
     nodes = tuple(f"n{at}" for at in range(draw(st.integers(1, max_nodes))))
     pairs = [(one, other) for one in nodes for other in nodes if one != other]
     tariff = (
-        st.one_of(st.sampled_from([0, 1, INT32_MAX]), st.integers(0, INT32_MAX))
+        st.one_of(st.sampled_from([0, 1, INT32_MAX, UINT32_MAX]), st.integers(0, UINT32_MAX))
         if wide
         else st.integers(0, 3)
     )
@@ -53,6 +54,7 @@ def books(
     max_nodes: int = 4,
     max_links: int = 6,
     *,
+    min_orders: int = 0,
     wide: bool | None = None,
 ) -> Book:
     """Any book: ties, empty sides, negative prices, orders of no energy, extreme values."""
@@ -66,7 +68,7 @@ def books(
         st.one_of(some_prices, st.integers(floor, cap)),
         _WIDE_WH if wide else st.integers(0, 5),
     )
-    lines = draw(st.lists(line, max_size=max_orders))
+    lines = draw(st.lists(line, min_size=min_orders, max_size=max_orders))
     ids = draw(st.permutations([f"o{at}" for at in range(len(lines))]))
     return Book.of(
         network,
@@ -112,18 +114,21 @@ def clearings_with_one_change(book: Book, clearing: Clearing) -> st.SearchStrate
 def clearings_rebalanced(draw: st.DrawFn, book: Book, clearing: Clearing) -> Clearing:
     """`clearing` with the fills of two orders of one node changed so that it stays in balance."""
     fills, flows, prices = _lists(clearing)
-    pairs = [
-        (one, other)
-        for one in range(len(book))
-        for other in range(one)
-        if book.node[one] == book.node[other]
-    ]
-    assume(pairs)
-    one, other = draw(st.sampled_from(pairs))
-    step = draw(st.one_of(st.sampled_from([-1, 1]), st.integers(-UINT40_MAX, UINT40_MAX)))
+    moves = []  # one order, another, and the range of steps that keeps both fills in uint40
+    for one in range(len(book)):
+        for other in range(one):
+            same = bool(book.side[one] == book.side[other])
+            room = UINT40_MAX - fills[other]
+            low = max(-fills[one], -room if same else -fills[other])
+            high = min(UINT40_MAX - fills[one], fills[other] if same else room)
+            if book.node[one] == book.node[other] and low < high:
+                moves.append((one, other, -1 if same else 1, low, high))
+    assume(moves)
+    one, other, sign, low, high = draw(st.sampled_from(moves))
+    near = [step for step in (-1, 1) if low <= step <= high]
+    step = draw(st.one_of(st.sampled_from(near), st.integers(low, high).filter(bool)))
     fills[one] += step
-    fills[other] += -step if book.side[one] == book.side[other] else step
-    assume(step and all(0 <= fill <= UINT40_MAX for fill in fills))
+    fills[other] += sign * step
     return Clearing(fills, flows, prices)
 
 

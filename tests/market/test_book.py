@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from tests.market.shorthand import ask, bid, network
-from tests.strategies import INT32_MAX, INT32_MIN, UINT40_MAX, books
+from tests.strategies import INT32_MAX, INT32_MIN, UINT32_MAX, UINT40_MAX, books
 
 from fairwatt.errors import BookError, ClearingError
 from fairwatt.market import Book, Clearing, LimitOrder, Link, Network, Side
@@ -18,12 +18,17 @@ from fairwatt.market import Book, Clearing, LimitOrder, Link, Network, Side
 LINK = Link("a", "b", 3, 4)
 
 
+def wrong(value: Any) -> Any:
+    """A value of a type that the type checker would not let through."""
+    return value
+
+
 def test_network__parallel_links_are_allowed() -> None:
     assert len(network("a", "b", links=(LINK, LINK)).links) == 2
 
 
 def test_network__extreme_values_are_allowed() -> None:
-    Network(("a", "b"), (Link("a", "b", INT32_MAX, UINT40_MAX, "dso"),), INT32_MIN, INT32_MAX)
+    Network(("a", "b"), (Link("a", "b", UINT32_MAX, UINT40_MAX, "dso"),), INT32_MIN, INT32_MAX)
     Network(("a",), (), 0, 0)
 
 
@@ -32,13 +37,13 @@ def test_network__extreme_values_are_allowed() -> None:
     [
         ("network.nodes[2]", lambda: network("a", "b", "a")),
         ("network.nodes[0]", lambda: network("")),
-        ("network.nodes[0]", lambda: network(7)),
+        ("network.nodes[0]", lambda: network(wrong(7))),
         ("network.nodes[0]", lambda: network("\ud800")),
         ("network.priceFloorMicroPerKWh", lambda: network(floor=2, cap=1)),
         ("network.priceFloorMicroPerKWh", lambda: network(floor=INT32_MIN - 1)),
         ("network.priceFloorMicroPerKWh", lambda: network(floor=True)),
         ("network.priceCapMicroPerKWh", lambda: network(cap=INT32_MAX + 1)),
-        ("network.priceCapMicroPerKWh", lambda: network(cap=1.0)),
+        ("network.priceCapMicroPerKWh", lambda: network(cap=wrong(1.0))),
     ],
 )
 def test_network__refused(path: str, make: Callable[[], Network]) -> None:
@@ -55,7 +60,7 @@ def test_network__refused(path: str, make: Callable[[], Network]) -> None:
         ("to", {"target": None}),
         ("to", {"target": "a"}),
         ("tariffMicroPerKWh", {"tariff_micro_per_kwh": -1}),
-        ("tariffMicroPerKWh", {"tariff_micro_per_kwh": INT32_MAX + 1}),
+        ("tariffMicroPerKWh", {"tariff_micro_per_kwh": UINT32_MAX + 1}),
         ("tariffMicroPerKWh", {"tariff_micro_per_kwh": 1.0}),
         ("capacityWh", {"capacity_wh": UINT40_MAX + 1}),
         ("capacityWh", {"capacity_wh": -1}),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from tests.strategies import books, clearings_with_one_change
 
 from fairwatt.errors import BookError, ClearingError, FairwattError, NotOptimal, ProofError
@@ -95,7 +95,7 @@ def test_schemas_are_valid_schemas() -> None:
         Draft202012Validator.check_schema(schema(kind))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(books())
 def test_any_market_goes_round_as_the_schemas_say(book: Book) -> None:
     clearing = clear(book)
@@ -114,7 +114,7 @@ def verdict(judge: Callable[[Book, Any], Proof], book: Book, claim: object) -> o
         return type(error), vars(error)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(books(), st.data())
 def test_changed_clearings_get_the_same_verdict_as_documents(
     book: Book, data: st.DataObject
@@ -288,7 +288,7 @@ def places(content: object) -> list[tuple[str | int, ...]]:
     ]
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(st.sampled_from(places(BOOK)), anything)
 def test_load_book__anything_anywhere_is_taken_or_refused(
     place: tuple[str | int, ...], value: object
@@ -302,7 +302,7 @@ def test_load_book__anything_anywhere_is_taken_or_refused(
     assert dump_book(book) == document
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(st.sampled_from(places(CLEARING)), anything)
 def test_verify_document__anything_anywhere_is_taken_or_refused(
     place: tuple[str | int, ...], value: object

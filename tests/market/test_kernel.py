@@ -205,7 +205,7 @@ def test_solver_that_gives_up_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_another_highs_in_the_process_does_not_matter() -> None:
-    other = highspy.Highs()
+    other = highspy.Highs()  # type: ignore[no-untyped-call]
     other.setOptionValue("output_flag", False)
     other.setOptionValue("threads", 2)
     other.run()

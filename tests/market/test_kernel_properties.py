@@ -11,7 +11,7 @@ from tests.strategies import books, fills_by_id, shuffled
 
 from fairwatt.market import Book, Side, check, clear
 
-many = settings(max_examples=300, deadline=None)
+many = settings(max_examples=150, deadline=None)
 
 
 @many

@@ -38,7 +38,7 @@ def test_largest_amounts_are_exact() -> None:
     assert paid.total_nano() == 0
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(books())
 def test_everything_sums_to_zero_and_no_rent_is_negative(some: Book) -> None:
     paid = payments(some, clear(some))

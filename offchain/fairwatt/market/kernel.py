@@ -18,9 +18,16 @@ among those one with the least energy over links. Both are part of the costs of 
 Two clearings differ by cycles that pass the outside world (where energy comes from and goes to)
 at most once. Such a cycle changes the traded energy by at most 1 and the energy over links by
 less than m per unit, so it cannot outweigh a change of welfare, which is a whole number: 2 and m
-are large enough, and the optimum of the program is an optimum of the market exactly. With less
-than 2^20 nodes all costs are below 2^53, so floats hold them exactly.
+are large enough, and the optimum of the program is an optimum of the market exactly.
 What remains tied (equal paths, asks at equal distance) may depend on the sequence of the links.
+
+*Exact floats.* The program is neither scaled nor presolved. Energies sum to less than 2^52, a cost
+is at most 2^53 (with less than 2^20 nodes) and the matrix holds only ones, so what simplex adds up
+are whole numbers that floats hold, and one Wh stands far above the tolerances of HiGHS. Scaled
+down, it would vanish below them. Whatever a float still got wrong, the exact checks would refuse.
+
+*Speed.* Limit prices are taken relative to the price at which the book would clear on one node.
+In balance that changes no cost, and simplex starts with nearly every order on the right side.
 """
 
 from __future__ import annotations

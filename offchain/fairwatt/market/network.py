@@ -9,12 +9,14 @@ from typing import Final
 from fairwatt.errors import BookError
 from fairwatt.market._columns import Column, Complaint, column, is_whole, text_problem
 
-__all__ = ["MAX_QUANTITY_WH", "PRICE_RANGE", "Link", "Network"]
+__all__ = ["MAX_QUANTITY_WH", "MAX_TARIFF", "PRICE_RANGE", "Link", "Network"]
 
 MAX_QUANTITY_WH: Final = 2**40 - 1
 """Largest energy, capacity, flow or fill (uint40 in the contract)."""
 PRICE_RANGE: Final = (-(2**31), 2**31 - 1)
 """Prices in micro-token/kWh (int32 in the contract)."""
+MAX_TARIFF: Final = 2**32 - 1
+"""Tariffs in micro-token/kWh (uint32 in the contract)."""
 _MAX_COUNT: Final = 2**20 - 1
 """Nodes, links: keeps every sum of flows in int64 and every cost of the kernel exact."""
 
@@ -28,7 +30,7 @@ class Link:
     source, target
         Names of nodes.
     tariff_micro_per_kwh
-        Earned on every kWh carried, 0 to 2^31 - 1.
+        Earned on every kWh carried, 0 to 2^32 - 1.
     capacity_wh
         Most it carries in the period, 0 to 2^40 - 1.
     owner
@@ -88,7 +90,7 @@ class Network:
     def tariffs_micro_per_kwh(self) -> Column:
         """Tariff of each link, shape (links,)."""
         tariffs = (link.tariff_micro_per_kwh for link in self.links)
-        return column(tariffs, self._complaint("tariffMicroPerKWh"), 0, PRICE_RANGE[1])
+        return column(tariffs, self._complaint("tariffMicroPerKWh"), 0, MAX_TARIFF)
 
     @cached_property
     def capacities_wh(self) -> Column:
