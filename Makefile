@@ -20,7 +20,7 @@ PYTHON ?= $(shell for python in python3 python3.11 python3.12; do \
 	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null \
 	&& echo $$python && break; done)
 
-export PATH := $(CURDIR)/node_modules/.bin:$(CURDIR)/$(BIN):$(PATH)
+export PATH := $(CURDIR)/$(BIN):$(CURDIR)/node_modules/.bin:$(PATH)
 
 say = @printf '\033[1m==> %s\033[0m\n' "$(1)"
 
@@ -57,9 +57,9 @@ $(STAMPS)/node: $(STAMPS)/venv package.json package-lock.json
 	@rm -rf node_modules/@openzeppelin/contracts/build contracts/.cache
 	@touch $@
 
-$(STAMPS)/solc: $(STAMPS)/node ape-config.yaml tools/link-solc.sh tools/solc.mjs
-	$(call say,Solidity compiler)
-	@tools/link-solc.sh
+$(STAMPS)/solc: $(STAMPS)/node ape-config.yaml tools/link-compiler-and-node.sh tools/solc.mjs
+	$(call say,Solidity compiler and local node)
+	@tools/link-compiler-and-node.sh
 	@touch $@
 
 # Once, before anything runs in parallel: two processes must not compile into .build together.

@@ -1,7 +1,14 @@
 #!/bin/sh
-# Puts the Solidity compiler of ape-config.yaml into .venv/solc, under the name py-solc-x looks for:
-# a native compiler of that version where the machine has one, else the WebAssembly build from npm.
+# Puts into the virtual environment
+# * anvil itself: an Ape that stops npm's JavaScript launcher can leave the node behind;
+# * the Solidity compiler of ape-config.yaml as .venv/solc, under the name py-solc-x looks for: a native
+#   compiler of that version where the machine has one, else the WebAssembly build from npm.
 set -eu
+
+for anvil in node_modules/@foundry-rs/anvil-*/bin/anvil; do
+  [ -x "$anvil" ] || { echo "error: npm brought no anvil for this machine" >&2; exit 1; }
+  ln -sf "../../$anvil" .venv/bin/anvil
+done
 
 version=$(sed -n 's/^  version: *//p' ape-config.yaml)
 target=.venv/solc/solc-v$version
