@@ -8,7 +8,7 @@ Snapshot       everything read at one block
 
 from __future__ import annotations
 
-from fairwatt.chain._chain import Chain, Contracts, Receipt, Signer, connect, test_signer
+from fairwatt.chain._chain import Chain, Contracts, Receipt, Signer, connect, structs, test_signer
 from fairwatt.chain._deploy import (
     Deployment,
     Roles,
@@ -35,5 +35,6 @@ __all__ = [
     "connect",
     "deploy",
     "describe",
+    "structs",
     "test_signer",
 ]

@@ -178,7 +178,7 @@ class Chain:
         """Read at a block, the latest by default."""
         return Snapshot.at(self.contracts, self.first_block, block)
 
-    def send(self, method: Any, *arguments: Any, sender: Signer, **options: Any) -> Receipt:
+    def send(self, method: Any, *arguments: Any, sender: Signer) -> Receipt:
         """Send a transaction and wait for it.
 
         Parameters
@@ -195,13 +195,13 @@ class Chain:
         """
         action = str(method).split("(", maxsplit=1)[0]
         with explained(action):
-            receipt = method(*arguments, sender=sender.account, **options)
+            receipt = method(*(structs(value) for value in arguments), sender=sender.account)
         return _receipt(receipt)
 
     def simulate(self, method: Any, *arguments: Any, sender: Signer) -> Any:
         """Call a method without sending; raises as `send`."""
         with explained(str(method).split("(", maxsplit=1)[0]):
-            return method.call(*arguments, sender=sender.account)
+            return method.call(*(structs(value) for value in arguments), sender=sender.account)
 
     def create_network(self, network: Network, *, sender: Signer) -> int:
         """Create a network and publish its first version, in force at once; returns its id."""
@@ -309,6 +309,15 @@ def _errors_by_selector() -> Mapping[str, Any]:
             selector = function_abi_to_4byte_selector(abi.model_dump())
             errors[selector.hex()] = abi
     return errors
+
+
+def structs(value: Any) -> Any:
+    """Messages as Ape takes structs in structs: tuples, in the sequence of the fields."""
+    if isinstance(value, dict):
+        return tuple(structs(entry) for entry in value.values())
+    if isinstance(value, list):
+        return [structs(entry) for entry in value]
+    return value
 
 
 def _receipt(receipt: ReceiptAPI) -> Receipt:

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 import ape
 
 from fairwatt.errors import ChainError
-from fairwatt.market import Link, Network
-from fairwatt.orders import Order, SignedOrder
+from fairwatt.market import Link, Network, Side
+from fairwatt.orders import Order, SignedOrder, Step
 from fairwatt.session import MarketTerms, NetworkVersion, Session
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ape.contracts import ContractInstance
 
     from fairwatt.chain._chain import Contracts
@@ -154,14 +156,8 @@ class Snapshot:
         for event in self._events(registry, "NetworkPublished", network=network):
             names += [bytes(name).rstrip(b"\0").decode() for name in event.newNodes]
             links = tuple(
-                Link(
-                    names[link.source],
-                    names[link.target],
-                    link.tariffMicroPerKWh,
-                    link.capacityWh,
-                    str(link.owner) if link.owner else None,
-                )
-                for link in event.links
+                Link(names[source], names[target], tariff, capacity, str(owner) if owner else None)
+                for source, target, owner, tariff, capacity in event.links
             )
             versions.append(
                 NetworkVersion(
@@ -264,7 +260,7 @@ class Snapshot:
         book = self.contracts.order_book
         placed = []
         for event in self._events(book, "OrderPlaced", market=market, sessionStart=start):
-            order = Order.from_message(_plain(event.order))
+            order = _order(event.order)
             digest, _ = self._read(book.placedOrder, market, start, order.peer, order.nonce)
             if any(digest):
                 placed.append(SignedOrder(order, b""))
@@ -308,10 +304,8 @@ class Snapshot:
         return [log for log in logs if all(getattr(log, key) == topics[key] for key in topics)]
 
 
-def _plain(value: Any) -> Any:
-    """Ape's structs as the dictionaries they stand for."""
-    if hasattr(value, "items"):
-        return {key: _plain(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value]
-    return value
+def _order(values: Sequence[Any]) -> Order:
+    """An order as events carry it: the fields of the struct in their sequence."""
+    market, peer, node, session_start, steps, expiry, nonce = values
+    curve = tuple(Step(period, Side(side), price, energy) for period, side, price, energy in steps)
+    return Order(market, peer, node, session_start, curve, expiry, nonce)

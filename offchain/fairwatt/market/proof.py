@@ -44,11 +44,13 @@ def check(book: Book, clearing: Clearing) -> Proof:
     ------
     ProofError
         A `NegativeQuantity` first, for what the contract's types cannot express; then in the
-        sequence of the contract: counts of prices, flows, fills; then price by price, fill by
-        fill, flow by flow, node balance by node balance; then optimality.
+        sequence of the contract: prices, fills, flows, each counted and then one by one; then
+        node balance by node balance; then optimality.
     """
-    _check_counts(book, clearing)
-    _check_bounds(book, clearing)
+    _check_types(clearing)
+    _check_prices(book, clearing)
+    _check_fills(book, clearing)
+    _check_flows(book, clearing)
     fills, flows = clearing.fills_wh, clearing.flows_wh
     surplus = surplus_wh(book, fills, flows)
     if (at := _first(surplus != 0)) is not None:
@@ -59,28 +61,33 @@ def check(book: Book, clearing: Clearing) -> Proof:
     return proof
 
 
-def _check_counts(book: Book, clearing: Clearing) -> None:
+def _check_types(clearing: Clearing) -> None:
     for field, quantities in (("fillsWh", clearing.fills_wh), ("flowsWh", clearing.flows_wh)):
         if (at := _first(quantities < 0)) is not None:
             raise errors.NegativeQuantity(field, at, int(quantities[at]))
-    nodes, links = len(book.network.nodes), len(book.network.links)
-    if (prices := clearing.prices_micro_per_kwh.size) != nodes:
-        raise errors.PriceCountMismatch(nodes, prices)
-    if (flows := clearing.flows_wh.size) != links:
-        raise errors.FlowCountMismatch(links, flows)
-    if (fills := clearing.fills_wh.size) != len(book):
-        raise errors.FillCountMismatch(len(book), fills)
 
 
-def _check_bounds(book: Book, clearing: Clearing) -> None:
-    network = book.network
+def _check_prices(book: Book, clearing: Clearing) -> None:
+    network, prices = book.network, clearing.prices_micro_per_kwh
+    if prices.size != len(network.nodes):
+        raise errors.PriceCountMismatch(len(network.nodes), prices.size)
     floor, cap = network.price_floor_micro_per_kwh, network.price_cap_micro_per_kwh
-    prices, fills, flows = clearing.prices_micro_per_kwh, clearing.fills_wh, clearing.flows_wh
     if (at := _first((prices < floor) | (prices > cap))) is not None:
         raise errors.PriceOutOfBounds(at, int(prices[at]), floor, cap, network.nodes[at])
+
+
+def _check_fills(book: Book, clearing: Clearing) -> None:
+    fills = clearing.fills_wh
+    if fills.size != len(book):
+        raise errors.FillCountMismatch(len(book), fills.size)
     if (at := _first(fills > book.energy_wh)) is not None:
-        energy = int(book.energy_wh[at])
-        raise errors.FillAboveEnergy(at, int(fills[at]), energy, book.ids[at])
+        raise errors.FillAboveEnergy(at, int(fills[at]), int(book.energy_wh[at]), book.ids[at])
+
+
+def _check_flows(book: Book, clearing: Clearing) -> None:
+    network, flows = book.network, clearing.flows_wh
+    if flows.size != len(network.links):
+        raise errors.FlowCountMismatch(len(network.links), flows.size)
     if (at := _first(flows > network.capacities_wh)) is not None:
         link, capacity = network.links[at], int(network.capacities_wh[at])
         label = f"{link.source} -> {link.target}"

@@ -1,0 +1,31 @@
+"""Fixtures for everything that needs a chain. Each test starts from the same founded community."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import ape
+import pytest
+
+from fairwatt.chain import connect
+from tests.community import Community
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="session")
+def founded() -> Iterator[Community]:
+    with connect("ethereum:local:test"):
+        yield Community.found()
+
+
+@pytest.fixture
+def community(founded: Community) -> Iterator[Community]:
+    """A fresh copy of the founded community; after the test its tokens must add up."""
+    snapshot = ape.chain.snapshot()
+    wallets = founded._wallets
+    yield founded
+    founded.require_conservation()
+    founded._wallets = wallets
+    ape.chain.restore(snapshot)
