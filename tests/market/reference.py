@@ -46,20 +46,19 @@ def verdict(book: Book, clearing: Clearing) -> tuple[Any, ...]:  # noqa: C901 - 
     fills = clearing.fills_wh.tolist()
     flows = clearing.flows_wh.tolist()
     prices = clearing.prices_micro_per_kwh.tolist()
-    for name, expected, actual in (
-        ("PriceCountMismatch", nodes, prices),
-        ("FlowCountMismatch", links, flows),
-        ("FillCountMismatch", orders, fills),
-    ):
-        if len(expected) != len(actual):
-            return (name, len(expected), len(actual))
+    if len(prices) != len(nodes):
+        return ("PriceCountMismatch", len(nodes), len(prices))
     floor, cap = network.price_floor_micro_per_kwh, network.price_cap_micro_per_kwh
     for at, price in enumerate(prices):
         if not floor <= price <= cap:
             return ("PriceOutOfBounds", at, price, floor, cap)
+    if len(fills) != len(orders):
+        return ("FillCountMismatch", len(orders), len(fills))
     for at, order in enumerate(orders):
         if fills[at] > order.energy_wh:
             return ("FillAboveEnergy", at, fills[at], order.energy_wh)
+    if len(flows) != len(links):
+        return ("FlowCountMismatch", len(links), len(flows))
     for at, link in enumerate(links):
         if flows[at] > link.capacity_wh:
             return ("FlowAboveCapacity", at, flows[at], link.capacity_wh)
