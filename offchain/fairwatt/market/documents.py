@@ -12,10 +12,10 @@ import re
 from functools import cache
 from importlib import resources
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, cast
 
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
-from jsonschema.validators import extend  # type: ignore[import-untyped]
+from jsonschema import Draft202012Validator
+from jsonschema.validators import extend
 
 from fairwatt.errors import BookError, ClearingError
 from fairwatt.market import proof
@@ -27,7 +27,7 @@ from fairwatt.market.network import MAX_QUANTITY_WH, PRICE_RANGE, Link, Network
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping
 
-    from jsonschema.exceptions import ValidationError  # type: ignore[import-untyped]
+    from jsonschema.exceptions import ValidationError
 
 __all__ = [
     "dump_book",
@@ -303,10 +303,8 @@ def _validator(kind: _Kind) -> Draft202012Validator:
     strict = Draft202012Validator.TYPE_CHECKER.redefine(
         "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
     )
-    validator: Draft202012Validator = extend(Draft202012Validator, type_checker=strict)(
-        schema(kind)
-    )
-    return validator
+    validator = extend(Draft202012Validator, type_checker=strict)  # type: ignore[no-untyped-call]
+    return cast("Draft202012Validator", validator(schema(kind)))
 
 
 def _first_of_each(shapes: Iterable[Hashable]) -> list[int]:
@@ -330,12 +328,13 @@ def _sequence(error: ValidationError) -> tuple[tuple[str, ...], str]:
 def _explain(error: ValidationError) -> tuple[tuple[str | int, ...], str]:
     """Say place and problem in the words of the market instead of those of JSON Schema."""
     path, rule = tuple(error.path), error.validator
-    wanted, found = error.validator_value, error.instance
+    # Set for every error of an `iter_errors`; what type they have depends on the rule.
+    wanted, found, rules = cast("Any", (error.validator_value, error.instance, error.schema))
     if rule == "required":
         missing = next(field for field in wanted if field not in found)
         return (*path, missing), "is missing"
     if rule == "additionalProperties":
-        known = error.schema["properties"]
+        known = rules["properties"]
         unknown = next(field for field in found if field not in known)
         return (*path, unknown), f"is not a known field; there are {', '.join(known)}"
     if rule == "enum":
