@@ -1,0 +1,1 @@
+"""The published models, in the terms of their papers."""

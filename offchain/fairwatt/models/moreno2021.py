@@ -1,0 +1,56 @@
+"""Moreno, Hoyos, Cantillo 2021: peer-to-peer trading with a community manager.
+
+"A framework from peer-to-peer electricity trading based on communities transactions".
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["objective"]
+
+
+def objective(
+    generation_wh: Mapping[str, int],
+    trades_wh: Mapping[tuple[str, str], Fraction],
+    cost_micro_per_kwh: Mapping[str, int],
+    export_cost_micro_per_kwh: Mapping[str, int],
+    community: Mapping[str, int],
+) -> Fraction:
+    """Evaluate the objective function, eq. 1, on a dispatch.
+
+        F = sum_n Cg_n P_n + sum_m sum_n (Cg_m + e_mn) q_mn
+
+    with q_mn the energy from m to n and e_mn the export cost of m, or 0 within a community.
+    The paper states the second sum with import and export costs Ca and Cb of a pair, without
+    values; this is the reading that reproduces both of its results exactly. It counts the
+    seller's generation cost once more on all that is traded.
+
+    Parameters
+    ----------
+    generation_wh
+        P_n per peer.
+    trades_wh
+        q_mn per pair (seller, buyer).
+    cost_micro_per_kwh, export_cost_micro_per_kwh
+        Cg_n and Cexp_n, micro-token/kWh; 0 where missing.
+    community
+        Per peer.
+
+    Returns
+    -------
+    Fraction
+        In tokens (the paper's dollars), exact.
+    """
+    nano = Fraction(0)
+    for peer, energy in generation_wh.items():
+        nano += cost_micro_per_kwh.get(peer, 0) * energy
+    for (seller, buyer), energy in trades_wh.items():
+        inside = community[seller] == community[buyer]
+        export = 0 if inside else export_cost_micro_per_kwh.get(seller, 0)
+        nano += (cost_micro_per_kwh.get(seller, 0) + export) * energy
+    return nano / 10**9
