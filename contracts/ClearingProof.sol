@@ -58,7 +58,10 @@ library ClearingProof {
         int256 cap,
         int32[] calldata pricesMicroPerKWh
     ) internal pure returns (Tally memory tally) {
-        require(pricesMicroPerKWh.length == nodeCount, PriceCountMismatch(nodeCount, pricesMicroPerKWh.length));
+        require(
+            pricesMicroPerKWh.length == nodeCount,
+            PriceCountMismatch(nodeCount, pricesMicroPerKWh.length)
+        );
         tally.pricesMicroPerKWh = new int256[](nodeCount);
         tally.surplusWh = new int256[](nodeCount);
         for (uint256 z; z < nodeCount; ++z) {
@@ -96,22 +99,27 @@ library ClearingProof {
     }
 
     /// @notice Adds the links with their flows and requires balance and optimality.
-    function close(Tally memory tally, Link[] memory links, uint40[] calldata flowsWh) internal pure {
+    function close(
+        Tally memory tally,
+        Link[] memory links,
+        uint40[] calldata flowsWh
+    ) internal pure {
         uint256 nodeCount = tally.surplusWh.length;
         require(flowsWh.length == links.length, FlowCountMismatch(links.length, flowsWh.length));
-        for (uint256 l; l < links.length; ++l) {
-            Link memory link = links[l];
-            uint256 flowWh = flowsWh[l];
+        for (uint256 i; i < links.length; ++i) {
+            Link memory link = links[i];
+            uint256 flowWh = flowsWh[i];
             require(link.source < nodeCount, UnknownNode(link.source, nodeCount));
             require(link.target < nodeCount, UnknownNode(link.target, nodeCount));
-            require(flowWh <= link.capacityWh, FlowAboveCapacity(l, flowWh, link.capacityWh));
+            require(flowWh <= link.capacityWh, FlowAboveCapacity(i, flowWh, link.capacityWh));
 
             int256 tariff = int256(uint256(link.tariffMicroPerKWh));
             int256 rentMicroPerKWh = _spread(tally, link) - tariff;
             tally.surplusWh[link.source] -= int256(flowWh);
             tally.surplusWh[link.target] += int256(flowWh);
             tally.welfare -= tariff * int256(flowWh);
-            if (rentMicroPerKWh > 0) tally.dualBound += rentMicroPerKWh * int256(uint256(link.capacityWh));
+            if (rentMicroPerKWh > 0)
+                tally.dualBound += rentMicroPerKWh * int256(uint256(link.capacityWh));
         }
         for (uint256 z; z < nodeCount; ++z) {
             require(tally.surplusWh[z] == 0, NodeUnbalanced(z, tally.surplusWh[z]));

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {
-    AccessControlDefaultAdminRules
-} from "@openzeppelin/contracts/access/extensions/AccessControlDefaultAdminRules.sol";
+import {AccessControlDefaultAdminRules} from "@openzeppelin/contracts/access/extensions/AccessControlDefaultAdminRules.sol";
 import {ERC20} from "@openzeppelin/contracts/token/ERC20/ERC20.sol";
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {IERC20Metadata} from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Metadata.sol";
@@ -45,7 +43,11 @@ contract CommunityToken is
         uint48 adminDelaySeconds,
         IERC20Metadata backing_,
         uint256 supplyCapWei_
-    ) ERC20(name_, symbol_) ERC20Permit(name_) AccessControlDefaultAdminRules(adminDelaySeconds, admin) {
+    )
+        ERC20(name_, symbol_)
+        ERC20Permit(name_)
+        AccessControlDefaultAdminRules(adminDelaySeconds, admin)
+    {
         bool backed = address(backing_) != address(0);
         require(backed == (supplyCapWei_ == 0), KindUnclear(address(backing_), supplyCapWei_));
         backing = backing_;
@@ -89,7 +91,10 @@ contract CommunityToken is
     }
 
     /// @inheritdoc ICommunityToken
-    function treasuryMint(address to, uint256 amountWei) external onlyKind(false) onlyRole(TREASURY_ROLE) {
+    function treasuryMint(
+        address to,
+        uint256 amountWei
+    ) external onlyKind(false) onlyRole(TREASURY_ROLE) {
         uint256 supply = totalSupply() + amountWei;
         require(supply <= supplyCapWei, SupplyCapExceeded(supply, supplyCapWei));
         _mint(to, amountWei);
@@ -103,7 +108,9 @@ contract CommunityToken is
     }
 
     /// @inheritdoc IERC20Permit
-    function nonces(address owner) public view override(ERC20Permit, IERC20Permit) returns (uint256) {
+    function nonces(
+        address owner
+    ) public view override(ERC20Permit, IERC20Permit) returns (uint256) {
         return super.nonces(owner);
     }
 }

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {
-    AccessControlDefaultAdminRules
-} from "@openzeppelin/contracts/access/extensions/AccessControlDefaultAdminRules.sol";
+import {AccessControlDefaultAdminRules} from "@openzeppelin/contracts/access/extensions/AccessControlDefaultAdminRules.sol";
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
@@ -68,7 +66,10 @@ contract Ledger is ILedger, AccessControlDefaultAdminRules, ReentrancyGuardTrans
     }
 
     /// @notice Connects the contracts that may lock and book, once.
-    function connectMarket(address orderBook_, address settlement_) external onlyRole(DEFAULT_ADMIN_ROLE) {
+    function connectMarket(
+        address orderBook_,
+        address settlement_
+    ) external onlyRole(DEFAULT_ADMIN_ROLE) {
         require(orderBook == address(0), AlreadyConnected());
         require(orderBook_ != address(0) && settlement_ != address(0), AddressZero());
         orderBook = orderBook_;
@@ -208,7 +209,8 @@ contract Ledger is ILedger, AccessControlDefaultAdminRules, ReentrancyGuardTrans
         for (uint256 i; i < incomes.length; ++i) {
             (uint32 peer, uint256 amountNano) = (incomes[i].peer, incomes[i].amountNano);
             sumNano += amountNano.toInt256();
-            if (peer == 0) fundNano += amountNano.toUint96();
+            if (peer == 0)
+                fundNano += amountNano.toUint96(); // as LinkEarned of the settlement says
             else _accounts[peer].balanceNano += amountNano.toInt256().toInt96();
         }
         require(sumNano == 0, NotBalanced(sumNano));
@@ -269,7 +271,11 @@ contract Ledger is ILedger, AccessControlDefaultAdminRules, ReentrancyGuardTrans
     /// @inheritdoc IPeerAccounts
     function isSettled(uint32 peer) external view returns (bool) {
         Account storage a = _accounts[peer];
-        return a.balanceNano >= 0 && a.arrearsNano == 0 && a.lockedNano == 0 && a.openUntil < block.timestamp;
+        return
+            a.balanceNano >= 0 &&
+            a.arrearsNano == 0 &&
+            a.lockedNano == 0 &&
+            a.openUntil < block.timestamp;
     }
 
     /// @dev For debts: all but the locks. A requested withdrawal is not safe from them.
@@ -284,7 +290,8 @@ contract Ledger is ILedger, AccessControlDefaultAdminRules, ReentrancyGuardTrans
 
     /// @dev Balance and credit less locks and `reserved`, or 0.
     function _spendable(Account storage a, uint256 reserved) private view returns (uint256) {
-        int256 free = int256(a.balanceNano) + int256(uint256(a.creditNano)) - int256(uint256(a.lockedNano));
+        int256 free =
+            int256(a.balanceNano) + int256(uint256(a.creditNano)) - int256(uint256(a.lockedNano));
         free -= int256(reserved);
         return free > 0 ? uint256(free) : 0;
     }

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {
-    AccessControlDefaultAdminRules
-} from "@openzeppelin/contracts/access/extensions/AccessControlDefaultAdminRules.sol";
+import {AccessControlDefaultAdminRules} from "@openzeppelin/contracts/access/extensions/AccessControlDefaultAdminRules.sol";
 import {Pausable} from "@openzeppelin/contracts/utils/Pausable.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
@@ -60,7 +58,8 @@ contract OrderBook is IOrderBook, AccessControlDefaultAdminRules, EIP712, Pausab
     uint32 public marketCount;
     mapping(uint32 market => Market) private _markets;
     mapping(uint32 market => mapping(uint40 sessionStart => SessionBook)) private _books;
-    mapping(uint32 market => mapping(uint40 sessionStart => mapping(uint32 peer => PeerBook))) private _peerBooks;
+    mapping(uint32 market => mapping(uint40 sessionStart => mapping(uint32 peer => PeerBook)))
+        private _peerBooks;
     mapping(bytes32 orderKey => Placement) private _placements;
     mapping(bytes32 orderKey => bool) private _cancelled;
 
@@ -78,16 +77,23 @@ contract OrderBook is IOrderBook, AccessControlDefaultAdminRules, EIP712, Pausab
     // ------------------------------------------------------------------------------------------------------ markets
 
     /// @inheritdoc IOrderBook
-    function createMarket(Market calldata terms) external onlyRole(MARKET_OPERATOR_ROLE) returns (uint32 market) {
+    function createMarket(
+        Market calldata terms
+    ) external onlyRole(MARKET_OPERATOR_ROLE) returns (uint32 market) {
         require(
-            (terms.periodSeconds == 900 || terms.periodSeconds == 1800 || terms.periodSeconds == 3600) &&
-                terms.periodsPerSession > 0,
+            (terms.periodSeconds == 900 ||
+                terms.periodSeconds == 1800 ||
+                terms.periodSeconds == 3600) && terms.periodsPerSession > 0,
             PeriodUnsupported(terms.periodSeconds, terms.periodsPerSession)
         );
-        REGISTRY.boundsOf(terms.network); // reverts for an unknown network
+        // slither-disable-next-line unused-return (only asked to revert for an unknown network)
+        REGISTRY.boundsOf(terms.network);
         uint256 length = terms.lengthSeconds();
         uint256 notice = REGISTRY.NOTICE_SECONDS();
-        require(terms.gateLeadSeconds + length < notice, BookNeverOpen(notice, terms.gateLeadSeconds + length + 1));
+        require(
+            terms.gateLeadSeconds + length < notice,
+            BookNeverOpen(notice, terms.gateLeadSeconds + length + 1)
+        );
         require(terms.firstSessionStart >= notice, Sessions.NotASession(terms.firstSessionStart));
         uint256 unsettled = terms.gateLeadSeconds + length + terms.settlementWindowSeconds;
         if (unsettled < terms.clearingWindowSeconds) unsettled = terms.clearingWindowSeconds;
@@ -122,23 +128,17 @@ contract OrderBook is IOrderBook, AccessControlDefaultAdminRules, EIP712, Pausab
     /// @inheritdoc IOrderBook
     function place(Order calldata order, bytes calldata signature) external whenNotPaused {
         Market memory market = _requireOpen(order.market, order.sessionStart);
-        IPeerRegistry.Peer memory peer = REGISTRY.peerAt(order.peer, order.sessionStart);
-        order.requireAdmissible(market, peer, REGISTRY.boundsOf(market.network));
-
-        bytes32 orderHash = order.hash();
-        require(
-            SignatureChecker.isValidSignatureNow(peer.wallet, _hashTypedDataV4(orderHash), signature),
-            WrongSigner(order.peer, order.nonce)
-        );
-        require(
-            !isCancelled(order.market, order.sessionStart, order.peer, order.nonce),
-            OrderIsCancelled(order.peer, order.nonce)
-        );
-        Placement storage placement = _placements[_key(order.market, order.sessionStart, order.peer, order.nonce)];
+        bytes32 orderHash = requireValid(order, signature);
+        Placement storage placement = _placements[
+            _key(order.market, order.sessionStart, order.peer, order.nonce)
+        ];
         require(placement.orderHash == 0, NonceTaken(order.peer, order.nonce));
         PeerBook storage peerBook = _peerBooks[order.market][order.sessionStart][order.peer];
         uint256 steps = peerBook.placedSteps + order.steps.length;
-        require(steps <= market.maxPlacedSteps, TooManySteps(order.peer, steps, market.maxPlacedSteps));
+        require(
+            steps <= market.maxPlacedSteps,
+            TooManySteps(order.peer, steps, market.maxPlacedSteps)
+        );
 
         uint96 lockNano = order.worstCaseNano();
         placement.orderHash = orderHash;
@@ -241,7 +241,9 @@ contract OrderBook is IOrderBook, AccessControlDefaultAdminRules, EIP712, Pausab
                 require(!order.placed, OrderNotPlaced(order.peer, order.nonce));
                 continue;
             }
-            Placement storage placement = _placements[_key(market, sessionStart, order.peer, order.nonce)];
+            Placement storage placement = _placements[
+                _key(market, sessionStart, order.peer, order.nonce)
+            ];
             bytes32 placedHash = placement.orderHash;
             if (placedHash == order.orderHash) {
                 ++placedTaken;
@@ -264,7 +266,10 @@ contract OrderBook is IOrderBook, AccessControlDefaultAdminRules, EIP712, Pausab
     }
 
     /// @inheritdoc IOrderBook
-    function bookTimes(uint32 market, uint40 sessionStart) external view returns (uint256, uint256) {
+    function bookTimes(
+        uint32 market,
+        uint40 sessionStart
+    ) external view returns (uint256, uint256) {
         Market memory terms = marketTerms(market);
         terms.requireSession(sessionStart);
         return (_opening(terms, sessionStart), terms.gateClosure(sessionStart));
@@ -281,7 +286,36 @@ contract OrderBook is IOrderBook, AccessControlDefaultAdminRules, EIP712, Pausab
     }
 
     /// @inheritdoc IOrderBook
-    function isCancelled(uint32 market, uint40 sessionStart, uint32 peer, uint32 nonce) public view returns (bool) {
+    function requireValid(
+        Order calldata order,
+        bytes calldata signature
+    ) public view returns (bytes32 orderHash) {
+        Market memory market = marketTerms(order.market);
+        market.requireSession(order.sessionStart);
+        IPeerRegistry.Peer memory peer = REGISTRY.peerAt(order.peer, order.sessionStart);
+        order.requireAdmissible(market, peer, REGISTRY.boundsOf(market.network));
+        orderHash = order.hash();
+        require(
+            SignatureChecker.isValidSignatureNow(
+                peer.wallet,
+                _hashTypedDataV4(orderHash),
+                signature
+            ),
+            WrongSigner(order.peer, order.nonce)
+        );
+        require(
+            !isCancelled(order.market, order.sessionStart, order.peer, order.nonce),
+            OrderIsCancelled(order.peer, order.nonce)
+        );
+    }
+
+    /// @inheritdoc IOrderBook
+    function isCancelled(
+        uint32 market,
+        uint40 sessionStart,
+        uint32 peer,
+        uint32 nonce
+    ) public view returns (bool) {
         return
             nonce < _peerBooks[market][sessionStart][peer].belowNonce ||
             _cancelled[_key(market, sessionStart, peer, nonce)];
@@ -305,7 +339,10 @@ contract OrderBook is IOrderBook, AccessControlDefaultAdminRules, EIP712, Pausab
     }
 
     /// @dev The book opens when nothing that the session depends on can change any more (see `IPeerRegistry`).
-    function _requireOpen(uint32 market, uint40 sessionStart) private view returns (Market memory terms) {
+    function _requireOpen(
+        uint32 market,
+        uint40 sessionStart
+    ) private view returns (Market memory terms) {
         terms = marketTerms(market);
         terms.requireSession(sessionStart);
         uint256 opens = _opening(terms, sessionStart);
@@ -326,7 +363,12 @@ contract OrderBook is IOrderBook, AccessControlDefaultAdminRules, EIP712, Pausab
         );
     }
 
-    function _key(uint32 market, uint40 sessionStart, uint32 peer, uint32 nonce) private pure returns (bytes32) {
+    function _key(
+        uint32 market,
+        uint40 sessionStart,
+        uint32 peer,
+        uint32 nonce
+    ) private pure returns (bytes32) {
         return keccak256(abi.encodePacked(market, sessionStart, peer, nonce));
     }
 }

@@ -30,13 +30,13 @@ library Orders {
     /// @notice The limit price lies outside the network's floor and cap.
     error LimitOutOfBounds(uint32 peer, uint32 nonce, int32 priceMicroPerKWh);
 
-    bytes32 internal constant STEP_TYPEHASH =
-        keccak256("Step(uint16 period,uint8 side,int32 priceMicroPerKWh,uint40 energyWh)");
-    bytes32 internal constant ORDER_TYPEHASH =
-        keccak256(
-            "Order(uint32 market,uint32 peer,uint16 node,uint40 sessionStart,Step[] steps,uint40 expiry,uint32 nonce)"
-            "Step(uint16 period,uint8 side,int32 priceMicroPerKWh,uint40 energyWh)"
-        );
+    bytes32 internal constant STEP_TYPEHASH = keccak256(
+        "Step(uint16 period,uint8 side,int32 priceMicroPerKWh,uint40 energyWh)"
+    );
+    bytes32 internal constant ORDER_TYPEHASH = keccak256(
+        "Order(uint32 market,uint32 peer,uint16 node,uint40 sessionStart,Step[] steps,uint40 expiry,uint32 nonce)"
+        "Step(uint16 period,uint8 side,int32 priceMicroPerKWh,uint40 energyWh)"
+    );
 
     /// @notice Requires that the order is well formed and that its peer may trade so.
     /// @param peer The peer's record in force when the session starts.
@@ -51,19 +51,29 @@ library Orders {
         require(order.steps.length > 0, OrderEmpty(order.peer, order.nonce));
         require(order.expiry >= gate, OrderExpired(order.peer, order.nonce, order.expiry, gate));
         require(peer.standing == IPeerRegistry.Standing.Active, PeerNotActive(order.peer));
-        require(peer.network == market.network, WrongNetwork(order.peer, peer.network, market.network));
+        require(
+            peer.network == market.network,
+            WrongNetwork(order.peer, peer.network, market.network)
+        );
         require(peer.node == order.node, WrongNode(order.peer, order.node, peer.node));
         uint256 limitWh = peer.energyLimitWh(market.periodSeconds);
         for (uint256 s; s < order.steps.length; ++s) {
             Step calldata step = order.steps[s];
-            require(_mayTrade(peer.role, step.side), SideNotAllowed(order.peer, peer.role, step.side));
-            require(step.period < market.periodsPerSession, UnknownPeriod(order.peer, order.nonce, step.period));
+            require(
+                _mayTrade(peer.role, step.side),
+                SideNotAllowed(order.peer, peer.role, step.side)
+            );
+            require(
+                step.period < market.periodsPerSession,
+                UnknownPeriod(order.peer, order.nonce, step.period)
+            );
             require(
                 step.energyWh <= limitWh,
                 EnergyAboveConnection(order.peer, order.nonce, step.energyWh, limitWh)
             );
             require(
-                bounds.floorMicroPerKWh <= step.priceMicroPerKWh && step.priceMicroPerKWh <= bounds.capMicroPerKWh,
+                bounds.floorMicroPerKWh <= step.priceMicroPerKWh &&
+                    step.priceMicroPerKWh <= bounds.capMicroPerKWh,
                 LimitOutOfBounds(order.peer, order.nonce, step.priceMicroPerKWh)
             );
         }
@@ -74,14 +84,20 @@ library Orders {
     function worstCaseNano(Order calldata order) internal pure returns (uint96 costNano) {
         for (uint256 s; s < order.steps.length; ++s) {
             Step calldata step = order.steps[s];
-            int256 price = step.side == Side.Bid ? int256(step.priceMicroPerKWh) : -int256(step.priceMicroPerKWh);
+            int256 price =
+                step.side == Side.Bid
+                    ? int256(step.priceMicroPerKWh)
+                    : -int256(step.priceMicroPerKWh);
             // forge-lint: disable-next-line(unsafe-typecast) positive, and below 2^92 (see MarketTypes)
             if (price > 0) costNano += uint96(uint256(price) * step.energyWh);
         }
     }
 
     /// @notice The most energy the peer's connection carries in one period.
-    function energyLimitWh(IPeerRegistry.Peer memory peer, uint256 periodSeconds) internal pure returns (uint256) {
+    function energyLimitWh(
+        IPeerRegistry.Peer memory peer,
+        uint256 periodSeconds
+    ) internal pure returns (uint256) {
         return (uint256(peer.connectionW) * periodSeconds) / 1 hours;
     }
 
@@ -91,7 +107,13 @@ library Orders {
         for (uint256 s; s < steps.length; ++s) {
             Step calldata step = order.steps[s];
             steps[s] = keccak256(
-                abi.encode(STEP_TYPEHASH, step.period, step.side, step.priceMicroPerKWh, step.energyWh)
+                abi.encode(
+                    STEP_TYPEHASH,
+                    step.period,
+                    step.side,
+                    step.priceMicroPerKWh,
+                    step.energyWh
+                )
             );
         }
         return

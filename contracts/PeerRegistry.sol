@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {
-    AccessControlDefaultAdminRules
-} from "@openzeppelin/contracts/access/extensions/AccessControlDefaultAdminRules.sol";
+import {AccessControlDefaultAdminRules} from "@openzeppelin/contracts/access/extensions/AccessControlDefaultAdminRules.sol";
 
 import {IPeerAccounts, IPeerRegistry} from "./interfaces/IPeerRegistry.sol";
 import {Link} from "./MarketTypes.sol";
@@ -47,6 +45,7 @@ contract PeerRegistry is IPeerRegistry, AccessControlDefaultAdminRules {
     mapping(uint32 peer => Peer) private _latest;
     mapping(uint32 peer => Peer[]) private _earlier;
     mapping(uint16 network => NetworkRecord) private _networks;
+    // slither-disable-next-line uninitialized-state (filled through a storage reference in publishTariffs)
     mapping(uint32 supplier => Tariff[]) private _tariffs;
 
     /// @param admin Grants the roles; handing it on takes `adminDelaySeconds`.
@@ -166,11 +165,15 @@ contract PeerRegistry is IPeerRegistry, AccessControlDefaultAdminRules {
 
     function _connect(uint32 peer, Peer memory record, Connection calldata connection) private {
         require(connection.role != Role.None, RoleMissing());
-        if (connection.role != Role.Operator) _requireNode(connection.network, connection.node, record.since);
+        if (connection.role != Role.Operator)
+            _requireNode(connection.network, connection.node, record.since);
         if (connection.role != Role.Operator && connection.role != Role.Supplier) {
             _requireSupplier(connection.supplier);
             uint32 meterOf = _peerOfMeter[connection.meter];
-            require(connection.meter != address(0) && (meterOf == 0 || meterOf == peer), MeterTaken(connection.meter));
+            require(
+                connection.meter != address(0) && (meterOf == 0 || meterOf == peer),
+                MeterTaken(connection.meter)
+            );
             _peerOfMeter[connection.meter] = peer;
         }
         record.role = connection.role;
@@ -195,15 +198,24 @@ contract PeerRegistry is IPeerRegistry, AccessControlDefaultAdminRules {
 
     function _requireSupplier(uint32 supplier) private view {
         Peer memory record = peerAt(supplier, block.timestamp);
-        require(record.role == Role.Supplier && record.standing == Standing.Active, NotASupplier(supplier));
+        require(
+            record.role == Role.Supplier && record.standing == Standing.Active,
+            NotASupplier(supplier)
+        );
         Tariff[] storage tariffs = _tariffs[supplier];
         require(tariffs.length > 0, TariffNotInForce(supplier, 0, block.timestamp));
-        require(tariffs[0].effectiveFrom <= block.timestamp, TariffNotInForce(supplier, 0, block.timestamp));
+        require(
+            tariffs[0].effectiveFrom <= block.timestamp,
+            TariffNotInForce(supplier, 0, block.timestamp)
+        );
     }
 
     function _callingPeer() private view returns (uint32 peer) {
         peer = peerOf[msg.sender];
-        require(peer != 0 && peerAt(peer, block.timestamp).wallet == msg.sender, NotThePeer(msg.sender));
+        require(
+            peer != 0 && peerAt(peer, block.timestamp).wallet == msg.sender,
+            NotThePeer(msg.sender)
+        );
     }
 
     // ---------------------------------------------------------------------------------------------------- networks
@@ -233,7 +245,10 @@ contract PeerRegistry is IPeerRegistry, AccessControlDefaultAdminRules {
         require(record.operator != address(0), UnknownNetwork(network));
         require(record.operator == msg.sender, NotTheOperator(network, msg.sender));
         version = uint32(record.versions.length);
-        _requireNotice(effectiveFrom, version == 0 ? 0 : record.versions[version - 1].effectiveFrom);
+        _requireNotice(
+            effectiveFrom,
+            version == 0 ? 0 : record.versions[version - 1].effectiveFrom
+        );
         for (uint256 n; n < newNodes.length; ++n) record.nodes.push(newNodes[n]);
         _requireLinks(links, record.nodes.length);
         record.versions.push(
@@ -293,11 +308,11 @@ contract PeerRegistry is IPeerRegistry, AccessControlDefaultAdminRules {
     }
 
     function _requireLinks(Link[] calldata links, uint256 nodeCount) private view {
-        for (uint256 l; l < links.length; ++l) {
-            Link calldata link = links[l];
-            require(link.source < nodeCount, LinkToUnknownNode(l, link.source));
-            require(link.target < nodeCount, LinkToUnknownNode(l, link.target));
-            require(link.source != link.target, LinkToItself(l));
+        for (uint256 i; i < links.length; ++i) {
+            Link calldata link = links[i];
+            require(link.source < nodeCount, LinkToUnknownNode(i, link.source));
+            require(link.target < nodeCount, LinkToUnknownNode(i, link.target));
+            require(link.source != link.target, LinkToItself(i));
             require(link.owner <= peerCount, UnknownPeer(link.owner));
         }
     }
@@ -353,7 +368,8 @@ contract PeerRegistry is IPeerRegistry, AccessControlDefaultAdminRules {
         for (uint256 t; t < count; ++t) {
             uint256 time = start + t * periodSeconds;
             uint256 before = index;
-            while (index + 1 < published.length && published[index + 1].effectiveFrom <= time) ++index;
+            while (index + 1 < published.length && published[index + 1].effectiveFrom <= time)
+                ++index;
             require(t > 0 || index == before, TariffNotInForce(supplier, firstIndex, start));
             inForce[t] = published[index];
         }

@@ -25,12 +25,18 @@ library Sessions {
     }
 
     /// @notice First second in which no order enters or leaves the book.
-    function gateClosure(Market memory market, uint256 sessionStart) internal pure returns (uint256) {
+    function gateClosure(
+        Market memory market,
+        uint256 sessionStart
+    ) internal pure returns (uint256) {
         return sessionStart - market.gateLeadSeconds;
     }
 
     /// @notice Last second in which a clearing may be proposed; without one the session is void.
-    function clearingDeadline(Market memory market, uint256 sessionStart) internal pure returns (uint256) {
+    function clearingDeadline(
+        Market memory market,
+        uint256 sessionStart
+    ) internal pure returns (uint256) {
         return gateClosure(market, sessionStart) + market.clearingWindowSeconds;
     }
 
@@ -40,7 +46,10 @@ library Sessions {
     }
 
     /// @notice Last second in which a reading of the session is settled.
-    function settlementDeadline(Market memory market, uint256 sessionStart) internal pure returns (uint256) {
+    function settlementDeadline(
+        Market memory market,
+        uint256 sessionStart
+    ) internal pure returns (uint256) {
         return end(market, sessionStart) + market.settlementWindowSeconds;
     }
 }

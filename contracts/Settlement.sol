@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {
-    AccessControlDefaultAdminRules
-} from "@openzeppelin/contracts/access/extensions/AccessControlDefaultAdminRules.sol";
+import {AccessControlDefaultAdminRules} from "@openzeppelin/contracts/access/extensions/AccessControlDefaultAdminRules.sol";
 import {Pausable} from "@openzeppelin/contracts/utils/Pausable.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
@@ -31,8 +29,9 @@ contract Settlement is ISettlement, AccessControlDefaultAdminRules, EIP712, Paus
     /// @notice Pauses and resumes clearings.
     bytes32 public constant GUARDIAN_ROLE = keccak256("GUARDIAN_ROLE");
 
-    bytes32 private constant READING_TYPEHASH =
-        keccak256("Reading(uint32 market,uint32 peer,uint40 sessionStart,int48[] energyWh)");
+    bytes32 private constant READING_TYPEHASH = keccak256(
+        "Reading(uint32 market,uint32 peer,uint40 sessionStart,int48[] energyWh)"
+    );
 
     /// @notice Says who trades where, over which links, at which tariffs.
     IPeerRegistry public immutable REGISTRY;
@@ -43,7 +42,8 @@ contract Settlement is ISettlement, AccessControlDefaultAdminRules, EIP712, Paus
 
     /// @inheritdoc ISettlement
     mapping(uint32 market => mapping(uint40 sessionStart => bytes32)) public positionsHash;
-    mapping(uint32 market => mapping(uint40 sessionStart => BitMaps.BitMap)) private _settledReadings;
+    mapping(uint32 market => mapping(uint40 sessionStart => BitMaps.BitMap))
+        private _settledReadings;
 
     /// @notice A clearing while it is checked.
     /// @param domain EIP-712 domain of the order signatures.
@@ -100,12 +100,24 @@ contract Settlement is ISettlement, AccessControlDefaultAdminRules, EIP712, Paus
         clearing.domain = ORDER_BOOK.domainSeparator();
 
         _openPeriods(clearing, proposal); // C2
-        _addOrders(clearing, proposal); // C3, C4, C5
+        _addOrders(clearing, proposal); // C3, C4
         _closePeriods(clearing, proposal); // C6
-        _bookResults(clearing, market, sessionStart); // C7
+        _record(clearing, market, sessionStart);
+        _takeOrders(clearing, market, sessionStart); // C5
+        LEDGER.bookClearing(
+            // C7
+            clearing.bookings,
+            clearing.incomes,
+            clearing.terms.gateClosure(sessionStart),
+            clearing.terms.settlementDeadline(sessionStart)
+        );
     }
 
-    function _requireClearable(Market memory terms, uint32 market, uint40 sessionStart) private view {
+    function _requireClearable(
+        Market memory terms,
+        uint32 market,
+        uint40 sessionStart
+    ) private view {
         terms.requireSession(sessionStart);
         uint256 gate = terms.gateClosure(sessionStart);
         uint256 deadline = terms.clearingDeadline(sessionStart);
@@ -117,18 +129,29 @@ contract Settlement is ISettlement, AccessControlDefaultAdminRules, EIP712, Paus
     function _openPeriods(Clearing memory clearing, Proposal calldata proposal) private view {
         Market memory terms = clearing.terms;
         bytes32[] memory linksHashes = new bytes32[](proposal.networks.length);
-        for (uint256 n; n < linksHashes.length; ++n) linksHashes[n] = keccak256(abi.encode(proposal.networks[n].links));
+        for (uint256 n; n < linksHashes.length; ++n)
+            linksHashes[n] = keccak256(abi.encode(proposal.networks[n].links));
 
         uint256 periods = terms.periodsPerSession;
-        require(proposal.periods.length == periods, PeriodCountMismatch(periods, proposal.periods.length));
+        require(
+            proposal.periods.length == periods,
+            PeriodCountMismatch(periods, proposal.periods.length)
+        );
         clearing.tallies = new ClearingProof.Tally[](periods);
         for (uint256 t; t < periods; ++t) {
             PeriodProof calldata period = proposal.periods[t];
             require(period.network < linksHashes.length, NetworkMissing(t, period.network));
             uint32 version = proposal.networks[period.network].version;
             uint256 start = proposal.sessionStart + t * terms.periodSeconds;
-            (uint16 nodeCount, bytes32 linksHash) = REGISTRY.networkInForce(terms.network, version, start);
-            require(linksHash == linksHashes[period.network], NetworkAltered(terms.network, version));
+            (uint16 nodeCount, bytes32 linksHash) = REGISTRY.networkInForce(
+                terms.network,
+                version,
+                start
+            );
+            require(
+                linksHash == linksHashes[period.network],
+                NetworkAltered(terms.network, version)
+            );
             clearing.tallies[t] = ClearingProof.open(
                 nodeCount,
                 clearing.bounds.floorMicroPerKWh,
@@ -155,13 +178,6 @@ contract Settlement is ISettlement, AccessControlDefaultAdminRules, EIP712, Paus
             clearing.taken[o] = _authenticate(filled, clearing.peer.wallet, clearing.domain);
             _addSteps(clearing, filled, next - 1);
         }
-
-        uint96[] memory lockedNano = ORDER_BOOK.take(proposal.market, proposal.sessionStart, clearing.taken);
-        uint256 b;
-        for (uint256 o; o < count; ++o) {
-            if (clearing.bookings[b].peer != clearing.taken[o].peer) ++b; // both are sorted by peer
-            clearing.bookings[b].unlockedNano += lockedNano[o];
-        }
     }
 
     function _countPeers(FilledOrder[] calldata orders) private pure returns (uint256 peers) {
@@ -184,7 +200,8 @@ contract Settlement is ISettlement, AccessControlDefaultAdminRules, EIP712, Paus
         if (index == 0) return true;
         IOrderBook.TakenOrder memory previous = clearing.taken[index - 1];
         require(
-            order.peer > previous.peer || (order.peer == previous.peer && order.nonce > previous.nonce),
+            order.peer > previous.peer ||
+                (order.peer == previous.peer && order.nonce > previous.nonce),
             OrdersUnsorted(order.peer, order.nonce)
         );
         return order.peer != previous.peer;
@@ -203,6 +220,7 @@ contract Settlement is ISettlement, AccessControlDefaultAdminRules, EIP712, Paus
         taken.placed = filled.signature.length == 0;
         if (!taken.placed) {
             bytes32 digest = MessageHashUtils.toTypedDataHash(domain, taken.orderHash);
+            // slither-disable-next-line unused-return (a failed recovery is the zero address, which is refused below)
             (address signer, , ) = ECDSA.tryRecoverCalldata(digest, filled.signature);
             require(
                 signer == wallet && signer != address(0),
@@ -211,7 +229,11 @@ contract Settlement is ISettlement, AccessControlDefaultAdminRules, EIP712, Paus
         }
     }
 
-    function _addSteps(Clearing memory clearing, FilledOrder calldata filled, uint256 booking) private pure {
+    function _addSteps(
+        Clearing memory clearing,
+        FilledOrder calldata filled,
+        uint256 booking
+    ) private pure {
         Order calldata order = filled.order;
         int48[] memory energyWh = clearing.energyWh[booking];
         require(
@@ -234,7 +256,8 @@ contract Settlement is ISettlement, AccessControlDefaultAdminRules, EIP712, Paus
 
     function _closePeriods(Clearing memory clearing, Proposal calldata proposal) private {
         uint256 linkPeriods;
-        for (uint256 t; t < proposal.periods.length; ++t) linkPeriods += proposal.periods[t].flowsWh.length;
+        for (uint256 t; t < proposal.periods.length; ++t)
+            linkPeriods += proposal.periods[t].flowsWh.length;
         clearing.incomes = new ILedger.Income[](linkPeriods + 1); // the last is the fund's
         uint256 next;
         for (uint256 t; t < proposal.periods.length; ++t) {
@@ -244,34 +267,59 @@ contract Settlement is ISettlement, AccessControlDefaultAdminRules, EIP712, Paus
             tally.close(links, period.flowsWh);
 
             uint40 start = proposal.sessionStart + uint40(t) * clearing.terms.periodSeconds;
-            for (uint256 l; l < links.length; ++l) {
-                (uint256 tariffNano, uint256 rentNano) = tally.linkIncome(links[l], period.flowsWh[l]);
-                clearing.incomes[next++] = ILedger.Income(links[l].owner, tariffNano);
+            for (uint256 i; i < links.length; ++i) {
+                (uint256 tariffNano, uint256 rentNano) = tally.linkIncome(
+                    links[i],
+                    period.flowsWh[i]
+                );
+                clearing.incomes[next++] = ILedger.Income(links[i].owner, tariffNano);
                 clearing.incomes[linkPeriods].amountNano += rentNano;
-                if (period.flowsWh[l] > 0) {
-                    emit LinkEarned(proposal.market, start, links[l].owner, l, tariffNano, rentNano);
+                if (period.flowsWh[i] > 0) {
+                    emit LinkEarned(
+                        proposal.market,
+                        start,
+                        links[i].owner,
+                        i,
+                        tariffNano,
+                        rentNano
+                    );
                 }
             }
-            emit PeriodCleared(proposal.market, start, period.pricesMicroPerKWh, period.flowsWh, tally.welfare);
+            emit PeriodCleared(
+                proposal.market,
+                start,
+                period.pricesMicroPerKWh,
+                period.flowsWh,
+                tally.welfare
+            );
         }
     }
 
-    function _bookResults(Clearing memory clearing, uint32 market, uint40 sessionStart) private {
+    function _record(Clearing memory clearing, uint32 market, uint40 sessionStart) private {
         bytes32[] memory leaves = new bytes32[](clearing.bookings.length);
         for (uint256 i; i < leaves.length; ++i) {
             ILedger.Booking memory booking = clearing.bookings[i];
             leaves[i] = keccak256(abi.encodePacked(booking.peer, clearing.energyWh[i]));
-            emit PositionTaken(market, sessionStart, booking.peer, clearing.energyWh[i], booking.paymentNano);
+            emit PositionTaken(
+                market,
+                sessionStart,
+                booking.peer,
+                clearing.energyWh[i],
+                booking.paymentNano
+            );
         }
         bytes32 hash = keccak256(abi.encodePacked(leaves));
         positionsHash[market][sessionStart] = hash;
         emit SessionCleared(market, sessionStart, msg.sender, clearing.taken.length, hash);
-        LEDGER.bookClearing(
-            clearing.bookings,
-            clearing.incomes,
-            clearing.terms.gateClosure(sessionStart),
-            clearing.terms.settlementDeadline(sessionStart)
-        );
+    }
+
+    function _takeOrders(Clearing memory clearing, uint32 market, uint40 sessionStart) private {
+        uint96[] memory lockedNano = ORDER_BOOK.take(market, sessionStart, clearing.taken);
+        uint256 b;
+        for (uint256 o; o < lockedNano.length; ++o) {
+            if (clearing.bookings[b].peer != clearing.taken[o].peer) ++b; // both are sorted by peer
+            clearing.bookings[b].unlockedNano += lockedNano[o];
+        }
     }
 
     // ------------------------------------------------------------------------------------------------ reconciliation
@@ -293,7 +341,11 @@ contract Settlement is ISettlement, AccessControlDefaultAdminRules, EIP712, Paus
         LEDGER.bookImbalances(payments);
     }
 
-    function _requireReconcilable(Market memory terms, uint32 market, uint40 sessionStart) private view {
+    function _requireReconcilable(
+        Market memory terms,
+        uint32 market,
+        uint40 sessionStart
+    ) private view {
         terms.requireSession(sessionStart);
         uint256 end = terms.end(sessionStart);
         uint256 deadline = terms.settlementDeadline(sessionStart);
@@ -306,7 +358,11 @@ contract Settlement is ISettlement, AccessControlDefaultAdminRules, EIP712, Paus
         );
     }
 
-    function _requirePositions(uint32 market, uint40 sessionStart, Position[] calldata positions) private view {
+    function _requirePositions(
+        uint32 market,
+        uint40 sessionStart,
+        Position[] calldata positions
+    ) private view {
         bytes32[] memory leaves = new bytes32[](positions.length);
         for (uint256 i; i < leaves.length; ++i) {
             leaves[i] = keccak256(abi.encodePacked(positions[i].peer, positions[i].energyWh));
@@ -346,6 +402,7 @@ contract Settlement is ISettlement, AccessControlDefaultAdminRules, EIP712, Paus
     ) private view {
         require(meter != address(0), PeerNotMetered(reading.peer));
         bytes32 digest = readingDigest(market, reading.peer, sessionStart, reading.energyWh);
+        // slither-disable-next-line unused-return (a failed recovery is the zero address, which is refused below)
         (address signer, , ) = ECDSA.tryRecoverCalldata(digest, reading.signature);
         require(signer == meter, ReadingSignerMismatch(reading.peer, signer));
     }
@@ -378,8 +435,10 @@ contract Settlement is ISettlement, AccessControlDefaultAdminRules, EIP712, Paus
                 -limitWh <= energyWh && energyWh <= limitWh,
                 ReadingImplausible(reading.peer, t, reading.energyWh[t], uint256(limitWh))
             );
-            int256 imbalanceWh = hasPosition ? energyWh - positions[reading.position].energyWh[t] : energyWh;
-            int256 price = imbalanceWh > 0 ? tariffs[t].feedInMicroPerKWh : tariffs[t].retailMicroPerKWh;
+            int256 imbalanceWh =
+                hasPosition ? energyWh - positions[reading.position].energyWh[t] : energyWh;
+            int256 price =
+                imbalanceWh > 0 ? tariffs[t].feedInMicroPerKWh : tariffs[t].retailMicroPerKWh;
             imbalanceNano += imbalanceWh * price;
         }
     }
@@ -401,7 +460,11 @@ contract Settlement is ISettlement, AccessControlDefaultAdminRules, EIP712, Paus
     }
 
     /// @inheritdoc ISettlement
-    function isReadingSettled(uint32 market, uint40 sessionStart, uint32 peer) external view returns (bool) {
+    function isReadingSettled(
+        uint32 market,
+        uint40 sessionStart,
+        uint32 peer
+    ) external view returns (bool) {
         return _settledReadings[market][sessionStart].get(peer);
     }
 
@@ -415,7 +478,13 @@ contract Settlement is ISettlement, AccessControlDefaultAdminRules, EIP712, Paus
         return
             _hashTypedDataV4(
                 keccak256(
-                    abi.encode(READING_TYPEHASH, market, peer, sessionStart, keccak256(abi.encodePacked(energyWh)))
+                    abi.encode(
+                        READING_TYPEHASH,
+                        market,
+                        peer,
+                        sessionStart,
+                        keccak256(abi.encodePacked(energyWh))
+                    )
                 )
             );
     }

@@ -15,8 +15,18 @@ import {IERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/IERC2
 /// R2  Backed: the supply is covered by the backing held, to the last unit.
 /// R3  Treasury: only the treasury mints, and never beyond the cap; holders may burn their own.
 interface ICommunityToken is IERC20, IERC20Permit {
-    event BackingDeposited(address indexed from, address indexed to, uint256 backingUnits, uint256 amountWei);
-    event BackingRedeemed(address indexed from, address indexed to, uint256 backingUnits, uint256 amountWei);
+    event BackingDeposited(
+        address indexed from,
+        address indexed to,
+        uint256 backingUnits,
+        uint256 amountWei
+    );
+    event BackingRedeemed(
+        address indexed from,
+        address indexed to,
+        uint256 backingUnits,
+        uint256 amountWei
+    );
     event TreasuryMinted(address indexed to, uint256 amountWei);
     event TreasuryBurned(address indexed from, uint256 amountWei);
 

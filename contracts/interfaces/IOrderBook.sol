@@ -31,11 +31,31 @@ interface IOrderBook {
     }
 
     event MarketCreated(uint32 indexed market, Market terms);
-    event OrderPlaced(uint32 indexed market, uint40 indexed sessionStart, uint32 indexed peer, Order order);
-    event OrderCancelled(uint32 indexed market, uint40 indexed sessionStart, uint32 indexed peer, uint32 nonce);
-    event OrdersCancelled(uint32 indexed market, uint40 indexed sessionStart, uint32 indexed peer, uint32 belowNonce);
+    event OrderPlaced(
+        uint32 indexed market,
+        uint40 indexed sessionStart,
+        uint32 indexed peer,
+        Order order
+    );
+    event OrderCancelled(
+        uint32 indexed market,
+        uint40 indexed sessionStart,
+        uint32 indexed peer,
+        uint32 nonce
+    );
+    event OrdersCancelled(
+        uint32 indexed market,
+        uint40 indexed sessionStart,
+        uint32 indexed peer,
+        uint32 belowNonce
+    );
     event OrdersTaken(uint32 indexed market, uint40 indexed sessionStart, uint256 orders);
-    event LockReleased(uint32 indexed market, uint40 indexed sessionStart, uint32 indexed peer, uint96 lockedNano);
+    event LockReleased(
+        uint32 indexed market,
+        uint40 indexed sessionStart,
+        uint32 indexed peer,
+        uint96 lockedNano
+    );
     event SettlementConnected(address indexed settlement);
 
     error UnknownMarket(uint32 market);
@@ -103,14 +123,30 @@ interface IOrderBook {
     function marketTerms(uint32 market) external view returns (Market memory);
 
     /// @notice When the book of a session opens and closes. Reverts with `NotASession`.
-    function bookTimes(uint32 market, uint40 sessionStart) external view returns (uint256 opens, uint256 gateClosure);
+    function bookTimes(
+        uint32 market,
+        uint40 sessionStart
+    ) external view returns (uint256 opens, uint256 gateClosure);
 
     /// @notice The EIP-712 digest a wallet signs.
     function orderDigest(Order calldata order) external view returns (bytes32);
 
     function domainSeparator() external view returns (bytes32);
 
-    function isCancelled(uint32 market, uint40 sessionStart, uint32 peer, uint32 nonce) external view returns (bool);
+    /// @notice Reverts with the reason why no clearing may contain the order, if there is one; it says nothing about
+    /// gate and funds. What it accepts from an ERC-1271 wallet still has to be placed.
+    /// @return orderHash EIP-712 hash of the order, without the domain.
+    function requireValid(
+        Order calldata order,
+        bytes calldata signature
+    ) external view returns (bytes32 orderHash);
+
+    function isCancelled(
+        uint32 market,
+        uint40 sessionStart,
+        uint32 peer,
+        uint32 nonce
+    ) external view returns (bool);
 
     /// @notice The hash of the order placed under a nonce, 0 if none is, and what is locked for it.
     function placedOrder(

@@ -175,7 +175,11 @@ interface ISettlement {
     function positionsHash(uint32 market, uint40 sessionStart) external view returns (bytes32);
 
     /// @notice Whether a peer's reading is settled; if not, it counts as its position (estimated).
-    function isReadingSettled(uint32 market, uint40 sessionStart, uint32 peer) external view returns (bool);
+    function isReadingSettled(
+        uint32 market,
+        uint40 sessionStart,
+        uint32 peer
+    ) external view returns (bool);
 
     /// @notice The EIP-712 digest a meter signs.
     function readingDigest(

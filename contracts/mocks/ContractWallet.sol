@@ -6,6 +6,8 @@ import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 
 /// @title An ERC-1271 wallet of one owner, that can change its mind, for tests
 contract ContractWallet is IERC1271 {
+    error NotTheOwner(address caller);
+
     address public owner;
     bool public accepts = true;
 
@@ -14,16 +16,18 @@ contract ContractWallet is IERC1271 {
     }
 
     function setAccepts(bool accepts_) external {
-        require(msg.sender == owner, "not the owner");
+        require(msg.sender == owner, NotTheOwner(msg.sender));
         accepts = accepts_;
     }
 
     /// @notice Calls anything, as the wallet.
     function execute(address target, bytes calldata data) external returns (bytes memory result) {
-        require(msg.sender == owner, "not the owner");
+        require(msg.sender == owner, NotTheOwner(msg.sender));
         bool success;
+        // solhint-disable-next-line avoid-low-level-calls
         (success, result) = target.call(data);
         if (!success) {
+            // solhint-disable-next-line no-inline-assembly
             assembly ("memory-safe") {
                 revert(add(result, 32), mload(result))
             }
@@ -31,7 +35,10 @@ contract ContractWallet is IERC1271 {
     }
 
     /// @inheritdoc IERC1271
-    function isValidSignature(bytes32 hash, bytes calldata signature) external view returns (bytes4) {
+    function isValidSignature(
+        bytes32 hash,
+        bytes calldata signature
+    ) external view returns (bytes4) {
         (address signer, , ) = ECDSA.tryRecoverCalldata(hash, signature);
         return accepts && signer == owner ? IERC1271.isValidSignature.selector : bytes4(0xffffffff);
     }
