@@ -47,16 +47,25 @@ def trades_wh(book: Book, clearing: Clearing) -> dict[tuple[str, str], Fraction]
         (seller, buyer) -> Wh above zero. Per seller and per buyer they sum to what they
         trade net of their own use.
     """
-    network = book.network
     net = net_positions_wh(book, clearing)
+    mix = _mixes(book, clearing, net)
+    trades: dict[tuple[str, str], Fraction] = defaultdict(Fraction)
+    for (buyer, node), energy in net.items():
+        if energy < 0:
+            for seller, share in mix[node].items():
+                trades[seller, buyer] += share * -energy
+    return dict(trades)
+
+
+def _mixes(
+    book: Book, clearing: Clearing, net: dict[tuple[str, int], int]
+) -> dict[int, dict[str, Fraction]]:
+    """Shares of the sellers in what comes in at each node, upstream nodes first."""
+    network = book.network
+    ends = zip(network.sources.tolist(), network.targets.tolist(), strict=True)
     flows = [
         (source, target, flow)
-        for source, target, flow in zip(
-            network.sources.tolist(),
-            network.targets.tolist(),
-            clearing.flows_wh.tolist(),
-            strict=True,
-        )
+        for (source, target), flow in zip(ends, clearing.flows_wh.tolist(), strict=True)
         if flow
     ]
     upstream: dict[int, set[int]] = {node: set() for node in range(len(network.nodes))}
@@ -68,15 +77,9 @@ def trades_wh(book: Book, clearing: Clearing) -> dict[tuple[str, str], Fraction]
         for (peer, at), energy in net.items():
             if at == node and energy > 0:
                 inflow[peer] += energy
-        for source, target, flow in flows:
-            if target == node:
-                for peer, share in mix[source].items():
-                    inflow[peer] += share * flow
+        for source, _, flow in (entry for entry in flows if entry[1] == node):
+            for peer, share in mix[source].items():
+                inflow[peer] += share * flow
         total = sum(inflow.values(), Fraction())
         mix[node] = {peer: energy / total for peer, energy in inflow.items()}
-    trades: dict[tuple[str, str], Fraction] = defaultdict(Fraction)
-    for (buyer, node), energy in net.items():
-        if energy < 0:
-            for seller, share in mix[node].items():
-                trades[seller, buyer] += share * -energy
-    return dict(trades)
+    return mix

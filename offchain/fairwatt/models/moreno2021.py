@@ -49,8 +49,8 @@ def objective(
     nano = Fraction(0)
     for peer, energy in generation_wh.items():
         nano += cost_micro_per_kwh.get(peer, 0) * energy
-    for (seller, buyer), energy in trades_wh.items():
+    for (seller, buyer), traded in trades_wh.items():
         inside = community[seller] == community[buyer]
         export = 0 if inside else export_cost_micro_per_kwh.get(seller, 0)
-        nano += (cost_micro_per_kwh.get(seller, 0) + export) * energy
+        nano += (cost_micro_per_kwh.get(seller, 0) + export) * traded
     return nano / 10**9

@@ -1,0 +1,377 @@
+"""The market day: collect orders, clear, verify, submit; read meters, reconcile.
+
+The oracle trusts nobody and need not be trusted: every order is judged by the contract, every
+clearing is checked here as the contract will check it, and asked of the contract before it is
+sent. It reads at one block, does nothing twice, and sends nothing unless told to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fairwatt.errors import ContractError, FairwattError, OracleError
+from fairwatt.session import Proposal, propose
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from fairwatt.chain import Chain, Peer, Receipt, Signer, Snapshot
+    from fairwatt.market import Proof
+    from fairwatt.meter import SignedReading
+    from fairwatt.orders import Order, SignedOrder
+
+__all__ = [
+    "ClearingRun",
+    "Finding",
+    "Imbalance",
+    "Oracle",
+    "ReconciliationRun",
+    "Refusal",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An order or a reading that was left out, and why."""
+
+    peer: int
+    reason: str
+    nonce: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClearingRun:
+    """What became of a session's orders.
+
+    Attributes
+    ----------
+    proposal
+        None if the session is cleared already.
+    proofs
+        Per period: welfare and the equal dual bound, nano-token.
+    refused
+        Orders that no clearing may contain, or that cannot be paid.
+    receipt
+        None if nothing was sent.
+    """
+
+    proposal: Proposal | None
+    proofs: tuple[Proof, ...] = ()
+    refused: tuple[Refusal, ...] = ()
+    receipt: Receipt | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Imbalance:
+    """A settled reading against its position.
+
+    Attributes
+    ----------
+    energy_wh
+        Per period: metered minus position.
+    payment_nano
+        What the peer receives from its supplier (positive) or owes it (negative).
+    """
+
+    peer: int
+    energy_wh: tuple[int, ...]
+    payment_nano: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReconciliationRun:
+    """What became of a session's readings.
+
+    Attributes
+    ----------
+    settled
+        Settled by this run, or to be settled by it if it was sent.
+    estimated
+        Peers with a position but no settled reading: they count as having delivered it.
+    """
+
+    settled: tuple[Imbalance, ...]
+    estimated: tuple[int, ...]
+    refused: tuple[Refusal, ...] = ()
+    receipt: Receipt | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of a check."""
+
+    ok: bool
+    text: str
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """Runs the days of one market.
+
+    Parameters
+    ----------
+    signer
+        Pays for the transactions; anybody may be the solver.
+    send
+        False: a dry run, in which the contract is asked but nothing is sent.
+    """
+
+    chain: Chain
+    market: int
+    signer: Signer
+    send: bool = False
+
+    def collect(
+        self, start: int, orders: Iterable[SignedOrder], snapshot: Snapshot
+    ) -> tuple[list[SignedOrder], list[Refusal]]:
+        """Tell the orders a clearing may contain from those it may not.
+
+        Parameters
+        ----------
+        start
+            Start of the session.
+        orders
+            As they were handed in; doubles are taken once.
+        """
+        placed = {
+            (signed.order.peer, signed.order.nonce)
+            for signed in snapshot.placed_orders(self.market, start)
+        }
+        accepted: dict[tuple[int, int], SignedOrder] = {}
+        refused = []
+        domain = self.chain.order_domain
+        # Of two orders with one nonce the lower digest is taken: whoever solves, it is the same.
+        distinct = {signed.order: signed for signed in orders}
+        for signed in sorted(
+            distinct.values(), key=lambda signed: signed.order.typed_data(domain).signable().body
+        ):
+            order = signed.order
+            key = (order.peer, order.nonce)
+            reason = None
+            if (order.market, order.session_start) != (self.market, start):
+                reason = f"it is for session {order.session_start} of market {order.market}"
+            elif key in placed:
+                reason = "the order placed on chain with this nonce is in the clearing anyway"
+            elif key in accepted:
+                reason = "the peer signed another order with this nonce"
+            else:
+                reason = self._objection(signed, snapshot)
+            if reason is None:
+                accepted[key] = signed
+            else:
+                refused.append(Refusal(order.peer, reason, order.nonce))
+        return list(accepted.values()), refused
+
+    def clear(self, start: int, orders: Iterable[SignedOrder]) -> ClearingRun:
+        """Clear a session: collect, optimise, verify, ask the contract, send.
+
+        Raises
+        ------
+        OracleError
+            If the gate is still open or the deadline has passed.
+        KernelError, ProofError
+            If the clearing is not optimal; it is not sent then.
+        ContractError
+            If the contract would refuse it; it is not sent then.
+        """
+        snapshot = self.chain.snapshot()
+        session = snapshot.session(self.market, start)
+        if snapshot.is_cleared(self.market, start):
+            return ClearingRun(None)
+        now, gate = self.chain.now(), session.terms.gate_closure(start)
+        deadline = session.terms.clearing_deadline(start)
+        if now < gate:
+            raise OracleError(f"the gate of session {start} closes at {gate}, it is {now}; wait")
+        if now > deadline:
+            raise OracleError(f"session {start} had to be cleared by {deadline}, it is {now}")
+
+        accepted, refused = self.collect(start, orders, snapshot)
+        placed = snapshot.placed_orders(self.market, start)
+        funds = {
+            peer: snapshot.available_nano(peer)
+            for peer in {signed.order.peer for signed in [*accepted, *placed]}
+        }
+        proposal = propose(session, accepted, funds_nano=funds, placed=placed)
+        refused += _unfunded(accepted, proposal)
+        proofs = proposal.check()
+        receipt = self.chain.clear(proposal, self.signer, dry_run=not self.send)
+        return ClearingRun(proposal, proofs, tuple(refused), receipt)
+
+    def reconcile(self, start: int, readings: Iterable[SignedReading]) -> ReconciliationRun:
+        """Settle the readings of a session that are not settled yet.
+
+        Raises
+        ------
+        OracleError
+            If the session is not over, or its settlement deadline has passed.
+        ContractError
+            If the contract would refuse; nothing is sent then.
+        """
+        snapshot = self.chain.snapshot()
+        terms = snapshot.session(self.market, start).terms
+        now, end = self.chain.now(), terms.session_end(start)
+        deadline = terms.settlement_deadline(start)
+        if now < end:
+            raise OracleError(f"session {start} ends at {end}, it is {now}; wait")
+        if now > deadline:
+            raise OracleError(f"session {start} had to be settled by {deadline}, it is {now}")
+
+        positions = snapshot.positions_wh(self.market, start)
+        taken: dict[int, tuple[SignedReading, Peer]] = {}
+        refused = []
+        for signed in readings:
+            peer = signed.reading.peer
+            try:
+                record = self._metered_peer(start, signed, snapshot)
+                if peer in taken:
+                    raise OracleError("there is another reading of this peer before it")
+            except FairwattError as error:
+                refused.append(Refusal(peer, str(error)))
+            else:
+                taken[peer] = (signed, record)
+        settled = tuple(
+            self._imbalance(start, signed, record, positions, snapshot)
+            for _, (signed, record) in sorted(taken.items())
+        )
+        estimated = tuple(
+            peer
+            for peer in sorted(positions)
+            if peer not in taken and not snapshot.is_reading_settled(self.market, start, peer)
+        )
+        receipt = None
+        if taken:
+            receipt = self._send_readings(start, taken, positions, snapshot)
+        return ReconciliationRun(settled, estimated, tuple(refused), receipt)
+
+    def check(self) -> list[Finding]:
+        """Look whether the oracle could do its work now."""
+        snapshot = self.chain.snapshot()
+        now = self.chain.now()
+        findings = [Finding(True, f"chain {self.chain.chain_id} answers at block {snapshot.block}")]
+        wei = int(self.signer.account.balance)
+        paid = f"account {self.signer.address} holds {wei / 10**18:.4f} ether for gas"
+        findings.append(Finding(wei > 0, paid))
+        terms = snapshot.terms(self.market)
+        start = terms.next_open_session(now)
+        gate = terms.gate_closure(start)
+        findings.append(
+            Finding(True, f"market {self.market}: gate of session {start} closes in {gate - now} s")
+        )
+        snapshot.session(self.market, start)
+        findings.append(Finding(True, f"network {terms.network} is in force for it"))
+        for before in (start - terms.session_seconds, start - 2 * terms.session_seconds):
+            cleared = snapshot.is_cleared(self.market, before)
+            if cleared or now <= terms.clearing_deadline(before):
+                state = "is cleared" if cleared else "waits for its clearing"
+                findings.append(Finding(True, f"session {before} {state}"))
+            else:
+                findings.append(Finding(False, f"session {before} was never cleared: it is void"))
+        return findings
+
+    def _objection(self, signed: SignedOrder, snapshot: Snapshot) -> str | None:
+        order: Order = signed.order
+        requires = self.chain.contracts.order_book.requireValid
+        try:
+            self.chain.simulate(requires, order.to_message(), signed.signature, sender=self.signer)
+            wallet = snapshot.peer(order.peer, order.session_start).wallet
+            if len(signed.signature) != 65 or signed.signer(self.chain.order_domain) != wallet:
+                return "orders of contract wallets are cleared only if they are placed on chain"
+        except ContractError as error:
+            return f"{error.name}: {_listed(error)}"
+        except FairwattError as error:
+            return str(error)
+        return None
+
+    def _metered_peer(self, start: int, signed: SignedReading, snapshot: Snapshot) -> Peer:
+        reading = signed.reading
+        if (reading.market, reading.session_start) != (self.market, start):
+            raise OracleError(
+                f"it is for session {reading.session_start} of market {reading.market}"
+            )
+        peer = snapshot.peer(reading.peer, start)
+        if peer.meter is None:
+            raise OracleError("this peer has no meter")
+        if signed.signer(self.chain.reading_domain) != peer.meter:
+            raise OracleError(f"it is not signed by the peer's meter {peer.meter}")
+        if snapshot.is_reading_settled(self.market, start, reading.peer):
+            raise OracleError("the peer's reading of this session is settled already")
+        terms = snapshot.terms(self.market)
+        if len(reading.energy_wh) != terms.periods_per_session:
+            raise OracleError(
+                f"it has {len(reading.energy_wh)} values, the session has "
+                f"{terms.periods_per_session} periods"
+            )
+        limit = peer.energy_limit_wh(terms.period_seconds)
+        for period, energy in enumerate(reading.energy_wh):
+            if abs(energy) > limit:
+                raise OracleError(
+                    f"{energy} Wh in period {period} is more than the connection's {limit} Wh"
+                )
+        return peer
+
+    def _imbalance(
+        self,
+        start: int,
+        signed: SignedReading,
+        peer: Peer,
+        positions: dict[int, tuple[int, ...]],
+        snapshot: Snapshot,
+    ) -> Imbalance:
+        terms = snapshot.terms(self.market)
+        position = positions.get(peer.id, (0,) * terms.periods_per_session)
+        tariffs = snapshot.tariffs(peer.supplier)
+        energy = tuple(
+            metered - sold for metered, sold in zip(signed.reading.energy_wh, position, strict=True)
+        )
+        payment = 0
+        for period, imbalance in enumerate(energy):
+            time = start + period * terms.period_seconds
+            tariff = [entry for entry in tariffs if entry.effective_from <= time][-1]
+            payment += imbalance * (
+                tariff.feed_in_micro_per_kwh if imbalance > 0 else tariff.retail_micro_per_kwh
+            )
+        return Imbalance(peer.id, energy, payment)
+
+    def _send_readings(
+        self,
+        start: int,
+        taken: dict[int, tuple[SignedReading, Peer]],
+        positions: dict[int, tuple[int, ...]],
+        snapshot: Snapshot,
+    ) -> Receipt | None:
+        peers = sorted(positions)
+        listed = [{"peer": peer, "energyWh": list(positions[peer])} for peer in peers]
+        entries = [
+            {
+                "peer": peer,
+                "position": sum(other < peer for other in peers),
+                "tariff": snapshot.tariff_index(record.supplier, start),
+                "energyWh": list(signed.reading.energy_wh),
+                "signature": signed.signature,
+            }
+            for peer, (signed, record) in sorted(taken.items())
+        ]
+        reconcile = self.chain.contracts.settlement.reconcile
+        arguments = (self.market, start, listed, entries)
+        if not self.send:
+            self.chain.simulate(reconcile, *arguments, sender=self.signer)
+            return None
+        return self.chain.send(reconcile, *arguments, sender=self.signer)
+
+
+def _unfunded(accepted: Sequence[SignedOrder], proposal: Proposal) -> list[Refusal]:
+    cleared = {(signed.order.peer, signed.order.nonce) for signed in proposal.orders}
+    return [
+        Refusal(
+            signed.order.peer,
+            "the peer cannot pay what it would buy; it should deposit more",
+            signed.order.nonce,
+        )
+        for signed in accepted
+        if (signed.order.peer, signed.order.nonce) not in cleared
+    ]
+
+
+def _listed(error: ContractError) -> str:
+    return ", ".join(f"{key}={value}" for key, value in error.values.items())
