@@ -9,6 +9,7 @@ from eth_account import Account
 from eth_account.messages import SignableMessage, encode_typed_data
 from eth_keys.exceptions import BadSignature
 from eth_utils.address import is_address, to_checksum_address
+from eth_utils.exceptions import ValidationError
 
 from fairwatt.errors import SignatureError
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Domain", "TypedData", "recover", "sign"]
 
 _SIGNATURE_BYTES: Final = 65  # r, s, v
+_HIGHEST_S: Final = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
 _DOMAIN_FIELDS: Final = [
     {"name": "name", "type": "string"},
     {"name": "version", "type": "string"},
@@ -35,7 +37,7 @@ class Domain:
     Raises
     ------
     SignatureError
-        If the contract is no address.
+        If the contract is no address, or the chain id no uint256.
     """
 
     chain_id: int
@@ -44,6 +46,8 @@ class Domain:
     def __post_init__(self) -> None:
         if not is_address(self.verifying_contract):
             raise SignatureError(f"{self.verifying_contract!r} is not the address of a contract")
+        if not 0 <= self.chain_id < 1 << 256:
+            raise SignatureError(f"{self.chain_id} is not the id of a chain")
         object.__setattr__(self, "verifying_contract", to_checksum_address(self.verifying_contract))
 
 
@@ -90,11 +94,15 @@ def recover(data: TypedData, signature: bytes) -> str:
     Raises
     ------
     SignatureError
-        If the bytes are no signature at all.
+        If the bytes are no signature at all, or one in a form that the contracts refuse.
     """
     if len(signature) != _SIGNATURE_BYTES:
         raise SignatureError(f"a signature has {_SIGNATURE_BYTES} bytes, not {len(signature)}")
+    if signature[64] not in (27, 28):
+        raise SignatureError(f"a signature ends with v = 27 or 28, not {signature[64]}")
+    if int.from_bytes(signature[32:64]) > _HIGHEST_S:
+        raise SignatureError("s is in the upper half of its range; contracts take only the lower")
     try:
         return str(Account.recover_message(data.signable(), signature=signature))
-    except (ValueError, BadSignature) as error:
+    except (ValueError, BadSignature, ValidationError) as error:
         raise SignatureError(f"this is not a signature: {error}") from error

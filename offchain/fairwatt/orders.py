@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fairwatt.eip712 import Domain, TypedData, recover, sign
 from fairwatt.errors import OrderError, SignatureError
+from fairwatt.jsontext import place, short
 from fairwatt.market import Side
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from eth_account.signers.local import LocalAccount
+
+    from fairwatt.jsontext import Path
 
 __all__ = ["Order", "SignedOrder", "Step"]
 
@@ -129,7 +132,9 @@ class Order:
         OrderError
             With the path of the field that is missing, unknown or wrong.
         """
-        _require_fields("", message, "Order")
+        if not isinstance(message, dict):
+            raise OrderError("", f"an order is an object, not {short(message)}")
+        _require_fields((), message, "Order")
         steps = message["steps"]
         if not isinstance(steps, (list, tuple)):
             raise OrderError("steps", "must be a list of steps")
@@ -138,7 +143,7 @@ class Order:
             peer=message["peer"],
             node=message["node"],
             session_start=message["sessionStart"],
-            steps=tuple(_step(f"steps[{at}]", step) for at, step in enumerate(steps)),
+            steps=tuple(_step(("steps", at), step) for at, step in enumerate(steps)),
             expiry=message["expiry"],
             nonce=message["nonce"],
         )
@@ -205,29 +210,31 @@ class SignedOrder:
         return cls(Order.from_message(order), raw)
 
 
-def _step(path: str, step: object) -> Step:
+def _step(path: Path, step: object) -> Step:
     if not isinstance(step, dict):
-        raise OrderError(path, "must be an object")
-    _require_fields(path + ".", step, "Step")
+        raise OrderError(place(path), "must be an object")
+    _require_fields(path, step, "Step")
     side = step["side"]
     if isinstance(side, bool) or not isinstance(side, (str, int)) or side not in _SIDES:
-        raise OrderError(f"{path}.side", f'must be "bid" (0) or "ask" (1), not {side!r}')
+        problem = f'must be "bid" (0) or "ask" (1), not {short(side)}'
+        raise OrderError(place((*path, "side")), problem)
     return Step(step["period"], _SIDES[side], step["priceMicroPerKWh"], step["energyWh"])
 
 
-def _require_fields(prefix: str, message: Mapping[str, Any], kind: str) -> None:
+def _require_fields(path: Path, message: Mapping[str, Any], kind: str) -> None:
     fields = [field for _, field in _TYPES[kind]]
     for field in fields:
         if field not in message:
-            raise OrderError(prefix + field, "is missing")
+            raise OrderError(place((*path, field)), "is missing")
     for field in message:
         if field not in fields:
-            raise OrderError(f"{prefix}{field}", f"is unknown; fields are {', '.join(fields)}")
+            problem = f"is unknown; fields are {', '.join(fields)}"
+            raise OrderError(place((*path, field)), problem)
 
 
 def _require_fits(path: str, kind: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise OrderError(path, f"must be a whole number, not {value!r}")
+        raise OrderError(path, f"must be a whole number, not {short(value)}")
     signed = kind.startswith("int")
     bits = int(kind.removeprefix("u").removeprefix("int"))
     low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)

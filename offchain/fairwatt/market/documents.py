@@ -8,16 +8,16 @@ such as `orders[3].energyWh`.
 from __future__ import annotations
 
 import json
-import re
 from functools import cache
 from importlib import resources
-from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, cast
 
 from jsonschema import Draft202012Validator
 from jsonschema.validators import extend
 
+from fairwatt import jsontext
 from fairwatt.errors import BookError, ClearingError
+from fairwatt.jsontext import place, short
 from fairwatt.market import proof
 from fairwatt.market._columns import Column, column
 from fairwatt.market.book import Book, Side
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping
 
     from jsonschema.exceptions import ValidationError
+
+    from fairwatt.jsontext import Path
 
 __all__ = [
     "dump_book",
@@ -74,7 +76,7 @@ def load_book(document: str | bytes | Mapping[str, Any]) -> Book:
     index = network.node_index
     for at, order in enumerate(orders):
         if order["node"] not in index:
-            _refuse("book", ("orders", at, "node"), f"{_short(order['node'])} is not a node")
+            _refuse("book", ("orders", at, "node"), f"{short(order['node'])} is not a node")
     return Book.from_columns(
         network,
         ids=[order["id"] for order in orders],
@@ -156,7 +158,7 @@ def verify_document(book: Book, document: str | bytes | Mapping[str, Any]) -> pr
     found = proof.check(book, _clearing(book, content))
     for field, true in (("welfare", found.welfare), ("dualBound", found.dual_bound)):
         if content[field] != true:
-            _refuse("clearing", (field,), f"states {_short(content[field])} but it is {true}")
+            _refuse("clearing", (field,), f"states {short(content[field])} but it is {true}")
     return found
 
 
@@ -195,79 +197,18 @@ def _by_name(
             _refuse("clearing", (field, name), f"is missing, but is {noun} of the book")
 
     def complain(at: int | None, problem: str) -> ClearingError:
-        return ClearingError(_place((field,) if at is None else (field, names[at])), problem)
+        return ClearingError(place((field,) if at is None else (field, names[at])), problem)
 
     return column((stated[name] for name in names), complain, *bounds)
 
 
-# --- JSON ---------------------------------------------------------------------------------------
-
-
-class _Twice(dict[str, Any]):
-    """An object in which a key stands twice."""
-
-    key = ""
-
-
 def _read(document: str | bytes | Mapping[str, Any], kind: _Kind) -> Mapping[str, Any]:
-    content: Any = _parse(document, kind) if isinstance(document, str | bytes) else document
+    content: Any = document
+    if isinstance(document, str | bytes):
+        content = jsontext.parse(document, kind, _ERRORS[kind])
     _conform(content, kind)
     checked: Mapping[str, Any] = content
     return checked
-
-
-def _parse(text: str | bytes, kind: _Kind) -> object:
-    twice: list[_Twice] = []
-
-    def object_(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        content = dict(pairs)
-        if len(content) == len(pairs):
-            return content
-        marked = _Twice(content)
-        keys = [key for key, _ in pairs]
-        marked.key = next(key for at, key in enumerate(keys) if key in keys[:at])
-        twice.append(marked)
-        return marked
-
-    def constant(name: str) -> NoReturn:
-        raise ValueError(f"{name} is not a number of JSON")
-
-    try:
-        if isinstance(text, bytes):
-            text = text.decode(json.detect_encoding(text))
-        if _depth(text) > _DEEPEST:
-            _refuse(kind, (), "is nested too deeply to be read")
-        content = json.loads(text, object_pairs_hook=object_, parse_constant=constant)
-    except ValueError as error:
-        _refuse(kind, (), f"is not valid JSON: {error}")
-    if twice:
-        _refuse(kind, _path_to_twice(content) or (twice[0].key,), "stands there twice")
-    return content
-
-
-def _depth(text: str) -> int:
-    """Count how deep a JSON text nests, as its parser may crash where recursion is unlimited."""
-    brackets = _BETWEEN_BRACKETS.sub("", text)
-    return max(accumulate(_STEPS.get(bracket, 0) for bracket in brackets), default=0)
-
-
-_DEEPEST: Final = 50
-_BETWEEN_BRACKETS: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"|[^][{}"]++', re.DOTALL)
-_STEPS: Final = {"[": 1, "{": 1, "]": -1, "}": -1}
-
-
-def _path_to_twice(content: object) -> tuple[str | int, ...] | None:
-    if isinstance(content, _Twice):
-        return (content.key,)
-    entries: Iterable[tuple[str | int, object]] = ()
-    if isinstance(content, dict):
-        entries = content.items()
-    elif isinstance(content, list):
-        entries = enumerate(content)
-    for key, value in entries:
-        if (rest := _path_to_twice(value)) is not None:
-            return (key, *rest)
-    return None
 
 
 # --- JSON Schema --------------------------------------------------------------------------------
@@ -325,7 +266,7 @@ def _sequence(error: ValidationError) -> tuple[tuple[str, ...], str]:
     return tuple(f"{key:09d}" if isinstance(key, int) else key for key in error.path), error.message
 
 
-def _explain(error: ValidationError) -> tuple[tuple[str | int, ...], str]:
+def _explain(error: ValidationError) -> tuple[Path, str]:
     """Say place and problem in the words of the market instead of those of JSON Schema."""
     path, rule = tuple(error.path), error.validator
     # Set for every error of an `iter_errors`; what type they have depends on the rule.
@@ -338,11 +279,11 @@ def _explain(error: ValidationError) -> tuple[tuple[str | int, ...], str]:
         unknown = next(field for field in found if field not in known)
         return (*path, unknown), f"is not a known field; there are {', '.join(known)}"
     if rule == "enum":
-        return path, f"must be {' or '.join(map(json.dumps, wanted))}, not {_short(found)}"
+        return path, f"must be {' or '.join(map(json.dumps, wanted))}, not {short(found)}"
     problems = {
-        "type": f"must be {_TYPES.get(str(wanted), wanted)}, not {_short(found)}",
-        "minimum": f"{_short(found)} is out of range, must be {wanted} or more",
-        "maximum": f"{_short(found)} is out of range, must be {wanted} or less",
+        "type": f"must be {_TYPES.get(str(wanted), wanted)}, not {short(found)}",
+        "minimum": f"{short(found)} is out of range, must be {wanted} or more",
+        "maximum": f"{short(found)} is out of range, must be {wanted} or less",
         "minLength": "must not be empty",
     }
     return path, problems.get(str(rule), error.message)
@@ -356,22 +297,5 @@ _TYPES: Final = {
 }
 
 
-def _refuse(kind: _Kind, path: tuple[str | int, ...], problem: str) -> NoReturn:
-    raise _ERRORS[kind](_place(path) or kind, problem)
-
-
-def _place(path: tuple[str | int, ...]) -> str:
-    """Write a path as in JavaScript: `orders[3].energyWh`, `fillsWh["a b"]`."""
-    place = ""
-    for key in path:
-        if isinstance(key, str) and re.fullmatch(r"[\w-]+", key):
-            place += f".{key}" if place else key
-        else:
-            place += f"[{json.dumps(key)}]"
-    return place
-
-
-def _short(value: object) -> str:
-    """Write a value as JSON would, not too long for a message."""
-    text = json.dumps(value, default=repr, skipkeys=True)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def _refuse(kind: _Kind, path: Path, problem: str) -> NoReturn:
+    raise _ERRORS[kind](place(path) or kind, problem)
