@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from fairwatt.chain._chain import Chain, Contracts, Receipt, Signer, connect, structs, test_signer
 from fairwatt.chain._deploy import (
-    Deployment,
     Roles,
     Settings,
     deploy,
     describe,
 )
 from fairwatt.chain._snapshot import Account, Peer, Role, Snapshot, Standing, Tariff
+from fairwatt.deployment import Deployment
 
 __all__ = [
     "Account",

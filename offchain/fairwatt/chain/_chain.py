@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import ape
 from ape.exceptions import (
@@ -21,6 +21,7 @@ from eth_account import Account as EthAccount
 from eth_utils.abi import function_abi_to_4byte_selector
 
 from fairwatt.chain._snapshot import Snapshot
+from fairwatt.deployment import CONTRACTS
 from fairwatt.eip712 import Domain
 from fairwatt.errors import ChainError, ContractError
 from fairwatt.session import NetworkVersion
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from ape.contracts import ContractInstance
     from eth_account.signers.local import LocalAccount
 
-    from fairwatt.chain._deploy import Deployment
+    from fairwatt.deployment import Deployment
     from fairwatt.market import Network
     from fairwatt.session import MarketTerms, Proposal
 
@@ -58,14 +59,6 @@ class Contracts:
     ledger: ContractInstance
     order_book: ContractInstance
     settlement: ContractInstance
-
-    NAMES: ClassVar = {
-        "registry": "PeerRegistry",
-        "token": "CommunityToken",
-        "ledger": "Ledger",
-        "order_book": "OrderBook",
-        "settlement": "Settlement",
-    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +145,7 @@ class Chain:
                 f"this is chain {provider.chain_id}"
             )
         instances = {}
-        for field, name in Contracts.NAMES.items():
+        for field, name in CONTRACTS.items():
             address = deployment.addresses[field]
             if not provider.get_code(address):
                 raise ChainError(f"there is no {name} at {address}; deploy first")
@@ -304,7 +297,7 @@ def _decode(data: str) -> tuple[str, dict[str, object]]:
 @cache
 def _errors_by_selector() -> Mapping[str, Any]:
     errors = {}
-    for name in Contracts.NAMES.values():
+    for name in CONTRACTS.values():
         for abi in getattr(project(), name).contract_type.errors:
             selector = function_abi_to_4byte_selector(abi.model_dump())
             errors[selector.hex()] = abi
@@ -333,4 +326,4 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-assert {field.name for field in fields(Contracts)} == set(Contracts.NAMES)  # noqa: S101
+assert {field.name for field in fields(Contracts)} == set(CONTRACTS)  # noqa: S101

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final
@@ -12,6 +11,7 @@ from ape.exceptions import ApeException
 from eth_utils.address import is_address, to_checksum_address
 
 from fairwatt.chain._chain import Chain, Contracts, Signer, explained, project, test_signer
+from fairwatt.deployment import CONTRACTS, Deployment
 from fairwatt.errors import CaseError, ChainError
 from fairwatt.market import Link, Network
 from fairwatt.session import MarketTerms
@@ -109,55 +109,6 @@ class Settings:
         return _settings(_Table(content, str(path)))
 
 
-@dataclass(frozen=True, slots=True)
-class Deployment:
-    """Where the contracts are; `addresses` by the fields of `Contracts`."""
-
-    network: str
-    chain_id: int
-    block: int
-    addresses: dict[str, str]
-
-    def to_document(self) -> dict[str, Any]:
-        """As JSON."""
-        return {
-            "network": self.network,
-            "chainId": self.chain_id,
-            "block": self.block,
-            "contracts": {
-                Contracts.NAMES[field]: address for field, address in self.addresses.items()
-            },
-        }
-
-    def save(self, path: Path) -> None:
-        """Write the deployment file."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(self.to_document(), indent=2) + "\n", encoding="utf-8")
-
-    @classmethod
-    def load(cls, path: Path) -> Deployment:
-        """Read a deployment file.
-
-        Raises
-        ------
-        ChainError
-            If it is missing or malformed.
-        """
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            addresses: dict[str, str] = {
-                field: to_checksum_address(content["contracts"][name])
-                for field, name in Contracts.NAMES.items()
-            }
-            return cls(
-                str(content["network"]), int(content["chainId"]), int(content["block"]), addresses
-            )
-        except FileNotFoundError as error:
-            raise ChainError(f"there is no deployment file {path}; deploy first") from error
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ChainError(f"{path} is not a deployment file: {error}") from error
-
-
 def describe(settings: Settings) -> list[str]:
     """Say step by step what `deploy` would do."""
     kind = (
@@ -242,7 +193,7 @@ def deploy(settings: Settings, *, progress: Callable[[str], None] = lambda _: No
         network=ape.networks.provider.network_choice,
         chain_id=chain.chain_id,
         block=first_block,
-        addresses={field: str(getattr(contracts, field).address) for field in Contracts.NAMES},
+        addresses={field: str(getattr(contracts, field).address) for field in CONTRACTS},
     )
 
 

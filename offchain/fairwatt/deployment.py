@@ -1,0 +1,103 @@
+"""The deployment file: on which chain, and where, the contracts are. Read without any chain."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from eth_utils.address import is_address, to_checksum_address
+
+from fairwatt import jsontext
+from fairwatt.eip712 import Domain
+from fairwatt.errors import ChainError
+from fairwatt.jsontext import short
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["CONTRACTS", "Deployment"]
+
+CONTRACTS: Final = {
+    "registry": "PeerRegistry",
+    "token": "CommunityToken",
+    "ledger": "Ledger",
+    "order_book": "OrderBook",
+    "settlement": "Settlement",
+}
+"""Names of the contracts, by the names they go by in the chain module."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """Where the contracts are; `addresses` by the keys of `CONTRACTS`."""
+
+    network: str
+    chain_id: int
+    block: int
+    addresses: dict[str, str]
+
+    @property
+    def order_book(self) -> Domain:
+        """Domain in which orders are signed."""
+        return Domain(self.chain_id, self.addresses["order_book"])
+
+    def to_document(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "network": self.network,
+            "chainId": self.chain_id,
+            "block": self.block,
+            "contracts": {CONTRACTS[field]: address for field, address in self.addresses.items()},
+        }
+
+    def save(self, path: Path) -> None:
+        """Write the deployment file."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(self.to_document(), indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> Deployment:
+        """Read a deployment file.
+
+        Raises
+        ------
+        ChainError
+            If it is missing or malformed, with the place of what is wrong.
+        """
+
+        def refusal(place: str, problem: str) -> ChainError:
+            return ChainError(f"{path} is not a deployment file: {place}: {problem}")
+
+        try:
+            text = path.read_bytes()
+        except FileNotFoundError as error:
+            raise ChainError(f"there is no deployment file {path}; deploy first") from error
+        except OSError as error:
+            raise ChainError(f"cannot read {path}: {error.strerror}") from error
+        content = jsontext.parse(text, "deployment", refusal)
+        contracts = content.get("contracts") if isinstance(content, dict) else None
+        if not isinstance(contracts, dict):
+            raise refusal("contracts", "must be an object of addresses")
+        for name in CONTRACTS.values():
+            if not is_address(contracts.get(name)):
+                problem = f"must be an address, not {short(contracts.get(name))}"
+                raise refusal(f"contracts.{name}", problem)
+        for field in ("chainId", "block"):
+            if not _is_count(content.get(field)):
+                problem = f"must be a whole number, not {short(content.get(field))}"
+                raise refusal(field, problem)
+        if not isinstance(content.get("network"), str):
+            raise refusal("network", "must be the name of a network")
+        return cls(
+            network=content["network"],
+            chain_id=content["chainId"],
+            block=content["block"],
+            addresses={
+                field: to_checksum_address(contracts[name]) for field, name in CONTRACTS.items()
+            },
+        )
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 64
