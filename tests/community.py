@@ -313,6 +313,10 @@ class Community:
         ape.chain.pending_timestamp = time
         ape.chain.mine()
 
+    def wait_until(self, time: int) -> None:
+        """Let the next transaction be mined at `time`, to the second."""
+        ape.chain.pending_timestamp = time
+
     # ---------------------------------------------------------------------------- invariants
 
     def balance(self, member: Member) -> int:
