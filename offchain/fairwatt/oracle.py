@@ -88,7 +88,8 @@ class ReconciliationRun:
     settled
         Settled by this run, or to be settled by it if it was sent.
     estimated
-        Peers with a position but no settled reading: they count as having delivered it.
+        Metered peers with a position but no settled reading: they count as having delivered
+        it.
     """
 
     settled: tuple[Imbalance, ...]
@@ -237,7 +238,9 @@ class Oracle:
         estimated = tuple(
             peer
             for peer in sorted(positions)
-            if peer not in taken and not snapshot.is_reading_settled(self.market, start, peer)
+            if peer not in taken
+            and snapshot.peer(peer, start).meter is not None
+            and not snapshot.is_reading_settled(self.market, start, peer)
         )
         receipt = None
         if taken:

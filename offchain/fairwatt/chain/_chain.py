@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ape
+import ape.logging
 from ape.exceptions import (
     ApeException,
     ContractLogicError,
@@ -105,6 +106,7 @@ def connect(network: str = "ethereum:local:test") -> Iterator[None]:
     ChainError
         If there is no such network or it cannot be reached.
     """
+    ape.logging.logger.set_level(ape.logging.LogLevel.ERROR)  # we say ourselves what was sent
     try:
         context = ape.networks.parse_network_choice(network)
         context.__enter__()
@@ -192,9 +194,10 @@ class Chain:
         return _receipt(receipt)
 
     def simulate(self, method: Any, *arguments: Any, sender: Signer) -> Any:
-        """Call a method without sending; raises as `send`."""
+        """Call a method, or a view, without sending; raises as `send`."""
         with explained(str(method).split("(", maxsplit=1)[0]):
-            return method.call(*(structs(value) for value in arguments), sender=sender.account)
+            call = getattr(method, "call", method)  # a view is its own call
+            return call(*(structs(value) for value in arguments), sender=sender.account)
 
     def create_network(self, network: Network, *, sender: Signer) -> int:
         """Create a network and publish its first version, in force at once; returns its id."""

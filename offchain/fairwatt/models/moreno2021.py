@@ -5,13 +5,20 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from fractions import Fraction
 from typing import TYPE_CHECKING
+
+from fairwatt.market import Side
+from fairwatt.market.trades import trades_wh
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["objective"]
+    from fairwatt.cases import Case
+    from fairwatt.market import Book, Clearing
+
+__all__ = ["objective", "objective_of"]
 
 
 def objective(
@@ -54,3 +61,19 @@ def objective(
         export = 0 if inside else export_cost_micro_per_kwh.get(seller, 0)
         nano += (cost_micro_per_kwh.get(seller, 0) + export) * traded
     return nano / 10**9
+
+
+def objective_of(case: Case, book: Book, clearing: Clearing) -> Fraction:
+    """Evaluate eq. 1 on a clearing of a case's book; in tokens, exact."""
+    generation: dict[str, int] = defaultdict(int)
+    for order, fill in zip(book.orders, clearing.fills_wh.tolist(), strict=True):
+        if order.side is Side.ASK:
+            generation[order.peer] += fill
+    producers = [(peer.name, peer.generation) for peer in case.peers if peer.generation]
+    return objective(
+        generation,
+        trades_wh(book, clearing),
+        {name: generator.cost_micro_per_kwh for name, generator in producers},
+        {name: generator.export_cost_micro_per_kwh for name, generator in producers},
+        {peer.name: peer.community for peer in case.peers},
+    )
