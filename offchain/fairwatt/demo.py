@@ -220,7 +220,7 @@ class _Day:
         ]
         worse = propose(session, held)
         yield (
-            f"lets {_HELD_BACK} sell no more than {_HELD_BACK_WH // 1000} kWh, so that a dearer peer sells",
+            f"lets {_HELD_BACK} sell {_HELD_BACK_WH // 1000} kWh at most, so that others sell more",
             Proposal(session, orders, worse.clearings),
         )
         honest = proposal.clearings[0]

@@ -14,6 +14,7 @@ from fairwatt.chain._deploy import (
     Settings,
     deploy,
     describe,
+    signer_for,
 )
 from fairwatt.chain._snapshot import Account, Peer, Role, Snapshot, Standing, Tariff
 from fairwatt.deployment import Deployment
@@ -35,6 +36,7 @@ __all__ = [
     "connect",
     "deploy",
     "describe",
+    "signer_for",
     "structs",
     "test_signer",
 ]

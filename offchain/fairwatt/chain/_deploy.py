@@ -26,6 +26,7 @@ __all__ = [
     "Settings",
     "deploy",
     "describe",
+    "signer_for",
 ]
 
 _NOBODY: Final = "0x" + "0" * 40
@@ -144,7 +145,7 @@ def deploy(settings: Settings, *, progress: Callable[[str], None] = lambda _: No
     ChainError
         If an account cannot sign or pay, or a contract refuses.
     """
-    admin = _signer(settings.roles.admin)
+    admin = signer_for(settings.roles.admin)
     addresses = {role: _address(getattr(settings.roles, role)) for role in _ROLES}
     first_block = int(ape.networks.provider.get_block("latest").number or 0)
     delay = settings.admin_delay_seconds
@@ -185,10 +186,10 @@ def deploy(settings: Settings, *, progress: Callable[[str], None] = lambda _: No
             chain.send(contract.grantRole, role_id, addresses[role], sender=admin)
     for at, network in enumerate(settings.networks, start=1):
         progress(f"publish network {at}")
-        chain.create_network(network, sender=_signer(settings.roles.network_operator))
+        chain.create_network(network, sender=signer_for(settings.roles.network_operator))
     for at, terms in enumerate(settings.markets, start=1):
         progress(f"create market {at}")
-        chain.create_market(terms, sender=_signer(settings.roles.market_operator))
+        chain.create_market(terms, sender=signer_for(settings.roles.market_operator))
     return Deployment(
         network=ape.networks.provider.network_choice,
         chain_id=chain.chain_id,
@@ -197,8 +198,14 @@ def deploy(settings: Settings, *, progress: Callable[[str], None] = lambda _: No
     )
 
 
-def _signer(account: str) -> Signer:
-    """Find the account that signs for a role."""
+def signer_for(account: str) -> Signer:
+    """Find the account that signs: `test:N` on a local chain, else an Ape alias.
+
+    Raises
+    ------
+    ChainError
+        If there is none that can sign here.
+    """
     if account.startswith(_TEST):
         return test_signer(_test_index(account))
     try:
@@ -211,7 +218,7 @@ def _signer(account: str) -> Signer:
 
 
 def _address(account: str) -> str:
-    return to_checksum_address(account) if is_address(account) else _signer(account).address
+    return to_checksum_address(account) if is_address(account) else signer_for(account).address
 
 
 def _test_index(account: str) -> int:

@@ -1,0 +1,42 @@
+"""`fairwatt case`: the named markets that come with the project."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from fairwatt.cases import Case, names
+from fairwatt.market.documents import dump_book
+
+__all__ = ["case"]
+
+
+@click.group()
+def case() -> None:
+    r"""Look at the named markets in cases/.
+
+    \b
+    Example:
+      fairwatt case book five-peer-2 > book.json
+      fairwatt clear book.json
+    """
+
+
+@case.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def list_(as_json: bool) -> None:
+    """List the cases with their titles."""
+    titles = {name: Case.load(name).title for name in names()}
+    if as_json:
+        click.echo(json.dumps(titles, indent=2))
+        return
+    for name, title in titles.items():
+        click.echo(f"{name:15} {title}")
+
+
+@case.command()
+@click.argument("name")
+def book(name: str) -> None:
+    """Print a case's book as JSON, as `fairwatt clear` takes it."""
+    click.echo(json.dumps(dump_book(Case.load(name).book()), indent=2))
