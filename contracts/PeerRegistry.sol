@@ -125,6 +125,7 @@ contract PeerRegistry is IPeerRegistry, AccessControlDefaultAdminRules {
     /// @notice Connects the accounts, once.
     function connectAccounts(IPeerAccounts accounts_) external onlyRole(DEFAULT_ADMIN_ROLE) {
         require(address(accounts) == address(0), AlreadyConnected());
+        require(address(accounts_) != address(0), AddressZero());
         accounts = accounts_;
         emit AccountsConnected(address(accounts_));
     }
@@ -167,7 +168,12 @@ contract PeerRegistry is IPeerRegistry, AccessControlDefaultAdminRules {
         require(connection.role != Role.None, RoleMissing());
         if (connection.role != Role.Operator)
             _requireNode(connection.network, connection.node, record.since);
-        if (connection.role != Role.Operator && connection.role != Role.Supplier) {
+        if (connection.role == Role.Operator || connection.role == Role.Supplier) {
+            require(
+                connection.meter == address(0) && connection.supplier == 0,
+                NotMetered(connection.role)
+            );
+        } else {
             _requireSupplier(connection.supplier);
             uint32 meterOf = _peerOfMeter[connection.meter];
             require(

@@ -12,7 +12,8 @@ import {Link} from "../MarketTypes.sol";
 /// Requirements
 /// R1  Only the registrar admits, changes, suspends and reinstates peers; it cannot change a wallet.
 /// R2  A wallet and a meter belong to at most one peer, for good.
-/// R3  A metered peer has a supplier with a tariff in force, a meter, and a node that exists.
+/// R3  A metered peer has a supplier with a tariff in force, a meter, and a node that exists; others have neither
+///     meter nor supplier.
 /// R4  A peer has at most one change ahead of it.
 /// R5  A wallet is changed by the old wallet's offer and the new wallet's acceptance.
 /// R6  A peer leaves by itself, once it owes nothing and nothing of it is open.
@@ -110,6 +111,8 @@ interface IPeerRegistry {
     error UnknownPeer(uint32 peer);
     /// @notice The caller's wallet belongs to no peer, or to none that may do this.
     error NotThePeer(address caller);
+    /// @notice R3: a supplier or an operator has neither a meter nor a supplier.
+    error NotMetered(Role role);
     /// @notice R3: the named supplier is no active supplier.
     error NotASupplier(uint32 peer);
     /// @notice R3: the node takes effect later than the peer would be connected to it, or never.
@@ -140,6 +143,7 @@ interface IPeerRegistry {
     error NothingPublished();
     /// @notice The accounts of the market are connected once.
     error AlreadyConnected();
+    error AddressZero();
 
     /// @notice Admits a new peer; it may trade at once, since nothing can depend on it yet.
     /// @return peer Its identifier: 1, 2, 3, ... Identifiers are never reused.
