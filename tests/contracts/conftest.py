@@ -1,0 +1,121 @@
+"""A ledger whose order book and settlement are test accounts, so that any booking can be made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.community import DAY, NANO, WITHDRAWAL_DELAY, Community, Member
+
+from fairwatt.chain import Receipt, Signer, test_signer
+from fairwatt.chain._chain import project
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(frozen=True)
+class Books:
+    """The ledger by itself; it shares registry and token with the community."""
+
+    community: Community
+    ledger: Any
+    order_book: Signer
+    settlement: Signer
+
+    @classmethod
+    def open(cls, community: Community, token: Any | None = None) -> Books:
+        contracts = community.chain.contracts
+        ledger = project().Ledger.deploy(
+            community.admin.address,
+            DAY,
+            contracts.registry,
+            token or contracts.token,
+            WITHDRAWAL_DELAY,
+            sender=community.admin.account,
+        )
+        books = cls(community, ledger, order_book=test_signer(9), settlement=community.solver)
+        wiring = (books.order_book.address, books.settlement.address)
+        role, manager = ledger.FUND_MANAGER_ROLE(), community.fund_manager.address
+        community.send(ledger.connectMarket, *wiring, sender=community.admin)
+        community.send(ledger.grantRole, role, manager, sender=community.admin)
+        return books
+
+    def deposit(self, member: Member, nano: int) -> Receipt:
+        self._bring(member.wallet, nano)
+        return self.community.send(self.ledger.deposit, member.peer, nano, sender=member.wallet)
+
+    def endow(self, nano: int) -> Receipt:
+        """Give tokens to the community fund."""
+        manager = self.community.fund_manager
+        self._bring(manager, nano)
+        return self.community.send(self.ledger.depositToFund, nano, sender=manager)
+
+    def _bring(self, wallet: Signer, nano: int) -> None:
+        token, treasury = self.community.chain.contracts.token, self.community.treasury
+        self.community.send(token.treasuryMint, wallet.address, nano * NANO, sender=treasury)
+        self.community.send(token.approve, self.ledger, nano * NANO, sender=wallet)
+
+    def request(self, member: Member, nano: int) -> Receipt:
+        return self.community.send(self.ledger.requestWithdrawal, nano, sender=member.wallet)
+
+    def withdraw(self, member: Member) -> Receipt:
+        return self.community.send(self.ledger.withdraw, sender=member.wallet)
+
+    def lock(self, member: Member, nano: int) -> Receipt:
+        return self.community.send(self.ledger.lock, member.peer, nano, sender=self.order_book)
+
+    def unlock(self, member: Member, nano: int) -> Receipt:
+        return self.community.send(self.ledger.unlock, member.peer, nano, sender=self.order_book)
+
+    def credit(self, member: Member, nano: int) -> Receipt:
+        manager = self.community.fund_manager
+        return self.community.send(self.ledger.setCredit, member.peer, nano, sender=manager)
+
+    def allot(self, *allotments: tuple[int, int]) -> Receipt:
+        manager = self.community.fund_manager
+        return self.community.send(self.ledger.allot, list(allotments), sender=manager)
+
+    def clear(
+        self,
+        *bookings: tuple[int, int, int],
+        incomes: tuple[tuple[int, int], ...] = (),
+        gate: int = 0,
+        open_until: int = 0,
+    ) -> Receipt:
+        """Book (peer, unlocked, payment) and incomes (peer, amount)."""
+        book = self.ledger.bookClearing
+        arguments = (list(bookings), list(incomes), gate, open_until)
+        return self.community.send(book, *arguments, sender=self.settlement)
+
+    def owe(self, *payments: tuple[int, int, int]) -> Receipt:
+        """Book imbalances (debtor, creditor, amount)."""
+        book = self.ledger.bookImbalances
+        return self.community.send(book, list(payments), sender=self.settlement)
+
+    def collect(self, debtor: Member, creditor: Member, sender: Signer | None = None) -> Receipt:
+        sender = sender or self.community.outsider
+        collect = self.ledger.collect
+        return self.community.send(collect, debtor.peer, creditor.peer, sender=sender)
+
+    def balance(self, member: Member) -> int:
+        return int(self.ledger.account(member.peer).balanceNano)
+
+    def available(self, member: Member) -> int:
+        return int(self.ledger.availableNano(member.peer))
+
+    def require_conservation(self) -> None:
+        registry, token = self.community.chain.contracts.registry, self.ledger.TOKEN()
+        peers = range(1, registry.peerCount() + 1)
+        total = sum(self.ledger.account(peer).balanceNano for peer in peers)
+        held = project().CommunityToken.at(token).balanceOf(self.ledger)
+        assert (total + self.ledger.fundNano()) * NANO == held
+
+
+@pytest.fixture
+def books(community: Community) -> Iterator[Books]:
+    """The ledger by itself; after the test its tokens must add up."""
+    books = Books.open(community)
+    yield books
+    books.require_conservation()
