@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ast import literal_eval
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -282,7 +283,9 @@ def explained(action: str) -> Iterator[None]:
 
 
 def _decode(data: str) -> tuple[str, dict[str, object]]:
-    """Name and values of an error that came up from another contract of ours."""
+    """Name and values of an error that Ape could not decode, as of another contract of ours."""
+    if data.startswith('b"'):  # Ape reads b'...' alone, but bytes with a ' in them print as b"..."
+        data = "0x" + bytes(literal_eval(data)).hex()
     if not data.startswith("0x"):
         return "Error", {"message": data}
     selector, body = data[2:10], bytes.fromhex(data[10:])
