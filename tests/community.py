@@ -46,6 +46,7 @@ TERMS = MarketTerms(
     first_session_start=1_704_067_200,
     gate_lead_seconds=900,
     clearing_window_seconds=2 * HOUR,
+    reading_window_seconds=DAY,
     settlement_window_seconds=7 * DAY,
 )
 HOURLY = 1  # one period of an hour
@@ -107,11 +108,14 @@ class Community:
     _wallets: int = 10
 
     @classmethod
-    def found(cls) -> Community:
-        """Deploy, publish the network, open both markets; admit supplier (1) and operator (2)."""
+    def found(cls, admin: int = 0) -> Community:
+        """Deploy, publish the network, open both markets; admit supplier (1) and operator (2).
+
+        `admin` is the number of the test account that deploys.
+        """
         names = ("admin", "registrar", "dso", "market_operator", "guardian", "fund_manager")
         signers = {name: test_signer(at) for at, name in enumerate(names)}
-        signers["treasury"] = test_signer(6)
+        signers |= {"admin": test_signer(admin), "treasury": test_signer(6)}
         settings = Settings(
             token_name="Community token",
             token_symbol="CMT",
@@ -120,7 +124,7 @@ class Community:
             admin_delay_seconds=DAY,
             notice_seconds=NOTICE,
             withdrawal_delay_seconds=WITHDRAWAL_DELAY,
-            roles=Roles(*(f"test:{at}" for at in range(7))),
+            roles=Roles(*(f"test:{at}" for at in (admin, *range(1, 7)))),
         )
         self = cls(
             chain=Chain.of(deploy(settings)),
