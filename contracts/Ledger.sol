@@ -221,6 +221,7 @@ contract Ledger is ILedger, AccessControlDefaultAdminRules, ReentrancyGuardTrans
         for (uint256 i; i < payments.length; ++i) {
             (uint32 debtor, uint32 creditor) = (payments[i].debtor, payments[i].creditor);
             uint256 owed = payments[i].amountNano;
+            owed -= _setOff(debtor, creditor, owed);
             Account storage a = _accounts[debtor];
             uint96 paid = Math.min(owed, _payable(a)).toUint96();
             if (paid > 0) _move(debtor, creditor, paid);
@@ -247,6 +248,20 @@ contract Ledger is ILedger, AccessControlDefaultAdminRules, ReentrancyGuardTrans
         }
         a.balanceNano = (a.balanceNano + booking.paymentNano).toInt96();
         if (openUntil > a.openUntil) a.openUntil = openUntil.toUint40();
+    }
+
+    /// @dev What the creditor owes the debtor from before goes off first, so that nobody pays out to its own debtor.
+    function _setOff(
+        uint32 debtor,
+        uint32 creditor,
+        uint256 amountNano
+    ) private returns (uint96 setOffNano) {
+        uint96 arrears = arrearsNano[creditor][debtor];
+        if (arrears == 0) return 0;
+        setOffNano = Math.min(amountNano, arrears).toUint96();
+        arrearsNano[creditor][debtor] = arrears - setOffNano;
+        _accounts[creditor].arrearsNano -= setOffNano;
+        emit ArrearsPaid(creditor, debtor, setOffNano);
     }
 
     function _move(uint32 from, uint32 to, uint96 amountNano) private {

@@ -60,6 +60,7 @@ struct Link {
 /// @param firstSessionStart Start of the first session; the others follow without gaps.
 /// @param gateLeadSeconds Gate closure is this long before the session starts.
 /// @param clearingWindowSeconds How long after gate closure a clearing may be proposed.
+/// @param readingWindowSeconds How long after the session's end readings are awaited before missing ones are estimated.
 /// @param settlementWindowSeconds How long after the session's end readings are settled.
 struct Market {
     uint16 network;
@@ -69,5 +70,6 @@ struct Market {
     uint40 firstSessionStart;
     uint32 gateLeadSeconds;
     uint32 clearingWindowSeconds;
+    uint32 readingWindowSeconds;
     uint32 settlementWindowSeconds;
 }

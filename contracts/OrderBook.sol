@@ -95,6 +95,10 @@ contract OrderBook is IOrderBook, AccessControlDefaultAdminRules, EIP712, Pausab
             BookNeverOpen(notice, terms.gateLeadSeconds + length + 1)
         );
         require(terms.firstSessionStart >= notice, Sessions.NotASession(terms.firstSessionStart));
+        require(
+            terms.readingWindowSeconds < terms.settlementWindowSeconds,
+            ReadingsNeverEstimated(terms.readingWindowSeconds, terms.settlementWindowSeconds)
+        );
         uint256 unsettled = terms.gateLeadSeconds + length + terms.settlementWindowSeconds;
         if (unsettled < terms.clearingWindowSeconds) unsettled = terms.clearingWindowSeconds;
         uint256 delay = LEDGER.WITHDRAWAL_DELAY_SECONDS();

@@ -7,7 +7,8 @@ import {Market} from "./MarketTypes.sol";
 /// @notice A session is a run of consecutive periods with one gate closure and one clearing:
 ///
 ///     book opens ---- gate closes ---- session starts ---- session ends
-///                     |-- clearing window --|              |-- settlement window --|
+///                     |-- clearing window --|              |-- reading window --|
+///                                                          |-- settlement window --------|
 library Sessions {
     /// @notice No session of the market starts then.
     error NotASession(uint256 sessionStart);
@@ -43,6 +44,14 @@ library Sessions {
     /// @notice First second after the last period.
     function end(Market memory market, uint256 sessionStart) internal pure returns (uint256) {
         return sessionStart + lengthSeconds(market);
+    }
+
+    /// @notice Last second in which a missing reading is awaited and not estimated.
+    function readingDeadline(
+        Market memory market,
+        uint256 sessionStart
+    ) internal pure returns (uint256) {
+        return end(market, sessionStart) + market.readingWindowSeconds;
     }
 
     /// @notice Last second in which a reading of the session is settled.

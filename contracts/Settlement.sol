@@ -44,6 +44,8 @@ contract Settlement is ISettlement, AccessControlDefaultAdminRules, EIP712, Paus
     mapping(uint32 market => mapping(uint40 sessionStart => bytes32)) public positionsHash;
     mapping(uint32 market => mapping(uint40 sessionStart => BitMaps.BitMap))
         private _settledReadings;
+    mapping(uint32 market => mapping(uint40 sessionStart => BitMaps.BitMap))
+        private _estimatedReadings;
 
     /// @notice A clearing while it is checked.
     /// @param domain EIP-712 domain of the order signatures.
@@ -161,7 +163,7 @@ contract Settlement is ISettlement, AccessControlDefaultAdminRules, EIP712, Paus
         }
     }
 
-    function _addOrders(Clearing memory clearing, Proposal calldata proposal) private {
+    function _addOrders(Clearing memory clearing, Proposal calldata proposal) private view {
         uint256 count = proposal.orders.length;
         clearing.taken = new IOrderBook.TakenOrder[](count);
         clearing.bookings = new ILedger.Booking[](_countPeers(proposal.orders));
@@ -373,6 +375,7 @@ contract Settlement is ISettlement, AccessControlDefaultAdminRules, EIP712, Paus
         require(hash == expected, PositionsMismatch(expected, hash));
     }
 
+    /// @dev What one reading, or the lack of it, makes the peer and its supplier pay each other.
     function _settleReading(
         Market memory terms,
         uint32 market,
@@ -380,18 +383,62 @@ contract Settlement is ISettlement, AccessControlDefaultAdminRules, EIP712, Paus
         Position[] calldata positions,
         MeterReading calldata reading
     ) private returns (ILedger.Payment memory) {
-        IPeerRegistry.Peer memory peer = REGISTRY.peerAt(reading.peer, sessionStart);
-        _requireSigned(peer.meter, market, sessionStart, reading);
-        BitMaps.BitMap storage settled = _settledReadings[market][sessionStart];
-        require(!settled.get(reading.peer), ReadingAlreadySettled(reading.peer, sessionStart));
-        settled.set(reading.peer);
+        uint32 id = reading.peer;
+        IPeerRegistry.Peer memory peer = REGISTRY.peerAt(id, sessionStart);
+        require(peer.meter != address(0), PeerNotMetered(id));
+        require(
+            !_settledReadings[market][sessionStart].get(id),
+            ReadingAlreadySettled(id, sessionStart)
+        );
+        int256[] memory positionWh = _positionWh(positions, reading, terms.periodsPerSession);
+        int256 estimatedNano = _imbalanceNano(
+            terms,
+            peer.supplier,
+            sessionStart,
+            reading.tariff,
+            positionWh,
+            _estimateWh(positionWh)
+        );
+        bool estimated = _estimatedReadings[market][sessionStart].get(id);
 
-        int256 imbalanceNano = _imbalanceNano(terms, peer, sessionStart, positions, reading);
-        emit ReadingSettled(market, sessionStart, reading.peer, reading.energyWh, imbalanceNano);
+        int256 paymentNano;
+        if (reading.signature.length == 0) {
+            uint256 deadline = terms.readingDeadline(sessionStart);
+            require(block.timestamp > deadline, ReadingStillAwaited(id, sessionStart, deadline));
+            require(!estimated, ReadingAlreadyEstimated(id, sessionStart));
+            require(
+                reading.energyWh.length == 0,
+                ReadingCountMismatch(id, 0, reading.energyWh.length)
+            );
+            _estimatedReadings[market][sessionStart].set(id);
+            paymentNano = estimatedNano;
+            emit ReadingEstimated(market, sessionStart, id, estimatedNano);
+        } else {
+            _requireSigned(peer.meter, market, sessionStart, reading);
+            _settledReadings[market][sessionStart].set(id);
+            if (!estimated) estimatedNano = 0;
+            int256 imbalanceNano = _imbalanceNano(
+                terms,
+                peer.supplier,
+                sessionStart,
+                reading.tariff,
+                positionWh,
+                _meteredWh(terms, peer, reading)
+            );
+            paymentNano = imbalanceNano - estimatedNano;
+            emit ReadingSettled(
+                market,
+                sessionStart,
+                id,
+                reading.energyWh,
+                imbalanceNano,
+                estimatedNano
+            );
+        }
         return
-            imbalanceNano > 0
-                ? ILedger.Payment(peer.supplier, reading.peer, uint256(imbalanceNano))
-                : ILedger.Payment(reading.peer, peer.supplier, uint256(-imbalanceNano));
+            paymentNano > 0
+                ? ILedger.Payment(peer.supplier, id, uint256(paymentNano))
+                : ILedger.Payment(id, peer.supplier, uint256(-paymentNano));
     }
 
     function _requireSigned(
@@ -400,63 +447,87 @@ contract Settlement is ISettlement, AccessControlDefaultAdminRules, EIP712, Paus
         uint40 sessionStart,
         MeterReading calldata reading
     ) private view {
-        require(meter != address(0), PeerNotMetered(reading.peer));
         bytes32 digest = readingDigest(market, reading.peer, sessionStart, reading.energyWh);
         // slither-disable-next-line unused-return (a failed recovery is the zero address, which is refused below)
         (address signer, , ) = ECDSA.tryRecoverCalldata(digest, reading.signature);
         require(signer == meter, ReadingSignerMismatch(reading.peer, signer));
     }
 
-    /// @dev What the peer receives from its supplier for energy beyond its position, or owes it for energy short of it.
-    function _imbalanceNano(
+    /// @dev The signed values, one plausible value per period.
+    function _meteredWh(
         Market memory terms,
         IPeerRegistry.Peer memory peer,
-        uint40 sessionStart,
-        Position[] calldata positions,
         MeterReading calldata reading
-    ) private view returns (int256 imbalanceNano) {
+    ) private pure returns (int256[] memory meteredWh) {
         uint256 periods = terms.periodsPerSession;
         require(
             reading.energyWh.length == periods,
             ReadingCountMismatch(reading.peer, periods, reading.energyWh.length)
         );
-        IPeerRegistry.Tariff[] memory tariffs = REGISTRY.tariffsFor(
-            peer.supplier,
-            reading.tariff,
-            sessionStart,
-            terms.periodSeconds,
-            periods
-        );
-        bool hasPosition = _hasPosition(positions, reading);
         int256 limitWh = int256(peer.energyLimitWh(terms.periodSeconds));
+        meteredWh = new int256[](periods);
         for (uint256 t; t < periods; ++t) {
-            int256 energyWh = reading.energyWh[t];
+            meteredWh[t] = reading.energyWh[t];
             require(
-                -limitWh <= energyWh && energyWh <= limitWh,
+                -limitWh <= meteredWh[t] && meteredWh[t] <= limitWh,
                 ReadingImplausible(reading.peer, t, reading.energyWh[t], uint256(limitWh))
             );
-            int256 imbalanceWh =
-                hasPosition ? energyWh - positions[reading.position].energyWh[t] : energyWh;
-            int256 price =
-                imbalanceWh > 0 ? tariffs[t].feedInMicroPerKWh : tariffs[t].retailMicroPerKWh;
-            imbalanceNano += imbalanceWh * price;
         }
     }
 
-    /// @dev Positions are sorted by peer, so one look shows that a peer has none.
-    function _hasPosition(
+    /// @dev A missing reading: what was bought was taken, what was sold was not delivered.
+    function _estimateWh(
+        int256[] memory positionWh
+    ) private pure returns (int256[] memory estimateWh) {
+        estimateWh = new int256[](positionWh.length);
+        for (uint256 t; t < positionWh.length; ++t) {
+            if (positionWh[t] < 0) estimateWh[t] = positionWh[t];
+        }
+    }
+
+    /// @dev What a peer receives for energy beyond its position, or owes for energy short of it, at its supplier's
+    /// tariffs.
+    function _imbalanceNano(
+        Market memory terms,
+        uint32 supplier,
+        uint40 sessionStart,
+        uint256 tariff,
+        int256[] memory positionWh,
+        int256[] memory meteredWh
+    ) private view returns (int256 imbalanceNano) {
+        IPeerRegistry.Tariff[] memory tariffs = REGISTRY.tariffsFor(
+            supplier,
+            tariff,
+            sessionStart,
+            terms.periodSeconds,
+            positionWh.length
+        );
+        for (uint256 t; t < positionWh.length; ++t) {
+            int256 imbalanceWh = meteredWh[t] - positionWh[t];
+            imbalanceNano +=
+                imbalanceWh *
+                (imbalanceWh > 0 ? tariffs[t].feedInMicroPerKWh : tariffs[t].retailMicroPerKWh);
+        }
+    }
+
+    /// @dev The peer's position, zero if it has none. Positions are sorted by peer, so one look shows that.
+    function _positionWh(
         Position[] calldata positions,
-        MeterReading calldata reading
-    ) private pure returns (bool) {
+        MeterReading calldata reading,
+        uint256 periods
+    ) private pure returns (int256[] memory positionWh) {
         uint256 p = reading.position;
         require(p <= positions.length, WrongPosition(reading.peer, p));
-        if (p < positions.length && positions[p].peer == reading.peer) return true;
+        positionWh = new int256[](periods);
+        if (p < positions.length && positions[p].peer == reading.peer) {
+            for (uint256 t; t < periods; ++t) positionWh[t] = positions[p].energyWh[t];
+            return positionWh;
+        }
         require(
             (p == 0 || positions[p - 1].peer < reading.peer) &&
                 (p == positions.length || positions[p].peer > reading.peer),
             WrongPosition(reading.peer, p)
         );
-        return false;
     }
 
     /// @inheritdoc ISettlement
@@ -466,6 +537,15 @@ contract Settlement is ISettlement, AccessControlDefaultAdminRules, EIP712, Paus
         uint32 peer
     ) external view returns (bool) {
         return _settledReadings[market][sessionStart].get(peer);
+    }
+
+    /// @inheritdoc ISettlement
+    function isReadingEstimated(
+        uint32 market,
+        uint40 sessionStart,
+        uint32 peer
+    ) external view returns (bool) {
+        return _estimatedReadings[market][sessionStart].get(peer);
     }
 
     /// @inheritdoc ISettlement

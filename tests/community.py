@@ -46,6 +46,7 @@ TERMS = MarketTerms(
     first_session_start=1_704_067_200,
     gate_lead_seconds=900,
     clearing_window_seconds=2 * HOUR,
+    reading_window_seconds=DAY,
     settlement_window_seconds=7 * DAY,
 )
 HOURLY = 1  # one period of an hour

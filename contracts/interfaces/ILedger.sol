@@ -20,7 +20,8 @@ import {IPeerAccounts} from "./IPeerRegistry.sol";
 /// R4  Credit limits never exceed the fund; a limit in use is not withdrawn.
 /// R5  The fund is paid out by its manager alone, and only what no credit limit needs.
 /// R6  What a clearing books adds up to zero, and every peer can pay its part.
-/// R7  What a debtor cannot pay is owed as arrears to that creditor, and paid as soon as anyone calls for it.
+/// R7  What a debtor cannot pay is owed as arrears to that creditor, and paid as soon as anyone calls for it, or set off
+///     against what the creditor comes to owe the debtor.
 interface ILedger is IPeerAccounts {
     /// @notice A peer's account.
     /// @param lockedNano Worst case of its placed orders.

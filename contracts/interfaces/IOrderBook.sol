@@ -63,6 +63,8 @@ interface IOrderBook {
     error PeriodUnsupported(uint256 periodSeconds, uint256 periodsPerSession);
     /// @notice R1: with this notice the book would never be open.
     error BookNeverOpen(uint256 noticeSeconds, uint256 neededSeconds);
+    /// @notice R1: missing readings could not be estimated before the settlement ends.
+    error ReadingsNeverEstimated(uint256 readingWindowSeconds, uint256 settlementWindowSeconds);
     /// @notice R1: the ledger guarantees withdrawals after a time that this market exceeds.
     error MarketTooSlow(uint256 neededSeconds, uint256 withdrawalDelaySeconds);
     /// @notice R2

@@ -7,8 +7,11 @@ import {Link, Order} from "../MarketTypes.sol";
 /// @notice Anyone proposes the clearing of a session after its gate closure. It is accepted if it is proved optimal
 /// (see `ClearingProof`), and then final: bids pay and asks receive their node's price, links earn their tariff for
 /// their owner and the congestion rent for the community fund. After delivery, anyone brings the meters' signed
-/// readings; what they differ from the positions is bought or sold at the tariffs of the peer's supplier. A missing
-/// reading is estimated: as long as none is settled, the peer counts as having delivered its position.
+/// readings; what they differ from the positions is bought or sold at the tariffs of the peer's supplier.
+///
+/// A reading that is still missing after the reading window is estimated: the peer is taken to have bought what its
+/// position says and to have delivered nothing, so that silence never pays. A signed reading that comes before the
+/// settlement deadline replaces the estimate, and the difference is settled.
 ///
 /// Requirements of a clearing
 /// C1  The session exists, its gate is closed, its clearing deadline is not over, it is not cleared yet.
@@ -22,8 +25,9 @@ import {Link, Order} from "../MarketTypes.sol";
 /// Requirements of a reconciliation
 /// S1  The session is over, its settlement deadline is not, and it is cleared or can no longer be.
 /// S2  The positions are those of the clearing.
-/// S3  Every reading is signed by the meter of a metered peer and has one value per period.
-/// S4  A peer's reading of a session is settled once.
+/// S3  Every reading is signed by the meter of a metered peer and has one value per period; without a signature it
+///     has none and stands for a missing one, which is estimated once its reading window is over.
+/// S4  A peer's reading of a session is settled once, and estimated at most once before.
 /// S5  No reading exceeds the rating of the peer's connection.
 interface ISettlement {
     /// @notice A network version as published, by its links.
@@ -69,8 +73,8 @@ interface ISettlement {
     /// @notice A meter's reading of each period of a session, as brought to a reconciliation.
     /// @param position Index of the peer's position, or, if it has none, where it would have to be.
     /// @param tariff Index of its supplier's tariff in force at the start of the session.
-    /// @param energyWh Injected (positive) or taken (negative) in each period.
-    /// @param signature 65 bytes r, s, v of the meter over the EIP-712 message
+    /// @param energyWh Injected (positive) or taken (negative) in each period; empty for an estimate.
+    /// @param signature Empty for an estimate, or 65 bytes r, s, v of the meter over the EIP-712 message
     /// `Reading(uint32 market,uint32 peer,uint40 sessionStart,int48[] energyWh)`.
     struct MeterReading {
         uint32 peer;
@@ -109,12 +113,21 @@ interface ISettlement {
         uint256 orders,
         bytes32 positionsHash
     );
-    /// @param imbalanceNano What the peer receives from its supplier (positive) or owes it (negative).
+    /// @param imbalanceNano What the peer receives from its supplier (positive) or owes it (negative) for the session.
+    /// @param estimatedNano What was settled of it before, by an estimate.
     event ReadingSettled(
         uint32 indexed market,
         uint40 indexed sessionStart,
         uint32 indexed peer,
         int48[] energyWh,
+        int256 imbalanceNano,
+        int256 estimatedNano
+    );
+    /// @param imbalanceNano What the peer owes its supplier until its reading comes (negative, or 0).
+    event ReadingEstimated(
+        uint32 indexed market,
+        uint40 indexed sessionStart,
+        uint32 indexed peer,
         int256 imbalanceNano
     );
 
@@ -156,6 +169,10 @@ interface ISettlement {
     error ReadingSignerMismatch(uint32 peer, address signer);
     /// @notice S4
     error ReadingAlreadySettled(uint32 peer, uint40 sessionStart);
+    /// @notice S3
+    error ReadingStillAwaited(uint32 peer, uint40 sessionStart, uint256 deadline);
+    /// @notice S4
+    error ReadingAlreadyEstimated(uint32 peer, uint40 sessionStart);
     /// @notice S5
     error ReadingImplausible(uint32 peer, uint256 period, int48 energyWh, uint256 limitWh);
 
@@ -174,8 +191,15 @@ interface ISettlement {
     /// @notice Hash over the positions of a cleared session; 0 if it is not cleared.
     function positionsHash(uint32 market, uint40 sessionStart) external view returns (bytes32);
 
-    /// @notice Whether a peer's reading is settled; if not, it counts as its position (estimated).
+    /// @notice Whether a peer's signed reading is settled.
     function isReadingSettled(
+        uint32 market,
+        uint40 sessionStart,
+        uint32 peer
+    ) external view returns (bool);
+
+    /// @notice Whether a peer's reading was missing and is estimated; a signed one may have replaced it since.
+    function isReadingEstimated(
         uint32 market,
         uint40 sessionStart,
         uint32 peer

@@ -42,6 +42,7 @@ _TERMS: Final = MarketTerms(
     first_session_start=1_704_067_200,
     gate_lead_seconds=900,
     clearing_window_seconds=3600,
+    reading_window_seconds=86_400,
     settlement_window_seconds=7 * 86_400,
 )
 _PLACES: Final = "P4"  # places its order on chain
@@ -250,7 +251,7 @@ class _Day:
                 readings.append(self.simulation.read(member, self.start, metered))
         self.simulation.travel_to(_TERMS.session_end(self.start))
         run = replace(self.oracle, send=True).reconcile(self.start, readings)
-        if run.receipt is None or run.refused or run.estimated:
+        if run.receipt is None or run.refused or run.missing:
             raise FairwattError(f"the demo's readings were not all settled: {run}")
         names = {member.peer: name for name, member in self.members.items()}
         shown = "; ".join(

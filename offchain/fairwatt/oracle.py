@@ -7,6 +7,7 @@ sent. It reads at one block, does nothing twice, and sends nothing unless told t
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from fairwatt.session import Proposal, propose
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from fairwatt.chain import Chain, Peer, Receipt, Signer, Snapshot
+    from fairwatt.chain import Chain, Receipt, Signer, Snapshot
     from fairwatt.market import Proof
     from fairwatt.meter import SignedReading
     from fairwatt.orders import Order, SignedOrder
@@ -64,19 +65,23 @@ class ClearingRun:
 
 @dataclass(frozen=True, slots=True)
 class Imbalance:
-    """A settled reading against its position.
+    """A reading, or an estimate, against its position.
 
     Attributes
     ----------
     energy_wh
-        Per period: metered minus position.
+        Per period: metered, or estimated, minus position.
     payment_nano
-        What the peer receives from its supplier (positive) or owes it (negative).
+        What the peer receives from its supplier (positive) or owes it (negative), less what an
+        earlier estimate settled.
+    estimated
+        Whether the reading is missing.
     """
 
     peer: int
     energy_wh: tuple[int, ...]
     payment_nano: int
+    estimated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +91,13 @@ class ReconciliationRun:
     Attributes
     ----------
     settled
-        Settled by this run, or to be settled by it if it was sent.
-    estimated
-        Metered peers with a position but no settled reading: they count as having delivered
-        it.
+        Settled by this run, or to be settled by it if it was sent; readings and estimates.
+    missing
+        Metered peers with a position but no settled reading.
     """
 
     settled: tuple[Imbalance, ...]
-    estimated: tuple[int, ...]
+    missing: tuple[int, ...]
     refused: tuple[Refusal, ...] = ()
     receipt: Receipt | None = None
 
@@ -202,6 +206,8 @@ class Oracle:
     def reconcile(self, start: int, readings: Iterable[SignedReading]) -> ReconciliationRun:
         """Settle the readings of a session that are not settled yet.
 
+        Readings that are still missing after the reading window are estimated.
+
         Raises
         ------
         OracleError
@@ -219,33 +225,37 @@ class Oracle:
             raise OracleError(f"session {start} had to be settled by {deadline}, it is {now}")
 
         positions = snapshot.positions_wh(self.market, start)
-        taken: dict[int, tuple[SignedReading, Peer]] = {}
+        taken: dict[int, SignedReading | None] = {}
         refused = []
         for signed in readings:
             peer = signed.reading.peer
             try:
-                record = self._metered_peer(start, signed, snapshot)
+                self._require_settleable(start, signed, snapshot)
                 if peer in taken:
                     raise OracleError("there is another reading of this peer before it")
             except FairwattError as error:
                 refused.append(Refusal(peer, str(error)))
             else:
-                taken[peer] = (signed, record)
-        settled = tuple(
-            self._imbalance(start, signed, record, positions, snapshot)
-            for _, (signed, record) in sorted(taken.items())
-        )
-        estimated = tuple(
+                taken[peer] = signed
+        missing = [
             peer
-            for peer in sorted(positions)
+            for peer in positions
             if peer not in taken
             and snapshot.peer(peer, start).meter is not None
             and not snapshot.is_reading_settled(self.market, start, peer)
+        ]
+        if now > terms.reading_deadline(start):
+            taken |= {
+                peer: None
+                for peer in missing
+                if not snapshot.is_reading_estimated(self.market, start, peer)
+            }
+        settled = tuple(
+            self._imbalance(start, peer, signed, positions, snapshot)
+            for peer, signed in sorted(taken.items(), key=lambda entry: entry[0])
         )
-        receipt = None
-        if taken:
-            receipt = self._send_readings(start, taken, positions, snapshot)
-        return ReconciliationRun(settled, estimated, tuple(refused), receipt)
+        receipt = self._send_readings(start, taken, positions, snapshot) if taken else None
+        return ReconciliationRun(settled, tuple(missing), tuple(refused), receipt)
 
     def check(self) -> list[Finding]:
         """Look whether the oracle could do its work now."""
@@ -286,7 +296,7 @@ class Oracle:
             return str(error)
         return None
 
-    def _metered_peer(self, start: int, signed: SignedReading, snapshot: Snapshot) -> Peer:
+    def _require_settleable(self, start: int, signed: SignedReading, snapshot: Snapshot) -> None:
         reading = signed.reading
         if (reading.market, reading.session_start) != (self.market, start):
             raise OracleError(
@@ -311,49 +321,57 @@ class Oracle:
                 raise OracleError(
                     f"{energy} Wh in period {period} is more than the connection's {limit} Wh"
                 )
-        return peer
 
     def _imbalance(
         self,
         start: int,
-        signed: SignedReading,
-        peer: Peer,
+        peer: int,
+        signed: SignedReading | None,
         positions: dict[int, tuple[int, ...]],
         snapshot: Snapshot,
     ) -> Imbalance:
+        """What settling a reading, or estimating a missing one, comes to."""
         terms = snapshot.terms(self.market)
-        position = positions.get(peer.id, (0,) * terms.periods_per_session)
-        tariffs = snapshot.tariffs(peer.supplier)
-        energy = tuple(
-            metered - sold for metered, sold in zip(signed.reading.energy_wh, position, strict=True)
-        )
-        payment = 0
-        for period, imbalance in enumerate(energy):
-            time = start + period * terms.period_seconds
-            tariff = [entry for entry in tariffs if entry.effective_from <= time][-1]
-            payment += imbalance * (
-                tariff.feed_in_micro_per_kwh if imbalance > 0 else tariff.retail_micro_per_kwh
-            )
-        return Imbalance(peer.id, energy, payment)
+        position = positions.get(peer, (0,) * terms.periods_per_session)
+        tariffs = snapshot.tariffs(snapshot.peer(peer, start).supplier)
+
+        def against(metered_wh: tuple[int, ...]) -> tuple[tuple[int, ...], int]:
+            energy = tuple(wh - sold for wh, sold in zip(metered_wh, position, strict=True))
+            payment = 0
+            for period, imbalance in enumerate(energy):
+                time = start + period * terms.period_seconds
+                tariff = [entry for entry in tariffs if entry.effective_from <= time][-1]
+                payment += imbalance * (
+                    tariff.feed_in_micro_per_kwh if imbalance > 0 else tariff.retail_micro_per_kwh
+                )
+            return energy, payment
+
+        estimate = against(tuple(min(wh, 0) for wh in position))
+        if signed is None:
+            return Imbalance(peer, *estimate, estimated=True)
+        energy, payment = against(signed.reading.energy_wh)
+        if snapshot.is_reading_estimated(self.market, start, peer):
+            payment -= estimate[1]
+        return Imbalance(peer, energy, payment)
 
     def _send_readings(
         self,
         start: int,
-        taken: dict[int, tuple[SignedReading, Peer]],
+        taken: dict[int, SignedReading | None],
         positions: dict[int, tuple[int, ...]],
         snapshot: Snapshot,
     ) -> Receipt | None:
-        peers = sorted(positions)
+        peers = list(positions)
         listed = [{"peer": peer, "energyWh": list(positions[peer])} for peer in peers]
         entries = [
             {
                 "peer": peer,
-                "position": sum(other < peer for other in peers),
-                "tariff": snapshot.tariff_index(record.supplier, start),
-                "energyWh": list(signed.reading.energy_wh),
-                "signature": signed.signature,
+                "position": bisect_left(peers, peer),
+                "tariff": snapshot.tariff_index(snapshot.peer(peer, start).supplier, start),
+                "energyWh": list(signed.reading.energy_wh) if signed else [],
+                "signature": signed.signature if signed else b"",
             }
-            for peer, (signed, record) in sorted(taken.items())
+            for peer, signed in sorted(taken.items(), key=lambda entry: entry[0])
         ]
         reconcile = self.chain.contracts.settlement.reconcile
         arguments = (self.market, start, listed, entries)

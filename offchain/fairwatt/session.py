@@ -35,6 +35,7 @@ class MarketTerms:
     first_session_start: int
     gate_lead_seconds: int
     clearing_window_seconds: int
+    reading_window_seconds: int
     settlement_window_seconds: int
 
     def to_message(self) -> dict[str, int]:
@@ -47,6 +48,7 @@ class MarketTerms:
             "firstSessionStart": self.first_session_start,
             "gateLeadSeconds": self.gate_lead_seconds,
             "clearingWindowSeconds": self.clearing_window_seconds,
+            "readingWindowSeconds": self.reading_window_seconds,
             "settlementWindowSeconds": self.settlement_window_seconds,
         }
 
@@ -76,6 +78,10 @@ class MarketTerms:
     def session_end(self, session_start: int) -> int:
         """First second after the last period."""
         return session_start + self.session_seconds
+
+    def reading_deadline(self, session_start: int) -> int:
+        """Last second in which a missing reading is awaited and not estimated."""
+        return self.session_end(session_start) + self.reading_window_seconds
 
     def settlement_deadline(self, session_start: int) -> int:
         """Last second in which a reading is settled."""

@@ -124,6 +124,7 @@ class Snapshot:
             first_session_start=terms.firstSessionStart,
             gate_lead_seconds=terms.gateLeadSeconds,
             clearing_window_seconds=terms.clearingWindowSeconds,
+            reading_window_seconds=terms.readingWindowSeconds,
             settlement_window_seconds=terms.settlementWindowSeconds,
         )
 
@@ -285,7 +286,7 @@ class Snapshot:
         return any(self._read(self.contracts.settlement.positionsHash, market, start))
 
     def positions_wh(self, market: int, start: int) -> dict[int, tuple[int, ...]]:
-        """Per peer and period of a cleared session: sold positive, bought negative."""
+        """Per peer and period of a cleared session: sold positive, bought negative; sorted."""
         events = self._events(
             self.contracts.settlement, "PositionTaken", market=market, sessionStart=start
         )
@@ -294,6 +295,10 @@ class Snapshot:
     def is_reading_settled(self, market: int, start: int, peer: int) -> bool:
         """Whether the peer's reading of the session is settled."""
         return bool(self._read(self.contracts.settlement.isReadingSettled, market, start, peer))
+
+    def is_reading_estimated(self, market: int, start: int, peer: int) -> bool:
+        """Whether the peer's reading of the session was missing and is estimated."""
+        return bool(self._read(self.contracts.settlement.isReadingEstimated, market, start, peer))
 
     def _read(self, method: Any, *arguments: Any) -> Any:
         return method(*arguments, block_id=self.block)

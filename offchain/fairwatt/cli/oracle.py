@@ -150,17 +150,23 @@ def reconcile(
         "sent": result.receipt is not None,
         "gasUsed": result.receipt.gas_used if result.receipt else None,
         "settled": [
-            {"peer": row.peer, "energyWh": list(row.energy_wh), "paymentNano": row.payment_nano}
+            {
+                "peer": row.peer,
+                "imbalanceWh": list(row.energy_wh),
+                "paymentNano": row.payment_nano,
+                "estimated": row.estimated,
+            }
             for row in result.settled
         ],
-        "estimated": list(result.estimated),
+        "missing": list(result.missing),
         "refused": [*unreadable, *_refusals(result.refused)],
     }
     sent = f"sent, {result.receipt.gas_used:,} gas" if result.receipt else "not sent"
     _say(
         as_json,
         document,
-        f"settles {len(result.settled)} readings, {len(result.estimated)} peers are estimated; "
+        f"settles {len(result.settled)} readings and estimates, {len(result.missing)} readings "
+        f"are missing; "
         f"{sent}",
     )
 
