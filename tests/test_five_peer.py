@@ -61,7 +61,7 @@ def dispatch_kwh(book: Book, clearing: Clearing) -> dict[str, tuple[float, float
     }
 
 
-# ------------------------------------------------------------------------------- the corrected cases
+# ------------------------------------------------------------------------------ the corrected cases
 
 
 @pytest.mark.parametrize("name", BOTH)
@@ -191,7 +191,7 @@ def test_case__links_out_of_a_seller__carry_its_export_cost(name: str) -> None:
         assert tariffs == {peer.generation.export_cost_micro_per_kwh}
 
 
-# ------------------------------------------------------------------------------- the printed table
+# ------------------------------------------------------------------- the printed table
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
-from tests.market.shorthand import ask, bid, book, network
-from tests.strategies import books
 
 from fairwatt import market
 from fairwatt.market import Clearing, LimitOrder, Link, Side
 from fairwatt.market.trades import net_positions_wh, trades_wh
+from tests.market.shorthand import ask, bid, book, network
+from tests.strategies import books
 
 if TYPE_CHECKING:
     from fairwatt.market import Book

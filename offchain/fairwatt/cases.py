@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
+from fairwatt import tomltext
 from fairwatt.errors import BookError, CaseError
 from fairwatt.market import Book, LimitOrder, Link, Network, Side
+from fairwatt.market.network import MAX_QUANTITY_WH, MAX_TARIFF, PRICE_RANGE
+
+if TYPE_CHECKING:
+    from fairwatt.tomltext import Table
 
 __all__ = ["CASES", "Case", "CasePeer", "Generation", "Load", "Published", "names"]
 
 CASES: Final = Path(__file__).parents[2] / "cases"
 """Folder of the cases that come with the project."""
+_LONGEST_PERIOD: Final = 86_400
+_MOST_COMMUNITIES: Final = 2**32 - 1
 _ROLES: Final = ("consumer", "producer", "prosumer", "storage", "supplier")
 
 
@@ -81,21 +87,10 @@ class Case:
     def load(cls, name: str, folder: Path = CASES) -> Case:
         """Read `folder/name/case.toml`."""
         path = folder / name / "case.toml"
-        try:
-            content = tomllib.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
+        if not path.is_file():
             known = ", ".join(names(folder)) or "none"
-            raise CaseError(name, f"there is no such case; cases are: {known}") from error
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise CaseError(str(path), f"is not readable as TOML: {error}") from error
-        try:
-            return _case(name, content)
-        except KeyError as error:
-            raise CaseError(f"{path}: {error.args[0]}", "is missing") from error
-        except (TypeError, ValueError, InvalidOperation) as error:
-            raise CaseError(str(path), f"is not a case: {error}") from error
-        except BookError as error:
-            raise CaseError(f"{path}: {error.path}", error.problem) from error
+            raise CaseError(name, f"there is no such case; cases are: {known}")
+        return _case(name, tomltext.read(path))
 
     def book(self) -> Book:
         """The limit orders of all peers: an ask for the generation, a bid for the load."""
@@ -131,56 +126,131 @@ def names(folder: Path = CASES) -> list[str]:
     return sorted(path.parent.name for path in folder.glob("*/case.toml"))
 
 
-def _case(name: str, content: dict[str, Any]) -> Case:
-    network = content["network"]
-    published = content.get("published")
+def _case(name: str, content: Table) -> Case:
+    network = content.table("network")
+    tariff = content.table("tariff")
     case = Case(
         name=name,
-        title=content["title"],
-        source=content["source"].strip(),
-        period_seconds=content["period_seconds"],
-        network=Network(
-            nodes=tuple(network["nodes"]),
-            links=tuple(
-                Link(
-                    link["from"],
-                    link["to"],
-                    link["tariff_micro_per_kwh"],
-                    link["capacity_wh"],
-                    link.get("owner"),
-                )
-                for link in network["links"]
-            ),
-            price_floor_micro_per_kwh=network["price_floor_micro_per_kwh"],
-            price_cap_micro_per_kwh=network["price_cap_micro_per_kwh"],
-        ),
-        peers=tuple(_peer(peer) for peer in content["peers"]),
-        retail_micro_per_kwh=content["tariff"]["retail_micro_per_kwh"],
-        feed_in_micro_per_kwh=content["tariff"]["feed_in_micro_per_kwh"],
-        published=None if published is None else _published(published),
+        title=content.text("title"),
+        source=content.text("source").strip(),
+        period_seconds=content.whole("period_seconds", 1, _LONGEST_PERIOD),
+        network=_network(network),
+        peers=_peers(content),
+        retail_micro_per_kwh=tariff.whole("retail_micro_per_kwh", *PRICE_RANGE),
+        feed_in_micro_per_kwh=tariff.whole("feed_in_micro_per_kwh", *PRICE_RANGE),
+        published=_published(content.table("published")) if content.has("published") else None,
     )
-    case.book()  # every order must fit the network
+    for table in (tariff, content):
+        table.done()
+    try:
+        case.book()  # every order must fit the network
+    except BookError as error:
+        raise CaseError(content.place("peers"), f"{error.path} {error.problem}") from error
+    _require_known(case, content)
     return case
 
 
-def _peer(entry: dict[str, Any]) -> CasePeer:
-    if entry["role"] not in _ROLES:
-        raise CaseError(f"peers: {entry['name']}: role", f"must be one of {', '.join(_ROLES)}")
-    generation, load = entry.get("generation"), entry.get("load")
-    return CasePeer(
-        name=entry["name"],
-        role=entry["role"],
-        node=entry["node"],
-        community=entry["community"],
-        generation=None if generation is None else Generation(**generation),
-        load=None if load is None else Load(**load),
-    )
+def _network(entry: Table) -> Network:
+    links = []
+    for link in entry.tables("links"):
+        links.append(
+            Link(
+                link.text("from"),
+                link.text("to"),
+                link.whole("tariff_micro_per_kwh", 0, MAX_TARIFF),
+                link.whole("capacity_wh", 0, MAX_QUANTITY_WH),
+                link.text("owner") if link.has("owner") else None,
+            )
+        )
+        link.done()
+    floor = entry.whole("price_floor_micro_per_kwh", *PRICE_RANGE)
+    cap = entry.whole("price_cap_micro_per_kwh", *PRICE_RANGE)
+    nodes = entry.texts("nodes")
+    entry.done()
+    try:
+        return Network(nodes, tuple(links), floor, cap)
+    except BookError as error:
+        place = entry.place(error.path.removeprefix("network."))
+        raise CaseError(place, error.problem) from error
 
 
-def _published(entry: dict[str, Any]) -> Published:
-    return Published(
-        Decimal(entry["objective"]),
-        entry["generation_wh"],
-        entry["import_wh"],
-        entry["export_wh"],
+def _peers(content: Table) -> tuple[CasePeer, ...]:
+    peers: list[CasePeer] = []
+    for entry in content.tables("peers"):
+        place = entry.place("name")
+        peer = _peer(entry)
+        if any(peer.name == other.name for other in peers):
+            raise CaseError(place, f"{peer.name!r} is there twice")
+        peers.append(peer)
+    return tuple(peers)
+
+
+def _peer(entry: Table) -> CasePeer:
+    role = entry.text("role")
+    if role not in _ROLES:
+        raise CaseError(entry.place("role"), f"must be one of {', '.join(_ROLES)}, not {role!r}")
+    peer = CasePeer(
+        name=entry.text("name"),
+        role=role,
+        node=entry.text("node"),
+        community=entry.whole("community", 0, _MOST_COMMUNITIES),
+        generation=_generation(entry.table("generation")) if entry.has("generation") else None,
+        load=_load(entry.table("load")) if entry.has("load") else None,
     )
+    entry.done()
+    return peer
+
+
+def _generation(entry: Table) -> Generation:
+    export_cost = (
+        entry.whole("export_cost_micro_per_kwh", 0, MAX_TARIFF)
+        if entry.has("export_cost_micro_per_kwh")
+        else 0
+    )
+    generation = Generation(
+        entry.whole("energy_wh", 0, MAX_QUANTITY_WH),
+        entry.whole("cost_micro_per_kwh", *PRICE_RANGE),
+        export_cost,
+    )
+    entry.done()
+    return generation
+
+
+def _load(entry: Table) -> Load:
+    load = Load(
+        entry.whole("energy_wh", 0, MAX_QUANTITY_WH),
+        entry.whole("limit_micro_per_kwh", *PRICE_RANGE),
+    )
+    entry.done()
+    return load
+
+
+def _published(entry: Table) -> Published:
+    text = entry.text("objective")
+    try:
+        objective = Decimal(text)
+    except InvalidOperation as error:
+        raise CaseError(entry.place("objective"), f"must be a number, not {text!r}") from error
+    published = Published(
+        objective,
+        _energies(entry.table("generation_wh")),
+        _energies(entry.table("import_wh")),
+        _energies(entry.table("export_wh")),
+    )
+    entry.done()
+    return published
+
+
+def _energies(entry: Table) -> dict[str, int]:
+    return {peer: entry.whole(peer, 0, MAX_QUANTITY_WH) for peer in entry.names()}
+
+
+def _require_known(case: Case, content: Table) -> None:
+    """Published results are those of the peers, all of them."""
+    if case.published is None:
+        return
+    names = {peer.name for peer in case.peers}
+    for kind in ("generation_wh", "import_wh", "export_wh"):
+        if set(getattr(case.published, kind)) != names:
+            place = content.place(f"published.{kind}")
+            raise CaseError(place, "must have one entry for each peer, and none for others")
