@@ -8,7 +8,8 @@ Snapshot       everything read at one block
 
 from __future__ import annotations
 
-from fairwatt.chain._chain import Chain, Contracts, Receipt, Signer, connect, structs, test_signer
+from fairwatt.chain._calls import structs
+from fairwatt.chain._chain import Chain, Contracts, Receipt, Signer, connect, test_signer
 from fairwatt.chain._deploy import (
     Roles,
     Settings,

@@ -1,31 +1,22 @@
-"""Connecting, sending, and saying in words why something was refused."""
+"""Connecting, and sending to a deployment."""
 
 from __future__ import annotations
 
-from ast import literal_eval
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ape
 import ape.logging
-from ape.exceptions import (
-    ApeException,
-    ContractLogicError,
-    CustomError,
-    SignatureError,
-)
-from eth_abi.abi import decode
+from ape.exceptions import ApeException
 from eth_account import Account as EthAccount
-from eth_utils.abi import function_abi_to_4byte_selector
 
+from fairwatt.chain._calls import explained, first_line, project, structs
 from fairwatt.chain._snapshot import Snapshot
 from fairwatt.deployment import CONTRACTS
 from fairwatt.eip712 import Domain
-from fairwatt.errors import ChainError, ContractError
+from fairwatt.errors import ChainError
 from fairwatt.session import NetworkVersion
 
 if TYPE_CHECKING:
@@ -43,13 +34,8 @@ __all__ = [
     "Receipt",
     "Signer",
     "connect",
-    "explained",
-    "project",
     "test_signer",
 ]
-
-_PANICS = {0x11: "arithmetic overflow", 0x32: "index out of range"}
-_PANIC_SELECTOR = "4e487b71"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,18 +72,6 @@ class Receipt:
     events: tuple[Any, ...]
 
 
-@cache
-def project() -> ape.Project:
-    """The Ape project with the contracts: the folder that holds `offchain/`."""
-    root = Path(__file__).parents[3]
-    if not (root / "ape-config.yaml").is_file():
-        raise ChainError(
-            f"the contracts are not at {root}; install the package from a checkout "
-            "(pip install --editable .)"
-        )
-    return ape.Project(root)
-
-
 @contextmanager
 def connect(network: str = "ethereum:local:test") -> Iterator[None]:
     """Connect to a network by Ape's name; `ethereum:local:test` is the embedded chain.
@@ -112,7 +86,7 @@ def connect(network: str = "ethereum:local:test") -> Iterator[None]:
         context = ape.networks.parse_network_choice(network)
         context.__enter__()
     except (ApeException, OSError) as error:
-        raise ChainError(f"cannot connect to {network}: {_first_line(error)}") from error
+        raise ChainError(f"cannot connect to {network}: {first_line(error)}") from error
     try:
         yield
     finally:
@@ -267,58 +241,6 @@ class Chain:
         return self.send(self.contracts.settlement.clear, proposal.to_message(), sender=sender)
 
 
-@contextmanager
-def explained(action: str) -> Iterator[None]:
-    try:
-        yield
-    except CustomError as error:
-        raise ContractError(type(error).__name__, dict(error.inputs), action) from error
-    except ContractLogicError as error:
-        name, values = _decode(str(error.revert_message or error))
-        raise ContractError(name, values, action) from error
-    except SignatureError as error:
-        raise ChainError(f"{action}: the account did not sign") from error
-    except (ApeException, OSError) as error:
-        raise ChainError(f"{action}: {_first_line(error)}") from error
-
-
-def _decode(data: str) -> tuple[str, dict[str, object]]:
-    """Name and values of an error that Ape could not decode, as of another contract of ours."""
-    if data.startswith('b"'):  # Ape reads b'...' alone, but bytes with a ' in them print as b"..."
-        data = "0x" + bytes(literal_eval(data)).hex()
-    if not data.startswith("0x"):
-        return "Error", {"message": data}
-    selector, body = data[2:10], bytes.fromhex(data[10:])
-    if selector == _PANIC_SELECTOR:
-        code = int.from_bytes(body, "big")
-        return "Panic", {"code": code, "meaning": _PANICS.get(code, "see Solidity's panic codes")}
-    abi = _errors_by_selector().get(selector)
-    if abi is None:
-        return "UnknownError", {"data": data}
-    values = decode([str(field.canonical_type) for field in abi.inputs], body)
-    names = [field.name or str(at) for at, field in enumerate(abi.inputs)]
-    return abi.name, dict(zip(names, values, strict=True))
-
-
-@cache
-def _errors_by_selector() -> Mapping[str, Any]:
-    errors = {}
-    for name in CONTRACTS.values():
-        for abi in getattr(project(), name).contract_type.errors:
-            selector = function_abi_to_4byte_selector(abi.model_dump())
-            errors[selector.hex()] = abi
-    return errors
-
-
-def structs(value: Any) -> Any:
-    """Messages as Ape takes structs in structs: tuples, in the sequence of the fields."""
-    if isinstance(value, dict):
-        return tuple(structs(entry) for entry in value.values())
-    if isinstance(value, list):
-        return [structs(entry) for entry in value]
-    return value
-
-
 def _receipt(receipt: ReceiptAPI) -> Receipt:
     return Receipt(
         transaction=str(receipt.txn_hash),
@@ -326,10 +248,6 @@ def _receipt(receipt: ReceiptAPI) -> Receipt:
         gas_used=int(receipt.gas_used),
         events=tuple(receipt.events),
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 assert {field.name for field in fields(Contracts)} == set(CONTRACTS)  # noqa: S101

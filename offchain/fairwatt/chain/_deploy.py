@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,15 +9,20 @@ import ape
 from ape.exceptions import ApeException
 from eth_utils.address import is_address, to_checksum_address
 
-from fairwatt.chain._chain import Chain, Contracts, Signer, explained, project, test_signer
+from fairwatt import tomltext
+from fairwatt.chain._calls import explained, project
+from fairwatt.chain._chain import Chain, Contracts, Signer, test_signer
 from fairwatt.deployment import CONTRACTS, Deployment
-from fairwatt.errors import CaseError, ChainError
+from fairwatt.errors import BookError, CaseError, ChainError
 from fairwatt.market import Link, Network
+from fairwatt.market.network import MAX_QUANTITY_WH, MAX_TARIFF, PRICE_RANGE
 from fairwatt.session import MarketTerms
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from fairwatt.tomltext import Table
 
 __all__ = [
     "Deployment",
@@ -31,7 +35,11 @@ __all__ = [
 
 _NOBODY: Final = "0x" + "0" * 40
 _TEST: Final = "test:"
+_LOCAL_CHAINS: Final = (1337, 31337)
 _WEI_PER_TOKEN: Final = 10**18
+_MOST_TOKENS: Final = 10**18  # what balances of the ledger hold
+_UINT16_MAX, _UINT32_MAX, _UINT40_MAX = 2**16 - 1, 2**32 - 1, 2**40 - 1
+_NAME_BYTES: Final = 32
 _ROLES: Final = {
     "registrar": ("registry", "REGISTRAR_ROLE"),
     "network_operator": ("registry", "NETWORK_OPERATOR_ROLE"),
@@ -101,13 +109,7 @@ class Settings:
         CaseError
             With file and field of what is wrong.
         """
-        try:
-            content = tomllib.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise CaseError(str(path), "there is no such file") from error
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise CaseError(str(path), f"is not readable as TOML: {error}") from error
-        return _settings(_Table(content, str(path)))
+        return _settings(tomltext.read(path))
 
 
 def describe(settings: Settings) -> list[str]:
@@ -147,6 +149,9 @@ def deploy(settings: Settings, *, progress: Callable[[str], None] = lambda _: No
     """
     admin = signer_for(settings.roles.admin)
     addresses = {role: _address(getattr(settings.roles, role)) for role in _ROLES}
+    # Whoever must sign later is looked for before anything is sent.
+    dso = signer_for(settings.roles.network_operator) if settings.networks else admin
+    operator = signer_for(settings.roles.market_operator) if settings.markets else admin
     first_block = int(ape.networks.provider.get_block("latest").number or 0)
     delay = settings.admin_delay_seconds
 
@@ -186,10 +191,10 @@ def deploy(settings: Settings, *, progress: Callable[[str], None] = lambda _: No
             chain.send(contract.grantRole, role_id, addresses[role], sender=admin)
     for at, network in enumerate(settings.networks, start=1):
         progress(f"publish network {at}")
-        chain.create_network(network, sender=signer_for(settings.roles.network_operator))
+        chain.create_network(network, sender=dso)
     for at, terms in enumerate(settings.markets, start=1):
         progress(f"create market {at}")
-        chain.create_market(terms, sender=signer_for(settings.roles.market_operator))
+        chain.create_market(terms, sender=operator)
     return Deployment(
         network=ape.networks.provider.network_choice,
         chain_id=chain.chain_id,
@@ -204,9 +209,13 @@ def signer_for(account: str) -> Signer:
     Raises
     ------
     ChainError
-        If there is none that can sign here.
+        If there is none that can sign here. Test accounts are for local chains only: everybody
+        knows their keys.
     """
     if account.startswith(_TEST):
+        chain = ape.networks.provider.chain_id
+        if chain not in _LOCAL_CHAINS:
+            raise ChainError(f"{account!r} is for local chains; everybody has its key on {chain}")
         return test_signer(_test_index(account))
     try:
         return Signer(ape.accounts.load(account))
@@ -228,85 +237,74 @@ def _test_index(account: str) -> int:
     return int(number)
 
 
-class _Table:
-    """A table of the settings file that knows where it stands and what was not asked for."""
-
-    def __init__(self, content: object, path: str) -> None:
-        if not isinstance(content, dict):
-            raise CaseError(path, "must be a table")
-        self._content = dict(content)
-        self._path = path
-
-    def take(self, key: str, kind: type, default: Any = None) -> Any:
-        """Take a value of a kind; without default it is required."""
-        value = self._content.pop(key, default)
-        if value is None:
-            raise CaseError(f"{self._path}: {key}", "is missing")
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            raise CaseError(f"{self._path}: {key}", f"must be {kind.__name__}, not {value!r}")
-        return value
-
-    def table(self, key: str) -> _Table:
-        """Take a table."""
-        return _Table(self.take(key, dict), f"{self._path}: {key}")
-
-    def tables(self, key: str) -> list[_Table]:
-        """Take an array of tables, empty if it is not there."""
-        rows = self.take(key, list, [])
-        return [_Table(row, f"{self._path}: {key}[{at}]") for at, row in enumerate(rows)]
-
-    def done(self) -> None:
-        """Refuse what nobody asked for, most likely a slip of the pen."""
-        for key in self._content:
-            raise CaseError(f"{self._path}: {key}", "is not a known setting")
-
-
-def _settings(table: _Table) -> Settings:
-    token = table.table("token")
-    backing = token.take("backing", str, "")
-    if backing and not is_address(backing):
-        raise CaseError("token.backing", f"must be the address of an ERC-20, not {backing!r}")
-    cap = token.take("supply_cap_tokens", int, 0)
-    if bool(backing) == bool(cap):
-        raise CaseError("token", "needs either backing or supply_cap_tokens above 0, not both")
-    roles = table.table("roles")
+def _settings(table: Table) -> Settings:
+    token, roles = table.table("token"), table.table("roles")
+    backing, cap = _backing(token)
+    networks = tuple(_network(entry) for entry in table.tables("networks"))
     settings = Settings(
-        token_name=token.take("name", str),
-        token_symbol=token.take("symbol", str),
-        backing=to_checksum_address(backing) if backing else None,
+        token_name=token.text("name"),
+        token_symbol=token.text("symbol"),
+        backing=backing,
         supply_cap_wei=cap * _WEI_PER_TOKEN,
-        admin_delay_seconds=table.take("admin_delay_seconds", int),
-        notice_seconds=table.take("notice_seconds", int),
-        withdrawal_delay_seconds=table.take("withdrawal_delay_seconds", int),
-        roles=Roles(**{field.name: roles.take(field.name, str) for field in fields(Roles)}),
-        networks=tuple(_network(entry) for entry in table.tables("networks")),
-        markets=tuple(
-            MarketTerms(
-                **{field.name: entry.take(field.name, int) for field in fields(MarketTerms)}
-            )
-            for entry in table.tables("markets")
-        ),
+        admin_delay_seconds=table.whole("admin_delay_seconds", 0, _UINT40_MAX),
+        notice_seconds=table.whole("notice_seconds", 1, _UINT40_MAX),
+        withdrawal_delay_seconds=table.whole("withdrawal_delay_seconds", 0, _UINT40_MAX),
+        roles=Roles(**{field.name: roles.text(field.name) for field in fields(Roles)}),
+        networks=networks,
+        markets=tuple(_market(entry, len(networks)) for entry in table.tables("markets")),
     )
     for entry in (token, roles, table):
         entry.done()
     return settings
 
 
-def _network(table: _Table) -> Network:
-    links = tuple(
-        Link(
-            source=entry.take("from", str),
-            target=entry.take("to", str),
-            tariff_micro_per_kwh=entry.take("tariff_micro_per_kwh", int),
-            capacity_wh=entry.take("capacity_wh", int),
+def _backing(token: Table) -> tuple[str | None, int]:
+    """What backs the token, or how many tokens its treasury may mint."""
+    if token.has("backing") == token.has("supply_cap_tokens"):
+        raise CaseError(token.place("backing"), "give either this or supply_cap_tokens")
+    if not token.has("backing"):
+        return None, token.whole("supply_cap_tokens", 1, _MOST_TOKENS)
+    backing = token.text("backing")
+    if not is_address(backing):
+        problem = f"must be the address of an ERC-20, not {backing!r}"
+        raise CaseError(token.place("backing"), problem)
+    return to_checksum_address(backing), 0
+
+
+def _network(table: Table) -> Network:
+    links = []
+    for entry in table.tables("links"):
+        links.append(
+            Link(
+                source=entry.text("from"),
+                target=entry.text("to"),
+                tariff_micro_per_kwh=entry.whole("tariff_micro_per_kwh", 0, MAX_TARIFF),
+                capacity_wh=entry.whole("capacity_wh", 0, MAX_QUANTITY_WH),
+            )
         )
-        for entry in table.tables("links")
-    )
-    network = Network(
-        nodes=tuple(table.take("nodes", list)),
-        links=links,
-        price_floor_micro_per_kwh=table.take("price_floor_micro_per_kwh", int),
-        price_cap_micro_per_kwh=table.take("price_cap_micro_per_kwh", int),
-    )
+        entry.done()
+    nodes = table.texts("nodes")
+    for at, node in enumerate(nodes):
+        if len(node.encode(errors="replace")) > _NAME_BYTES:
+            raise CaseError(f"{table.place('nodes')}[{at}]", f"is longer than {_NAME_BYTES} bytes")
+    floor = table.whole("price_floor_micro_per_kwh", *PRICE_RANGE)
+    cap = table.whole("price_cap_micro_per_kwh", *PRICE_RANGE)
     table.done()
-    return network
+    try:
+        return Network(nodes, tuple(links), floor, cap)
+    except BookError as error:
+        place = table.place(error.path.removeprefix("network."))
+        raise CaseError(place, error.problem) from error
+
+
+def _market(table: Table, networks: int) -> MarketTerms:
+    ranges = {field.name: (0, _UINT32_MAX) for field in fields(MarketTerms)} | {
+        "network": (1, networks),
+        "period_seconds": (1, _UINT16_MAX),
+        "periods_per_session": (1, _UINT16_MAX),
+        "max_placed_steps": (0, _UINT16_MAX),
+        "first_session_start": (0, _UINT40_MAX),
+    }
+    terms = MarketTerms(**{name: table.whole(name, *bounds) for name, bounds in ranges.items()})
+    table.done()
+    return terms

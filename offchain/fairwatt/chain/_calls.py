@@ -1,0 +1,96 @@
+"""Calling contracts: how structs go in, and what a refusal says in words."""
+
+from __future__ import annotations
+
+from ast import literal_eval
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import ape
+from ape.exceptions import (
+    ApeException,
+    ContractLogicError,
+    CustomError,
+    SignatureError,
+)
+from eth_abi.abi import decode
+from eth_utils.abi import function_abi_to_4byte_selector
+
+from fairwatt.deployment import CONTRACTS
+from fairwatt.errors import ChainError, ContractError
+
+__all__ = ["explained", "first_line", "project", "structs"]
+
+_PANICS = {0x11: "arithmetic overflow", 0x32: "index out of range"}
+_PANIC_SELECTOR = "4e487b71"
+
+
+@cache
+def project() -> ape.Project:
+    """The Ape project with the contracts: the folder that holds `offchain/`."""
+    root = Path(__file__).parents[3]
+    if not (root / "ape-config.yaml").is_file():
+        raise ChainError(
+            f"the contracts are not at {root}; install the package from a checkout "
+            "(pip install --editable .)"
+        )
+    return ape.Project(root)
+
+
+@contextmanager
+def explained(action: str) -> Iterator[None]:
+    try:
+        yield
+    except CustomError as error:
+        raise ContractError(type(error).__name__, dict(error.inputs), action) from error
+    except ContractLogicError as error:
+        name, values = _decode(str(error.revert_message or error))
+        raise ContractError(name, values, action) from error
+    except SignatureError as error:
+        raise ChainError(f"{action}: the account did not sign") from error
+    except (ApeException, OSError) as error:
+        raise ChainError(f"{action}: {first_line(error)}") from error
+
+
+def _decode(data: str) -> tuple[str, dict[str, object]]:
+    """Name and values of an error that Ape could not decode, as of another contract of ours."""
+    if data.startswith('b"'):  # Ape reads b'...' alone, but bytes with a ' in them print as b"..."
+        data = "0x" + bytes(literal_eval(data)).hex()
+    if not data.startswith("0x"):
+        return "Error", {"message": data}
+    selector, body = data[2:10], bytes.fromhex(data[10:])
+    if selector == _PANIC_SELECTOR:
+        code = int.from_bytes(body, "big")
+        return "Panic", {"code": code, "meaning": _PANICS.get(code, "see Solidity's panic codes")}
+    abi = _errors_by_selector().get(selector)
+    if abi is None:
+        return "UnknownError", {"data": data}
+    values = decode([str(field.canonical_type) for field in abi.inputs], body)
+    names = [field.name or str(at) for at, field in enumerate(abi.inputs)]
+    return abi.name, dict(zip(names, values, strict=True))
+
+
+@cache
+def _errors_by_selector() -> Mapping[str, Any]:
+    errors = {}
+    for name in CONTRACTS.values():
+        for abi in getattr(project(), name).contract_type.errors:
+            selector = function_abi_to_4byte_selector(abi.model_dump())
+            errors[selector.hex()] = abi
+    return errors
+
+
+def structs(value: Any) -> Any:
+    """Messages as Ape takes structs in structs: tuples, in the sequence of the fields."""
+    if isinstance(value, dict):
+        return tuple(structs(entry) for entry in value.values())
+    if isinstance(value, list):
+        return [structs(entry) for entry in value]
+    return value
+
+
+def first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
