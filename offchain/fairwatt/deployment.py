@@ -11,6 +11,7 @@ from eth_utils.address import is_address, to_checksum_address
 from fairwatt import jsontext
 from fairwatt.eip712 import Domain
 from fairwatt.errors import ChainError
+from fairwatt.files import read
 from fairwatt.jsontext import short
 
 if TYPE_CHECKING:
@@ -62,20 +63,16 @@ class Deployment:
 
         Raises
         ------
-        ChainError
-            If it is missing or malformed, with the place of what is wrong.
+        ChainError, FileError
+            If it is missing, malformed, with the place of what is wrong, or cannot be read.
         """
 
         def refusal(place: str, problem: str) -> ChainError:
             return ChainError(f"{path} is not a deployment file: {place}: {problem}")
 
-        try:
-            text = path.read_bytes()
-        except FileNotFoundError as error:
-            raise ChainError(f"there is no deployment file {path}; deploy first") from error
-        except OSError as error:
-            raise ChainError(f"cannot read {path}: {error.strerror}") from error
-        content = jsontext.parse(text, "deployment", refusal)
+        if not path.exists():
+            raise ChainError(f"there is no deployment file {path}; deploy first")
+        content = jsontext.parse(read(path), "deployment", refusal)
         contracts = content.get("contracts") if isinstance(content, dict) else None
         if not isinstance(contracts, dict):
             raise refusal("contracts", "must be an object of addresses")

@@ -7,6 +7,7 @@
     ├── OrderError              an order that cannot be signed; carries a path
     ├── ReadingError            a meter reading that cannot be signed; carries a path
     ├── SignatureError          bytes that are no signature, or somebody else's
+    ├── FileError               a file that cannot be read or written; carries its path
     ├── CaseError               a named case or a settings file that is malformed; carries a path
     ├── ChainError              the chain cannot be reached, or refuses
     │   └── ContractError       a contract refused; carries the name and values of its error
@@ -36,6 +37,7 @@ __all__ = [
     "ClearingError",
     "ContractError",
     "FairwattError",
+    "FileError",
     "FillAboveEnergy",
     "FillCountMismatch",
     "FlowAboveCapacity",
@@ -89,6 +91,10 @@ class ReadingError(_PlacedError):
 
 class SignatureError(FairwattError):
     """A signature is malformed or not the expected one."""
+
+
+class FileError(_PlacedError):
+    """A file cannot be read or written; `path` is that of the file."""
 
 
 class CaseError(_PlacedError):
