@@ -40,7 +40,7 @@ def connection(role: Role = Role.CONSUMER, **changes: Any) -> dict[str, Any]:
     } | changes
 
 
-def same_connection(community: Community, member: Member, **changes: Any) -> dict[str, Any]:
+def same_connection(community: Community, member: Member, /, **changes: Any) -> dict[str, Any]:
     """The connection a member has now; `changes` replace its fields."""
     record = community.chain.contracts.registry.peerAt(member.peer, community.now())
     fields = connection()
