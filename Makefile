@@ -66,7 +66,7 @@ $(STAMPS)/solc: $(STAMPS)/node ape-config.yaml tools/link-compiler-and-node.sh t
 compile: .build/compiled
 .build/compiled: $(STAMPS)/python $(STAMPS)/solc ape-config.yaml $(SOURCES)
 	$(call say,contracts)
-	@$(BIN)/ape compile --verbosity WARNING
+	@$(BIN)/ape compile --force --verbosity WARNING
 	@mkdir -p .build && touch $@
 
 demo: compile
