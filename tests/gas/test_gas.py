@@ -1,0 +1,313 @@
+"""Gas of every function that changes state, to the unit, against `gas.json` in git.
+
+`UPDATE_GAS=1 pytest tests/gas` writes the file anew. Gas depends on which bytes of the calldata
+are zero, those of signatures and times among them; so the community's contracts have the same
+addresses and its clock the same time in every run. Deployment and what connects the contracts is
+left out, so is what OpenZeppelin's access control brings along.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ape
+import pytest
+from eth_account import Account
+from tests.community import (
+    C2,
+    C3,
+    DAY,
+    GRID,
+    HOUR,
+    HOURLY,
+    NANO,
+    NETWORK,
+    QUARTERS,
+    TERMS,
+    WITHDRAWAL_DELAY,
+    Community,
+    Member,
+    ask,
+    bid,
+)
+
+from fairwatt.chain import Role, Signer, connect
+from fairwatt.session import NetworkVersion
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fairwatt.chain import Receipt
+
+FILE = Path(__file__).with_name("gas.json")
+START = 2_114_380_800  # 2037-01-01, later than any clock that this runs by
+TOKENS = 10**27  # wei
+
+# Between the contracts, or once at deployment.
+INTERNAL = {
+    "bookClearing",
+    "bookImbalances",
+    "connectAccounts",
+    "connectMarket",
+    "connectSettlement",
+    "lock",
+    "take",
+    "unlock",
+}
+# Of a token that is backed by another one.
+BACKED = {"depositBacking", "redeem"}
+ACCESS_CONTROL = {
+    "acceptDefaultAdminTransfer",
+    "beginDefaultAdminTransfer",
+    "cancelDefaultAdminTransfer",
+    "changeDefaultAdminDelay",
+    "grantRole",
+    "renounceRole",
+    "revokeRole",
+    "rollbackDefaultAdminDelay",
+}
+
+
+class Meter:
+    """Runs scenarios and writes down what their last transaction took."""
+
+    def __init__(self, community: Community) -> None:
+        self.community = community
+        self.contracts = community.chain.contracts
+        self.gas: dict[str, int] = {}
+
+    def take(self, name: str, receipt: Receipt) -> Receipt:
+        assert name not in self.gas
+        self.gas[name] = receipt.gas_used
+        return receipt
+
+    def send(self, name: str, method: Any, *arguments: Any, sender: Signer) -> Receipt:
+        return self.take(name, self.community.send(method, *arguments, sender=sender))
+
+    def crowd(self, count: int) -> list[Member]:
+        """Admit and fund so many peers on all three nodes; each wallet has its own key."""
+        community, contracts, members = self.community, self.contracts, []
+        for at in range(count):
+            key, meter = (Account.from_key(keccak_of(kind, at)) for kind in (b"wallet", b"meter"))
+            connection = (Role.PROSUMER, 1, (GRID, C2, C3)[at % 3], meter.address, 1, 10**6, 1)
+            admit = contracts.registry.admit
+            receipt = community.send(admit, key.address, connection, sender=community.registrar)
+            peer = int(receipt.events[-1].peer)
+            deposit = contracts.ledger.deposit
+            community.send(deposit, peer, 10**9, sender=community.outsider)
+            # The outsider's account never sends in a member's name; it only fills the field.
+            wallet = Signer(community.outsider.account, key)
+            members.append(Member(peer, wallet, meter, (GRID, C2, C3)[at % 3]))
+        return members
+
+
+def keccak_of(kind: bytes, at: int) -> bytes:
+    return kind.ljust(28, b"\1") + at.to_bytes(4, "big")
+
+
+@pytest.fixture
+def meter() -> Iterator[Meter]:
+    """A community of its own: deployed by an account that nothing else deploys with."""
+    with connect("ethereum:local:test"):
+        before = ape.chain.snapshot()
+        community = Community.found(admin=19)
+        community.travel_to(START)
+        contracts, payer = community.chain.contracts, community.outsider
+        mint = contracts.token.treasuryMint
+        community.send(mint, payer.address, TOKENS, sender=community.treasury)
+        community.send(contracts.token.approve, contracts.ledger, TOKENS, sender=payer)
+        yield Meter(community)
+        ape.chain.restore(before)
+
+
+def registry(meter: Meter) -> None:
+    community, registry = meter.community, meter.contracts.registry
+    registrar, supplier = community.registrar, community.supplier.wallet
+    member = community.admit(Role.PROSUMER)
+    connection = (Role.PROSUMER, 1, C2, member.meter.address, 1, 20_000, 2)
+    key = Account.from_key(keccak_of(b"wallet", 99))
+    other = (Role.CONSUMER, 1, C3, key.address, 1, 10_000, 1)
+    meter.send("registry.admit", registry.admit, key.address, other, sender=registrar)
+    meter.send("registry.change", registry.change, member.peer, connection, sender=registrar)
+    community.travel_to(community.now() + 3 * DAY)
+    meter.send("registry.suspend", registry.suspend, member.peer, sender=registrar)
+    community.travel_to(community.now() + 3 * DAY)
+    meter.send("registry.reinstate", registry.reinstate, member.peer, sender=registrar)
+    community.travel_to(community.now() + 3 * DAY)
+    outsider = community.outsider
+    meter.send("registry.offerWallet", registry.offerWallet, outsider.address, sender=member.wallet)
+    meter.send("registry.acceptWallet", registry.acceptWallet, member.peer, sender=outsider)
+    community.travel_to(community.now() + 3 * DAY)
+    meter.send("registry.leaveCommunity", registry.leaveCommunity, sender=outsider)
+
+    meter.send("registry.createNetwork", registry.createNetwork, (0, 10**6), sender=community.dso)
+    links = NetworkVersion(0, 0, NETWORK).links_message()
+    names = [node.encode().ljust(32, b"\0") for node in NETWORK.nodes]
+    publish, now = registry.publishNetwork, community.now()
+    name = "registry.publishNetwork: 3 new nodes, 4 links"
+    meter.send(name, publish, 2, now, names, links, sender=community.dso)
+    name = "registry.publishNetwork: no new node, 4 links"
+    meter.send(name, publish, 2, now + 3 * DAY, [], links, sender=community.dso)
+    tariffs = [(now + (at + 3) * DAY, 120_000 + at, 40_000) for at in range(4)]
+    name, publish = "registry.publishTariffs", registry.publishTariffs
+    meter.send(f"{name}: 1 tariff", publish, tariffs[:1], sender=supplier)
+    meter.send(f"{name}: 3 tariffs", publish, tariffs[1:], sender=supplier)
+
+
+def token(meter: Meter) -> None:
+    community, token = meter.community, meter.contracts.token
+    payer, other = community.outsider, community.solver
+    mint, burn = token.treasuryMint, token.treasuryBurn
+    meter.send("token.treasuryMint", mint, other.address, NANO, sender=community.treasury)
+    meter.send("token.transfer", token.transfer, other.address, NANO, sender=payer)
+    meter.send("token.approve", token.approve, other.address, 2 * NANO, sender=payer)
+    meter.send(
+        "token.transferFrom", token.transferFrom, payer.address, other.address, NANO, sender=other
+    )
+    community.send(mint, community.treasury.address, 2 * NANO, sender=community.treasury)
+    meter.send("token.treasuryBurn", burn, NANO, sender=community.treasury)
+
+
+def ledger(meter: Meter) -> None:
+    community, ledger = meter.community, meter.contracts.ledger
+    member, payer = community.admit(Role.PROSUMER), community.outsider
+    manager = community.fund_manager
+    meter.send("ledger.deposit: first", ledger.deposit, member.peer, 10**9, sender=payer)
+    meter.send("ledger.deposit: again", ledger.deposit, member.peer, 10**9, sender=payer)
+    meter.send("ledger.depositToFund", ledger.depositToFund, 10**9, sender=payer)
+    meter.send("ledger.setCredit", ledger.setCredit, member.peer, 10**6, sender=manager)
+    allotments = [(member.peer, 10**6), (community.supplier.peer, 10**6)]
+    meter.send("ledger.allot: 1 peer", ledger.allot, allotments[:1], sender=manager)
+    meter.send("ledger.allot: 2 peers", ledger.allot, allotments, sender=manager)
+    request = ledger.requestWithdrawal
+    meter.send("ledger.requestWithdrawal", request, 10**8, sender=member.wallet)
+    community.travel_to(community.now() + WITHDRAWAL_DELAY)
+    meter.send("ledger.withdraw", ledger.withdraw, sender=member.wallet)
+
+
+def order_book(meter: Meter) -> None:
+    community, book = meter.community, meter.contracts.order_book
+    terms = replace(TERMS, max_placed_steps=4).to_message()
+    create = book.createMarket
+    meter.send("order_book.createMarket", create, terms, sender=community.market_operator)
+    member = community.admit(Role.PROSUMER)
+    deposit = meter.contracts.ledger.deposit
+    community.send(deposit, member.peer, 10**9, sender=community.outsider)
+    steps = [bid(100_000 - at, 1_000) for at in range(4)]
+    first = community.sign(member, steps[0])
+    meter.take("order_book.place: first, 1 step", community.place(first))
+    second = community.sign(member, steps[1], nonce=1)
+    meter.take("order_book.place: second, 1 step", community.place(second))
+    start, wallet = first.order.session_start, member.wallet
+    meter.send("order_book.cancel: placed", book.cancel, HOURLY, start, 0, sender=wallet)
+    meter.send("order_book.cancel: not placed", book.cancel, HOURLY, start, 7, sender=wallet)
+    meter.send("order_book.cancelAll: 1 placed", book.cancelAll, HOURLY, start, 9, sender=wallet)
+    third = community.sign(member, *steps, session=start + HOUR)
+    meter.take("order_book.place: first, 4 steps", community.place(third))
+    community.travel_to(TERMS.clearing_deadline(start + HOUR) + 1)
+    release, sender = book.release, community.outsider
+    meter.send("order_book.release", release, HOURLY, start + HOUR, member.peer, sender=sender)
+    for contract, name in ((book, "order_book"), (meter.contracts.settlement, "settlement")):
+        for method in ("pause", "unpause"):
+            action = getattr(contract, method)
+            meter.send(f"{name}.{method}", action, sender=community.guardian)
+
+
+def clear(meter: Meter) -> None:
+    community, members = meter.community, meter.crowd(50)
+    for count in (2, 10, 50):
+        orders = [
+            # At node 0 and 1 they sell, at node 2 they buy.
+            community.sign(member, ask(50_000 + at, 1_000) if at % 3 < 2 else bid(90_000, 1_900))
+            for at, member in enumerate(members[1 : 1 + count], start=1)
+        ]
+        proposal = community.propose(*orders)
+        name = f"settlement.clear: {count} orders, 3 nodes, 1 period"
+        meter.take(name, community.clear(proposal))
+        community.travel_to(proposal.session.terms.session_end(proposal.session.start))
+    orders = [
+        community.sign(
+            member,
+            *(
+                ask(50_000 + at, 500, period) if at % 3 < 2 else bid(90_000, 900, period)
+                for period in range(4)
+            ),
+            market=QUARTERS,
+        )
+        for at, member in enumerate(members[1:11], start=1)
+    ]
+    receipt = community.clear(community.propose(*orders))
+    meter.take("settlement.clear: 10 orders of 4 steps, 3 nodes, 4 periods", receipt)
+    start = community.open_session()
+    orders = [
+        community.sign(members[1], ask(50_000, 1_000), session=start),
+        community.sign(members[2], bid(90_000, 900), session=start),
+    ]
+    community.place(orders[1])
+    placed = replace(orders[1], signature=b"")
+    receipt = community.clear(community.propose(orders[0], placed=[placed]))
+    meter.take("settlement.clear: 2 orders, 1 of them placed, 3 nodes, 1 period", receipt)
+
+
+def reconcile(meter: Meter) -> None:
+    community, members = meter.community, meter.crowd(10)
+    orders = [
+        community.sign(member, ask(50_000, 1_000) if at % 3 < 2 else bid(90_000, 1_900))
+        for at, member in enumerate(members)
+    ]
+    proposal = community.propose(*orders)
+    community.clear(proposal)
+    start = proposal.session.start
+    one = [community.read(members[0], start, 700)]
+    meter.take("settlement.reconcile: 1 reading", community.reconcile(start, one))
+    others = [community.read(member, start, 700) for member in members[1:]]
+    meter.take("settlement.reconcile: 9 readings", community.reconcile(start, others))
+
+    start = community.open_session() + HOUR  # nobody trades
+    community.travel_to(TERMS.clearing_deadline(start) + 1)
+    poor = [community.read(members[0], start, -900_000)]
+    meter.take("settlement.reconcile: 1 reading, into arrears", community.reconcile(start, poor))
+    ledger, debtor = meter.contracts.ledger, members[0].peer
+    community.send(ledger.deposit, debtor, 10**12, sender=community.outsider)
+    meter.send("ledger.collect", ledger.collect, debtor, 1, sender=community.outsider)
+
+
+SCENARIOS = (registry, token, ledger, order_book, clear, reconcile)
+
+
+def test_gas__is_what_git_says(meter: Meter) -> None:
+    for scenario in SCENARIOS:
+        before = ape.chain.snapshot()
+        wallets = meter.community._wallets
+        scenario(meter)
+        meter.community._wallets = wallets
+        ape.chain.restore(before)
+    measured = dict(sorted(meter.gas.items()))
+    _require_complete(meter)
+    if os.environ.get("UPDATE_GAS"):
+        FILE.write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
+    recorded = json.loads(FILE.read_text(encoding="utf-8"))
+    assert measured == recorded, _table(recorded, measured)
+
+
+def _require_complete(meter: Meter) -> None:
+    known = INTERNAL | BACKED | ACCESS_CONTROL | {"permit"}
+    for field in ("registry", "token", "ledger", "order_book", "settlement"):
+        contract = getattr(meter.contracts, field)
+        named = {method.name for method in contract.contract_type.mutable_methods}
+        taken = {name.split(":")[0].split(".")[1] for name in meter.gas if name.startswith(field)}
+        assert named - taken - known == set(), f"{field}: gas was not measured"
+
+
+def _table(recorded: dict[str, int], measured: dict[str, int]) -> str:
+    rows = [f"{'':70} {'in git':>11} {'now':>11} {'change':>9}"]
+    for name in sorted(recorded.keys() | measured.keys()):
+        old, new = recorded.get(name), measured.get(name)
+        if old != new:
+            change = "" if old is None or new is None else f"{new - old:+}"
+            rows.append(f"{name:70} {old or '-':>11} {new or '-':>11} {change:>9}")
+    return "gas changed; UPDATE_GAS=1 pytest tests/gas takes it over\n" + "\n".join(rows)
