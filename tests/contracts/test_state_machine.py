@@ -1,0 +1,606 @@
+"""Anything that anybody may do, in any sequence: what must hold of the money always holds.
+
+Two producers and consumers, a prosumer and the supplier trade in both markets of a community.
+After every step
+
+    I1  tokens held are the balances and the fund, to the wei
+    I2  the credit granted is the sum of the limits, and the fund covers it
+    I3  no balance is below its credit limit
+    I4  locked is the worst case of the placed orders that are not cancelled, cleared or released
+    I5  every peer has the means, balance and credit, for what is locked
+    I6  a peer's arrears are what it owes its creditors
+
+and after a step that is about it
+
+    I7  a clearing pays every bid and ask at a price no worse than its limit
+    I8  positions of a clearing sum to zero in each period
+    I9  payments, link incomes and congestion rent of a clearing sum to zero
+    I10 a clearing that was tampered with is refused, with the error of the Python proof
+    I11 a withdrawal is never paid early, and then with what was requested or what is left of it
+    I12 a session is cleared once; locks are released only of sessions that never will be
+    I13 a reading is settled once, at the supplier's tariffs, in money or in arrears
+
+The runs are the same every time; `EXAMPLES=500 pytest tests/contracts/test_state_machine.py` takes
+so many others, and simplifies what fails, which takes minutes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import ape
+import pytest
+from eth.vm.message import Message
+from eth_abi.abi import decode, encode
+from eth_utils.abi import function_abi_to_4byte_selector
+from eth_utils.address import to_canonical_address
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from tests.community import C2, C3, DAY, FEED_IN, HOURLY, NANO, QUARTERS, RETAIL, WITHDRAWAL_DELAY
+from tests.outcomes import reverts
+
+from fairwatt.chain import Role
+from fairwatt.errors import ContractError, ProofError
+from fairwatt.market import Clearing, Side, check
+from fairwatt.orders import SignedOrder, Step
+from fairwatt.session import Proposal, propose
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.community import Community, Member
+
+    from fairwatt.chain import Receipt, Signer
+
+_EXAMPLES = int(os.environ.get("EXAMPLES", "0"))
+_ACTIVE = 1
+
+amounts = st.one_of(st.sampled_from([1, 10**8]), st.integers(1, 10**9))
+some = st.integers(0, 10**6)  # picks one of what there is at that step
+
+
+@dataclass
+class Book:
+    """What was ordered for a session, and what became of it."""
+
+    market: int
+    start: int
+    orders: dict[tuple[int, int], SignedOrder] = field(default_factory=dict)
+    placed: set[tuple[int, int]] = field(default_factory=set)
+    highest_placed: dict[int, int] = field(default_factory=dict)
+    nonces: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+    proposal: Proposal | None = None
+    read: set[int] = field(default_factory=set)
+
+    def worst_case_nano(self, peer: int) -> int:
+        mine = (self.orders[key] for key in self.placed if key[0] == peer)
+        return sum(signed.order.worst_case_nano for signed in mine)
+
+
+@dataclass(frozen=True)
+class Account:
+    balance: int
+    locked: int
+    open_until: int
+    credit: int
+    arrears: int
+    withdrawal: int
+    requested_at: int
+
+
+def view(contract: Any, name: str, *arguments: Any) -> Any:
+    """Ask a contract, at a tenth of the time that Ape takes: every step asks many questions."""
+    abi = next(method for method in contract.contract_type.view_methods if method.name == name)
+    inputs, outputs = (
+        [str(entry.canonical_type) for entry in entries] for entries in (abi.inputs, abi.outputs)
+    )
+    data = function_abi_to_4byte_selector(abi.model_dump()) + encode(inputs, arguments)
+    state = ape.networks.provider.tester.ethereum_tester.backend.chain.get_vm().state
+    nobody, address = b"\0" * 20, to_canonical_address(contract.address)
+    context = state.transaction_context_class(gas_price=0, origin=nobody)
+    message = Message(10**8, address, nobody, 0, data, state.get_code(address))
+    computation = state.computation_class.apply_message(state, message, context)
+    computation.raise_if_error()
+    values = decode(outputs, bytes(computation.output))
+    return values[0] if len(values) == 1 else values
+
+
+class Market(RuleBasedStateMachine):
+    """The rules; each step leaves the chain as the model says."""
+
+    community: Community
+    members: Sequence[Member]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before = ape.chain.snapshot()
+        self.contracts = self.community.chain.contracts
+        self.terms = {market: self.community.terms(market) for market in (HOURLY, QUARTERS)}
+        self.books: dict[tuple[int, int], Book] = {}
+        self.peers = [*(member.peer for member in self.members), self.community.operator.peer]
+        self.owed: set[tuple[int, int]] = set()
+
+    def teardown(self) -> None:
+        ape.chain.restore(self.before)
+
+    # -------------------------------------------------------------------------------- tools
+
+    def send(self, method: Any, *arguments: Any, sender: Signer) -> Receipt:
+        return self.community.chain.send(method, *arguments, sender=sender)
+
+    def refused(self, method: Any, *arguments: Any, sender: Signer) -> ContractError:
+        with pytest.raises(ContractError) as caught:
+            self.send(method, *arguments, sender=sender)
+        return caught.value
+
+    def account(self, peer: int) -> Account:
+        return Account(*view(self.contracts.ledger, "account", peer))
+
+    def available(self, peer: int) -> int:
+        return int(view(self.contracts.ledger, "availableNano", peer))
+
+    def arrears(self, debtor: int, creditor: int) -> int:
+        return int(view(self.contracts.ledger, "arrearsNano", debtor, creditor))
+
+    def fund(self) -> int:
+        return int(view(self.contracts.ledger, "fundNano"))
+
+    def is_active(self, peer: int, time: int) -> bool:
+        return bool(view(self.contracts.registry, "peerAt", peer, time)[5] == _ACTIVE)
+
+    def member(self, pick: int) -> Member:
+        return self.members[pick % len(self.members)]
+
+    def gate(self, book: Book) -> int:
+        return self.terms[book.market].gate_closure(book.start)
+
+    def deadline(self, book: Book) -> int:
+        return self.terms[book.market].clearing_deadline(book.start)
+
+    def open_books(self) -> list[Book]:
+        now = self.community.now()
+        return [book for book in self.books.values() if now < self.gate(book)]
+
+    def clearable_books(self) -> list[Book]:
+        now = self.community.now()
+        return [
+            book
+            for book in self.books.values()
+            if book.proposal is None and now <= self.deadline(book) and book.orders
+        ]
+
+    # ------------------------------------------------------------------------------- tokens
+
+    @rule(pick=some, nano=amounts)
+    def deposit(self, pick: int, nano: int) -> None:
+        member = self.member(pick)
+        before = self.account(member.peer).balance
+        self.send(self.contracts.ledger.deposit, member.peer, nano, sender=self.community.outsider)
+        assert self.account(member.peer).balance == before + nano
+
+    @rule(nano=amounts)
+    def deposit_to_fund(self, nano: int) -> None:
+        before = self.fund()
+        self.send(self.contracts.ledger.depositToFund, nano, sender=self.community.outsider)
+        assert self.fund() == before + nano
+
+    @rule(pick=some, share=st.integers(0, 110))
+    def request_withdrawal(self, pick: int, share: int) -> None:
+        member = self.member(pick)
+        account = self.account(member.peer)
+        free = max(0, account.balance - account.locked - account.arrears)
+        nano = free * share // 100 + (share > 100)
+        request = self.contracts.ledger.requestWithdrawal
+        if nano > free:
+            error = self.refused(request, nano, sender=member.wallet)
+            assert (error.name, *error.values.values()) == (
+                ("InsufficientFunds", member.peer, nano, free)
+            )
+        else:
+            self.send(request, nano, sender=member.wallet)
+            assert self.account(member.peer).withdrawal == nano
+
+    @rule(pick=some)
+    def withdraw(self, pick: int) -> None:
+        """I11."""
+        member = self.member(pick)
+        before = self.account(member.peer)
+        wallet_before = view(self.contracts.token, "balanceOf", member.wallet.address)
+        withdraw = self.contracts.ledger.withdraw
+        if before.withdrawal == 0:
+            error = self.refused(withdraw, sender=member.wallet)
+            assert error.name == "NoWithdrawalRequested"
+        elif self.community.now() < before.requested_at + WITHDRAWAL_DELAY:
+            error = self.refused(withdraw, sender=member.wallet)
+            assert (error.name, *error.values.values()) == (
+                ("WithdrawalNotReady", member.peer, before.requested_at + WITHDRAWAL_DELAY)
+            )
+        else:
+            self.send(withdraw, sender=member.wallet)
+            left = max(0, before.balance - before.locked - before.arrears)
+            paid = min(before.withdrawal, left)
+            after = self.account(member.peer)
+            assert (after.balance, after.withdrawal) == (before.balance - paid, 0)
+            wallet_after = view(self.contracts.token, "balanceOf", member.wallet.address)
+            assert wallet_after == wallet_before + paid * NANO
+
+    # ------------------------------------------------------------------------------- orders
+
+    steps = st.lists(
+        st.tuples(
+            st.integers(0, 3),
+            st.sampled_from(Side),
+            st.sampled_from([-20_000, 0, 40_000, 60_000, 80_000, 120_000, 150_000]),
+            st.sampled_from([0, 1, 500, 1_000, 2_000, 60_000]),
+        ),
+        min_size=1,
+        max_size=3,
+    )
+
+    @rule(
+        pick=some,
+        market=st.sampled_from([HOURLY, QUARTERS]),
+        later=st.integers(0, 1),
+        steps=steps,
+        on_chain=st.booleans(),
+    )
+    def order(self, pick: int, market: int, later: int, steps: Any, on_chain: bool) -> None:
+        member = self.member(pick)
+        terms = self.terms[market]
+        start = terms.next_open_session(self.community.now() + 60) + later * terms.session_seconds
+        book = self.books.setdefault((market, start), Book(market, start))
+        only = {0: Side.ASK, 1: Side.BID}.get(self.members.index(member))  # producer, consumer
+        curve = tuple(
+            Step(period % terms.periods_per_session, side if only is None else only, price, energy)
+            for period, side, price, energy in steps
+        )
+        nonce = book.nonces[member.peer]
+        signed = self.community.sign(member, *curve, market=market, session=start, nonce=nonce)
+        key = (member.peer, nonce)
+        if on_chain:
+            self._place(book, key, signed)
+        elif self.is_active(member.peer, start):
+            book.orders[key] = signed
+            book.nonces[member.peer] += 1
+
+    def _place(self, book: Book, key: tuple[int, int], signed: SignedOrder) -> None:
+        place = self.contracts.order_book.place
+        arguments = (signed.order.to_message(), signed.signature)
+        peer, cost = signed.order.peer, signed.order.worst_case_nano
+        placed_steps = sum(
+            len(book.orders[one].order.steps) for one in book.placed if one[0] == peer
+        )
+        steps = placed_steps + len(signed.order.steps)
+        expected: tuple[Any, ...] = ()
+        if not self.is_active(peer, book.start):
+            expected = ("PeerNotActive", peer)
+        elif steps > (most := self.terms[book.market].max_placed_steps):
+            expected = ("TooManySteps", peer, steps, most)
+        elif cost > (available := self.available(peer)):
+            expected = ("InsufficientFunds", peer, cost, available)
+        if expected:
+            error = self.refused(place, *arguments, sender=self.community.outsider)
+            assert (error.name, *error.values.values()) == expected
+            return
+        self.send(place, *arguments, sender=self.community.outsider)
+        book.orders[key] = signed
+        book.placed.add(key)
+        book.nonces[peer] += 1
+        book.highest_placed[peer] = max(key[1], book.highest_placed.get(peer, 0))
+
+    @precondition(lambda self: any(book.orders for book in self.open_books()))
+    @rule(pick=some)
+    def cancel(self, pick: int) -> None:
+        choice = [(book, key) for book in self.open_books() for key in book.orders]
+        book, key = choice[pick % len(choice)]
+        wallet = next(member.wallet for member in self.members if member.peer == key[0])
+        cancel = self.contracts.order_book.cancel
+        self.send(cancel, book.market, book.start, key[1], sender=wallet)
+        book.placed.discard(key)
+        del book.orders[key]
+
+    @precondition(lambda self: any(book.orders for book in self.open_books()))
+    @rule(pick=some, short=st.booleans())
+    def cancel_all(self, pick: int, short: bool) -> None:
+        choice = [(book, key[0]) for book in self.open_books() for key in book.orders]
+        book, peer = choice[pick % len(choice)]
+        wallet = next(member.wallet for member in self.members if member.peer == peer)
+        cancel_all = self.contracts.order_book.cancelAll
+        if short and any(key[0] == peer for key in book.placed):
+            below = book.highest_placed[peer]  # does not cover the highest
+            error = self.refused(cancel_all, book.market, book.start, below, sender=wallet)
+            assert error.name == "NonceNotCovered"
+            return
+        below = book.nonces[peer]
+        self.send(cancel_all, book.market, book.start, below, sender=wallet)
+        for key in [key for key in book.orders if key[0] == peer]:
+            book.placed.discard(key)
+            del book.orders[key]
+
+    # ----------------------------------------------------------------------------- sessions
+
+    @precondition(lambda self: self.clearable_books())
+    @rule(pick=some, data=st.data(), leave_out=st.booleans())
+    def clear(self, pick: int, data: st.DataObject, leave_out: bool) -> None:
+        """I7, I8, I9, I10, I12."""
+        choice = self.clearable_books()
+        book = choice[pick % len(choice)]
+        if self.community.now() < self.gate(book):
+            early = self._proposal(book)
+            clear = self.contracts.settlement.clear
+            error = self.refused(clear, early.to_message(), sender=self.community.solver)
+            assert error.name == "GateStillOpen"
+            self.community.travel_to(self.gate(book))
+        proposal = self._proposal(book)
+        self._refuse_tampered(proposal, data)
+        if leave_out and book.placed:
+            self._refuse_without_placed(book)
+        before = {peer: self.account(peer).balance for peer in self.peers}
+        receipt = self.community.chain.clear(proposal, self.community.solver)
+        assert receipt is not None
+        book.proposal = proposal
+        book.placed.clear()
+        self._require_fair(proposal)
+        self._require_balanced(proposal, receipt, before)
+        clear = self.contracts.settlement.clear
+        error = self.refused(clear, proposal.to_message(), sender=self.community.solver)
+        assert error.name == "AlreadyCleared"
+
+    def _proposal(self, book: Book) -> Proposal:
+        session = self.community.session(book.start, book.market)
+        placed = [SignedOrder(book.orders[key].order, b"") for key in sorted(book.placed)]
+        free = [signed for key, signed in book.orders.items() if key not in book.placed]
+        funds = {peer: self.available(peer) for peer in self.peers}
+        return propose(session, free, funds_nano=funds, placed=placed)
+
+    def _refuse_tampered(self, proposal: Proposal, data: st.DataObject) -> None:
+        at = data.draw(st.integers(0, len(proposal.clearings) - 1))
+        clearing = proposal.clearings[at]
+        columns = [
+            column.tolist()
+            for column in (clearing.fills_wh, clearing.flows_wh, clearing.prices_micro_per_kwh)
+        ]
+        column = data.draw(st.sampled_from([numbers for numbers in columns if numbers]))
+        place = data.draw(st.integers(0, len(column) - 1))
+        change = data.draw(st.sampled_from([-1, 1, 1_000, 70_000, 10_000_000]))
+        column[place] = max(0, column[place] + change) if change < 0 else column[place] + change
+        changed = Clearing(*columns)
+        try:
+            check(proposal.books[at], changed)
+        except ProofError as refusal:
+            expected = (refusal.name, *vars(refusal).values())
+        else:
+            return  # another optimum
+        clearings = list(proposal.clearings)
+        clearings[at] = changed
+        tampered = replace(proposal, clearings=tuple(clearings)).to_message()
+        clear = self.contracts.settlement.clear
+        error = self.refused(clear, tampered, sender=self.community.solver)
+        assert (error.name, *error.values.values()) == expected
+
+    def _refuse_without_placed(self, book: Book) -> None:
+        rest = replace(book, placed=set(sorted(book.placed)[1:]))
+        rest.orders = {
+            key: signed for key, signed in book.orders.items() if key != min(book.placed)
+        }
+        clear = self.contracts.settlement.clear
+        message = self._proposal(rest).to_message()
+        error = self.refused(clear, message, sender=self.community.solver)
+        placed = len(book.placed)
+        assert (error.name, *error.values.values()) == ("PlacedOrdersMissing", placed, placed - 1)
+
+    @staticmethod
+    def _require_fair(proposal: Proposal) -> None:
+        for signed, fills in zip(proposal.orders, proposal.fills_wh, strict=True):
+            for step, fill in zip(signed.order.steps, fills, strict=True):
+                prices = proposal.clearings[step.period].prices_micro_per_kwh
+                price = int(prices[signed.order.node])
+                worse = price - step.price_micro_per_kwh
+                assert fill == 0 or (worse <= 0 if step.side is Side.BID else worse >= 0)
+
+    def _require_balanced(
+        self, proposal: Proposal, receipt: Receipt, before: dict[int, int]
+    ) -> None:
+        taken = {
+            event.peer: event for event in receipt.events if event.event_name == "PositionTaken"
+        }
+        earned = [event for event in receipt.events if event.event_name == "LinkEarned"]
+        assert {peer: tuple(event.energyWh) for peer, event in taken.items()} == (
+            proposal.positions_wh
+        )
+        for period in zip(*(event.energyWh for event in taken.values()), strict=True):
+            assert sum(period) == 0
+        income: dict[int, int] = defaultdict(int)
+        for event in earned:
+            income[event.owner] += event.tariffNano
+            income[0] += event.rentNano
+        assert sum(income.values()) + sum(event.paymentNano for event in taken.values()) == 0
+        for peer in self.peers:
+            payment = taken[peer].paymentNano if peer in taken else 0
+            assert self.account(peer).balance == before[peer] + payment + income[peer]
+
+    @precondition(lambda self: self.books)
+    @rule(pick=some, who=some)
+    def release(self, pick: int, who: int) -> None:
+        """I12."""
+        books = [book for book in self.books.values() if book.placed] or list(self.books.values())
+        book, peer = books[pick % len(books)], self.member(who).peer
+        release, arguments = self.contracts.order_book.release, (book.market, book.start, peer)
+        mine = {key for key in book.placed if key[0] == peer}
+        if (
+            book.proposal
+            or not book.worst_case_nano(peer)
+            or (self.community.now() <= self.deadline(book))
+        ):
+            error = self.refused(release, *arguments, sender=self.community.outsider)
+            assert (error.name, *error.values.values()) == ("NothingToRelease", *arguments)
+        else:
+            self.send(release, *arguments, sender=self.community.outsider)
+            book.placed -= mine
+
+    @precondition(lambda self: self.readable_books())
+    @rule(pick=some, who=some, energy=st.integers(-3_000, 3_000))
+    def read_meter(self, pick: int, who: int, energy: int) -> None:
+        """I13."""
+        choice = self.readable_books()
+        book, member = choice[pick % len(choice)], self.members[who % (len(self.members) - 1)]
+        terms = self.terms[book.market]
+        periods = terms.periods_per_session
+        energies = [energy + 7 * period for period in range(periods)]
+        reading = self.community.read(member, book.start, *energies, market=book.market)
+        self.community.travel_to(max(self.community.now(), terms.session_end(book.start)))
+        if not book.proposal and self.community.now() <= self.deadline(book):
+            self.community.travel_to(self.deadline(book) + 1)
+        peer, supplier = member.peer, self.community.supplier.peer
+        if not self.is_active(peer, book.start):
+            return
+        before = self._claims(peer, supplier)
+        self.owed |= {(peer, supplier), (supplier, peer)}
+        if peer in book.read:
+            settled = self.contracts.settlement.ReadingAlreadySettled
+            with reverts(settled, peer=peer, sessionStart=book.start):
+                self.community.reconcile(book.start, [reading], market=book.market)
+            return
+        self.community.reconcile(book.start, [reading], market=book.market)
+        book.read.add(peer)
+        positions = book.proposal.positions_wh if book.proposal else {}
+        imbalances = (
+            metered - position
+            for metered, position in zip(energies, positions.get(peer, (0,) * periods), strict=True)
+        )
+        due = sum(imbalance * (FEED_IN if imbalance > 0 else RETAIL) for imbalance in imbalances)
+        assert self._claims(peer, supplier) == before + due
+
+    def readable_books(self) -> list[Book]:
+        now = self.community.now()
+        return [
+            book
+            for book in self.books.values()
+            if now + 3 * DAY < self.terms[book.market].settlement_deadline(book.start)
+            and (book.proposal or now > self.gate(book))
+        ]
+
+    def _claims(self, peer: int, other: int) -> int:
+        """What the peer has, and has to get from the other."""
+        return self.account(peer).balance + self.arrears(other, peer) - self.arrears(peer, other)
+
+    @precondition(lambda self: self.owed)
+    @rule(pick=some)
+    def collect(self, pick: int) -> None:
+        choice = sorted(self.owed)
+        debtor, creditor = choice[pick % len(choice)]
+        account, owed = self.account(debtor), self.arrears(debtor, creditor)
+        paid = min(owed, max(0, account.balance + account.credit - account.locked))
+        collect = self.contracts.ledger.collect
+        if paid:
+            before = self.account(creditor).balance
+            self.send(collect, debtor, creditor, sender=self.community.outsider)
+            assert self.arrears(debtor, creditor) == owed - paid
+            assert self.account(creditor).balance == before + paid
+        else:
+            error = self.refused(collect, debtor, creditor, sender=self.community.outsider)
+            assert (error.name, *error.values.values()) == (("NothingToCollect", debtor, creditor))
+
+    # --------------------------------------------------------------------- fund, peers, time
+
+    @rule(pick=some, share=st.integers(0, 120))
+    def set_credit(self, pick: int, share: int) -> None:
+        peer = self.member(pick).peer
+        account = self.account(peer)
+        nano = self.fund() * share // 100
+        granted = view(self.contracts.ledger, "creditGrantedNano") - account.credit + nano
+        needed = account.locked - account.balance
+        set_credit, manager = self.contracts.ledger.setCredit, self.community.fund_manager
+        expected: tuple[Any, ...] = ()
+        if granted > self.fund():
+            expected = ("FundTooSmall", granted, self.fund())
+        elif nano < account.credit and needed > nano:
+            expected = ("CreditInUse", peer, needed)
+        if expected:
+            error = self.refused(set_credit, peer, nano, sender=manager)
+            assert (error.name, *error.values.values()) == expected
+        else:
+            self.send(set_credit, peer, nano, sender=manager)
+
+    @rule(pick=some, nano=amounts)
+    def allot(self, pick: int, nano: int) -> None:
+        peer = self.member(pick).peer
+        free = self.fund() - view(self.contracts.ledger, "creditGrantedNano")
+        allot, manager = self.contracts.ledger.allot, self.community.fund_manager
+        if nano > free:
+            error = self.refused(allot, [(peer, nano)], sender=manager)
+            assert (error.name, *error.values.values()) == ("FundTooSmall", nano, free)
+        else:
+            self.send(allot, [(peer, nano)], sender=manager)
+
+    @rule(pick=some)
+    def suspend_or_reinstate(self, pick: int) -> None:
+        peer, now = self.member(pick).peer, self.community.now()
+        registry = self.contracts.registry
+        soon = self.is_active(peer, now + 365 * DAY)
+        method = registry.suspend if soon else registry.reinstate
+        if soon != self.is_active(peer, now):
+            error = self.refused(method, peer, sender=self.community.registrar)
+            assert error.name == "ChangePending"
+        else:
+            self.send(method, peer, sender=self.community.registrar)
+
+    @rule(hours=st.sampled_from([1, 1, 2, 3, 50, WITHDRAWAL_DELAY // 3600]))
+    def wait(self, hours: int) -> None:
+        self.community.travel_to(self.community.now() + hours * 3600)
+
+    # --------------------------------------------------------------------------- invariants
+
+    @invariant()
+    def money_adds_up(self) -> None:
+        """I1 to I6."""
+        accounts = {peer: self.account(peer) for peer in self.peers}
+        fund, ledger = self.fund(), self.contracts.ledger
+        held = view(self.contracts.token, "balanceOf", str(ledger.address))
+        assert held == (sum(one.balance for one in accounts.values()) + fund) * NANO  # I1
+        granted = view(ledger, "creditGrantedNano")
+        assert sum(one.credit for one in accounts.values()) == granted <= fund  # I2
+        for peer, one in accounts.items():
+            assert one.balance >= -one.credit  # I3
+            placed = sum(book.worst_case_nano(peer) for book in self.books.values())
+            assert one.locked == placed  # I4
+            assert one.balance + one.credit >= one.locked  # I5
+            owed = sum(self.arrears(*pair) for pair in self.owed if pair[0] == peer)
+            assert one.arrears == owed  # I6
+
+
+def test_markets__any_sequence_of_steps__keep_the_invariants(community: Community) -> None:
+    members = [
+        community.admit(Role.PRODUCER, C2),
+        community.admit(Role.CONSUMER, C3),
+        community.admit(Role.PROSUMER, C3),
+    ]
+    contracts, payer = community.chain.contracts, community.outsider
+    mint = contracts.token.treasuryMint
+    community.send(mint, payer.address, 10**27, sender=community.treasury)
+    community.send(contracts.token.approve, contracts.ledger, 10**27, sender=payer)
+    for member in members:
+        community.send(contracts.ledger.deposit, member.peer, 10**8, sender=payer)
+    Market.community, Market.members = community, [*members, community.supplier]
+    run_state_machine_as_test(
+        Market,
+        settings=settings(
+            max_examples=_EXAMPLES or 12,
+            stateful_step_count=30,
+            derandomize=not _EXAMPLES,
+            database=None,
+            phases=tuple(Phase) if _EXAMPLES else (Phase.generate,),
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
