@@ -6,10 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from eth_utils.address import is_address, to_checksum_address
-
 from fairwatt import jsontext
-from fairwatt.eip712 import Domain
+from fairwatt.eip712 import Domain, checksummed
 from fairwatt.errors import ChainError
 from fairwatt.files import read
 from fairwatt.jsontext import short
@@ -76,10 +74,12 @@ class Deployment:
         contracts = content.get("contracts") if isinstance(content, dict) else None
         if not isinstance(contracts, dict):
             raise refusal("contracts", "must be an object of addresses")
-        for name in CONTRACTS.values():
-            if not is_address(contracts.get(name)):
+        addresses = dict[str, str]()
+        for field, name in CONTRACTS.items():
+            if (address := checksummed(contracts.get(name))) is None:
                 problem = f"must be an address, not {short(contracts.get(name))}"
                 raise refusal(f"contracts.{name}", problem)
+            addresses[field] = address
         for field in ("chainId", "block"):
             if not _is_count(content.get(field)):
                 problem = f"must be a whole number, not {short(content.get(field))}"
@@ -90,9 +90,7 @@ class Deployment:
             network=content["network"],
             chain_id=content["chainId"],
             block=content["block"],
-            addresses={
-                field: to_checksum_address(contracts[name]) for field, name in CONTRACTS.items()
-            },
+            addresses=addresses,
         )
 
 

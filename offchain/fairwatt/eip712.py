@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 from eth_account import Account
 from eth_account.messages import SignableMessage, encode_typed_data
 from eth_keys.exceptions import BadSignature
-from eth_utils.address import is_address, to_checksum_address
+from eth_utils.address import (
+    is_checksum_address,
+    is_checksum_formatted_address,
+    is_hex_address,
+    to_checksum_address,
+)
 from eth_utils.exceptions import ValidationError
 
 from fairwatt.errors import SignatureError
@@ -18,7 +23,7 @@ if TYPE_CHECKING:
 
     from eth_account.signers.local import LocalAccount
 
-__all__ = ["Domain", "TypedData", "recover", "sign"]
+__all__ = ["Domain", "TypedData", "checksummed", "recover", "sign"]
 
 _SIGNATURE_BYTES: Final = 65  # r, s, v
 _HIGHEST_S: Final = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
@@ -44,11 +49,11 @@ class Domain:
     verifying_contract: str
 
     def __post_init__(self) -> None:
-        if not is_address(self.verifying_contract):
+        if (contract := checksummed(self.verifying_contract)) is None:
             raise SignatureError(f"{self.verifying_contract!r} is not the address of a contract")
         if not 0 <= self.chain_id < 1 << 256:
             raise SignatureError(f"{self.chain_id} is not the id of a chain")
-        object.__setattr__(self, "verifying_contract", to_checksum_address(self.verifying_contract))
+        object.__setattr__(self, "verifying_contract", contract)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,15 @@ class TypedData:
     def signable(self) -> SignableMessage:
         """What is hashed and signed."""
         return encode_typed_data(full_message=self.to_document())
+
+
+def checksummed(address: object) -> str | None:
+    """Give an address its checksum; None if it is no address, or its checksum is another."""
+    if not isinstance(address, str) or not is_hex_address(address):
+        return None
+    if is_checksum_formatted_address(address) and not is_checksum_address(address):
+        return None
+    return str(to_checksum_address(address))
 
 
 def sign(data: TypedData, account: LocalAccount) -> bytes:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 from eth_account import Account
-from eth_utils.address import is_address, to_checksum_address
 from eth_utils.exceptions import ValidationError
 
 from fairwatt import jsontext
@@ -27,7 +26,7 @@ from fairwatt.cli._text import (
 )
 from fairwatt.cli._verdict import reject
 from fairwatt.deployment import Deployment
-from fairwatt.eip712 import Domain
+from fairwatt.eip712 import Domain, checksummed
 from fairwatt.errors import FileError, OrderError, SignatureError
 from fairwatt.files import read, write
 from fairwatt.market import Side
@@ -69,9 +68,9 @@ class _Address(click.ParamType):
     name = "address"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if not is_address(value):
-            self.fail(f"{value!r} is not an address (0x and 40 hexadecimal digits).", param, ctx)
-        return str(to_checksum_address(value))
+        if (address := checksummed(value)) is None:
+            self.fail(f"{value!r} is not an address, or has a wrong checksum.", param, ctx)
+        return address
 
 
 _ADDRESS: Final = _Address()
@@ -293,7 +292,9 @@ def _from_environment(name: str) -> LocalAccount:
 def _from_keystore(path: Path, password_file: Path | None) -> LocalAccount:
     content = jsontext.parse(read(path), f"keystore {path}", FileError)
     if password_file is None:
-        password = click.prompt(f"Password of {path}", hide_input=True, err=True)
+        password = click.prompt(
+            f"Password of {path}", default="", show_default=False, hide_input=True, err=True
+        )
     else:
         first = read(password_file).split(b"\n", 1)[0].removesuffix(b"\r")
         try:
