@@ -11,7 +11,13 @@ from bisect import bisect_left
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fairwatt.errors import ContractError, FairwattError, OracleError
+from fairwatt.errors import (
+    ChainError,
+    ContractError,
+    FairwattError,
+    OracleError,
+    SignatureError,
+)
 from fairwatt.session import Proposal, propose
 
 if TYPE_CHECKING:
@@ -147,13 +153,21 @@ class Oracle:
         refused = []
         domain = self.chain.order_domain
         # Of two orders with one nonce the lower digest is taken: whoever solves, it is the same.
-        distinct = {signed.order: signed for signed in orders}
+        # Copies that differ in their signatures are all looked at, or else a false one handed in
+        # by somebody could push out the true one.
+        distinct = {(signed.order, signed.signature): signed for signed in orders}
         for signed in sorted(
-            distinct.values(), key=lambda signed: signed.order.typed_data(domain).signable().body
+            distinct.values(),
+            key=lambda signed: (
+                signed.order.typed_data(domain).signable().body,
+                signed.signature,
+            ),
         ):
             order = signed.order
             key = (order.peer, order.nonce)
             reason = None
+            if key in accepted and accepted[key].order == order:
+                continue
             if (order.market, order.session_start) != (self.market, start):
                 reason = f"it is for session {order.session_start} of market {order.market}"
             elif key in placed:
@@ -194,13 +208,15 @@ class Oracle:
         accepted, refused = self.collect(start, orders, snapshot)
         placed = snapshot.placed_orders(self.market, start)
         funds = {
-            peer: snapshot.available_nano(peer)
+            peer: snapshot.account(peer).means_nano(gate)
             for peer in {signed.order.peer for signed in [*accepted, *placed]}
         }
         proposal = propose(session, accepted, funds_nano=funds, placed=placed)
         refused += _unfunded(accepted, proposal)
         proofs = proposal.check()
-        receipt = self.chain.clear(proposal, self.signer, dry_run=not self.send)
+        receipt = self.chain.clear(proposal, self.signer, dry_run=True)
+        if self.send:
+            receipt = self.chain.clear(proposal, self.signer)
         return ClearingRun(proposal, proofs, tuple(refused), receipt)
 
     def reconcile(self, start: int, readings: Iterable[SignedReading]) -> ReconciliationRun:
@@ -271,9 +287,18 @@ class Oracle:
         findings.append(
             Finding(True, f"market {self.market}: gate of session {start} closes in {gate - now} s")
         )
-        snapshot.session(self.market, start)
-        findings.append(Finding(True, f"network {terms.network} is in force for it"))
-        for before in (start - terms.session_seconds, start - 2 * terms.session_seconds):
+        try:
+            snapshot.session(self.market, start)
+        except ChainError as error:
+            findings.append(Finding(False, str(error)))
+        else:
+            findings.append(Finding(True, f"network {terms.network} is in force for it"))
+        # The last session with a closed gate, and the last that can no longer be cleared.
+        closed = start - terms.session_seconds
+        over = terms.session_at(now - 1 + terms.gate_lead_seconds - terms.clearing_window_seconds)
+        for before in dict.fromkeys((closed, over)):
+            if not terms.first_session_start <= before <= closed:
+                continue
             cleared = snapshot.is_cleared(self.market, before)
             if cleared or now <= terms.clearing_deadline(before):
                 state = "is cleared" if cleared else "waits for its clearing"
@@ -284,15 +309,14 @@ class Oracle:
 
     def _objection(self, signed: SignedOrder, snapshot: Snapshot) -> str | None:
         order: Order = signed.order
-        requires = self.chain.contracts.order_book.requireValid
         try:
-            self.chain.simulate(requires, order.to_message(), signed.signature, sender=self.signer)
+            snapshot.require_valid(signed)
             wallet = snapshot.peer(order.peer, order.session_start).wallet
             if len(signed.signature) != 65 or signed.signer(self.chain.order_domain) != wallet:
                 return "orders of contract wallets are cleared only if they are placed on chain"
         except ContractError as error:
             return f"{error.name}: {_listed(error)}"
-        except FairwattError as error:
+        except SignatureError as error:
             return str(error)
         return None
 
@@ -375,8 +399,8 @@ class Oracle:
         ]
         reconcile = self.chain.contracts.settlement.reconcile
         arguments = (self.market, start, listed, entries)
+        self.chain.simulate(reconcile, *arguments, sender=self.signer)
         if not self.send:
-            self.chain.simulate(reconcile, *arguments, sender=self.signer)
             return None
         return self.chain.send(reconcile, *arguments, sender=self.signer)
 

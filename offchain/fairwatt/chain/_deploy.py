@@ -219,7 +219,7 @@ def signer_for(account: str) -> Signer:
         return test_signer(_test_index(account))
     try:
         return Signer(ape.accounts.load(account))
-    except (ApeException, KeyError) as error:
+    except (ApeException, KeyError, ValueError) as error:
         raise ChainError(
             f"{account!r} cannot sign here: name an Ape account (ape accounts list) or, on a "
             "local chain, test:0 to test:19"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import ape
 
+from fairwatt.chain._calls import explained, structs
 from fairwatt.errors import ChainError
 from fairwatt.market import Link, Network, Side
 from fairwatt.orders import Order, SignedOrder, Step
@@ -77,6 +78,15 @@ class Account:
     withdrawal_nano: int
     withdrawal_requested_at: int
 
+    def means_nano(self, gate_closure: int) -> int:
+        """What it can spend in a clearing, besides what placed orders have locked for it.
+
+        Who requests a withdrawal after gate closure cannot escape the clearing by it.
+        """
+        before = self.withdrawal_requested_at < gate_closure
+        reserved = self.locked_nano + self.arrears_nano + (self.withdrawal_nano if before else 0)
+        return max(0, self.balance_nano + self.credit_nano - reserved)
+
 
 @dataclass(frozen=True, slots=True)
 class Tariff:
@@ -99,7 +109,8 @@ class Snapshot:
     @classmethod
     def at(cls, contracts: Contracts, first_block: int, block: int | None) -> Snapshot:
         """Pin a block; None is the latest."""
-        header = ape.networks.provider.get_block("latest" if block is None else block)
+        with explained("block"):
+            header = ape.networks.provider.get_block("latest" if block is None else block)
         return cls(contracts, first_block, int(header.number or 0), int(header.timestamp))
 
     # ------------------------------------------------------------------------------- markets
@@ -267,6 +278,17 @@ class Snapshot:
                 placed.append(SignedOrder(order, b""))
         return placed
 
+    def require_valid(self, signed: SignedOrder) -> None:
+        """Ask the contract whether a clearing may contain the order.
+
+        Raises
+        ------
+        ContractError
+            With the reason why it may not.
+        """
+        message = structs(signed.order.to_message())
+        self._read(self.contracts.order_book.requireValid, message, signed.signature)
+
     def is_cancelled(self, order: Order) -> bool:
         """Whether the peer has cancelled the order."""
         return bool(
@@ -301,11 +323,13 @@ class Snapshot:
         return bool(self._read(self.contracts.settlement.isReadingEstimated, market, start, peer))
 
     def _read(self, method: Any, *arguments: Any) -> Any:
-        return method(*arguments, block_id=self.block)
+        with explained(str(method).split("(", maxsplit=1)[0]):
+            return method(*arguments, block_id=self.block)
 
     def _events(self, contract: ContractInstance, name: str, **topics: int) -> list[Any]:
         event = getattr(contract, name)
-        logs = event.range(self.first_block, self.block + 1, search_topics=topics)
+        with explained(name):
+            logs = list(event.range(self.first_block, self.block + 1, search_topics=topics))
         return [log for log in logs if all(getattr(log, key) == topics[key] for key in topics)]
 
 
