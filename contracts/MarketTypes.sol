@@ -62,6 +62,8 @@ struct Link {
 /// @param clearingWindowSeconds How long after gate closure a clearing may be proposed.
 /// @param readingWindowSeconds How long after the session's end readings are awaited before missing ones are estimated.
 /// @param settlementWindowSeconds How long after the session's end readings are settled.
+/// @param exclusiveWindowSeconds How long after gate closure only the manager may propose a clearing.
+/// @param manager The community manager; zero if anyone may propose from the start.
 struct Market {
     uint16 network;
     uint16 periodSeconds;
@@ -72,4 +74,6 @@ struct Market {
     uint32 clearingWindowSeconds;
     uint32 readingWindowSeconds;
     uint32 settlementWindowSeconds;
+    uint32 exclusiveWindowSeconds;
+    address manager;
 }

@@ -96,6 +96,12 @@ contract OrderBook is IOrderBook, AccessControlDefaultAdminRules, EIP712, Pausab
         );
         require(terms.firstSessionStart >= notice, Sessions.NotASession(terms.firstSessionStart));
         require(
+            terms.manager == address(0)
+                ? terms.exclusiveWindowSeconds == 0
+                : terms.exclusiveWindowSeconds < terms.clearingWindowSeconds,
+            NobodyStepsIn(terms.exclusiveWindowSeconds, terms.clearingWindowSeconds)
+        );
+        require(
             terms.readingWindowSeconds < terms.settlementWindowSeconds,
             ReadingsNeverEstimated(terms.readingWindowSeconds, terms.settlementWindowSeconds)
         );

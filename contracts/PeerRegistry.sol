@@ -2,6 +2,7 @@
 pragma solidity 0.8.37;
 
 import {AccessControlDefaultAdminRules} from "@openzeppelin/contracts/access/extensions/AccessControlDefaultAdminRules.sol";
+import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 
 import {IPeerAccounts, IPeerRegistry} from "./interfaces/IPeerRegistry.sol";
 import {Link} from "./MarketTypes.sol";
@@ -9,6 +10,8 @@ import {Link} from "./MarketTypes.sol";
 /// @title Peers, networks and supplier tariffs
 /// @notice Specified in `IPeerRegistry`.
 contract PeerRegistry is IPeerRegistry, AccessControlDefaultAdminRules {
+    using SafeCast for uint256;
+
     /// @notice Admits, changes, suspends and reinstates peers.
     bytes32 public constant REGISTRAR_ROLE = keccak256("REGISTRAR_ROLE");
     /// @notice Creates networks and publishes the versions of its own (DSO).
@@ -166,6 +169,10 @@ contract PeerRegistry is IPeerRegistry, AccessControlDefaultAdminRules {
 
     function _connect(uint32 peer, Peer memory record, Connection calldata connection) private {
         require(connection.role != Role.None, RoleMissing());
+        require(
+            record.role != Role.Supplier || connection.role == Role.Supplier,
+            SupplierStays(peer)
+        );
         if (connection.role != Role.Operator)
             _requireNode(connection.network, connection.node, record.since);
         if (connection.role == Role.Operator || connection.role == Role.Supplier) {
@@ -174,6 +181,7 @@ contract PeerRegistry is IPeerRegistry, AccessControlDefaultAdminRules {
                 NotMetered(connection.role)
             );
         } else {
+            require(connection.supplier != peer, NotASupplier(peer));
             _requireSupplier(connection.supplier);
             uint32 meterOf = _peerOfMeter[connection.meter];
             require(
@@ -261,7 +269,7 @@ contract PeerRegistry is IPeerRegistry, AccessControlDefaultAdminRules {
             NetworkVersion({
                 linksHash: keccak256(abi.encode(links)),
                 effectiveFrom: effectiveFrom,
-                nodeCount: uint16(record.nodes.length)
+                nodeCount: record.nodes.length.toUint16()
             })
         );
         emit NetworkPublished(network, version, effectiveFrom, newNodes, links);

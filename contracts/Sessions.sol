@@ -7,7 +7,8 @@ import {Market} from "./MarketTypes.sol";
 /// @notice A session is a run of consecutive periods with one gate closure and one clearing:
 ///
 ///     book opens ---- gate closes ---- session starts ---- session ends
-///                     |-- clearing window --|              |-- reading window --|
+///                     |-- exclusive window --|
+///                     |-- clearing window -------|         |-- reading window --|
 ///                                                          |-- settlement window --------|
 library Sessions {
     /// @notice No session of the market starts then.
@@ -31,6 +32,14 @@ library Sessions {
         uint256 sessionStart
     ) internal pure returns (uint256) {
         return sessionStart - market.gateLeadSeconds;
+    }
+
+    /// @notice Last second in which nobody but the manager may propose a clearing.
+    function exclusiveDeadline(
+        Market memory market,
+        uint256 sessionStart
+    ) internal pure returns (uint256) {
+        return gateClosure(market, sessionStart) + market.exclusiveWindowSeconds;
     }
 
     /// @notice Last second in which a clearing may be proposed; without one the session is void.

@@ -67,6 +67,18 @@ contract Settlement is ISettlement, AccessControlDefaultAdminRules, EIP712, Paus
         ILedger.Income[] incomes;
     }
 
+    /// @notice One peer's session while its reading is settled.
+    /// @param tariffs Its supplier's, per period.
+    /// @param positionWh Per period: sold positive, bought negative.
+    struct PeerSession {
+        Market terms;
+        uint32 market;
+        uint40 sessionStart;
+        IPeerRegistry.Peer peer;
+        IPeerRegistry.Tariff[] tariffs;
+        int256[] positionWh;
+    }
+
     /// @param admin Grants the roles; handing it on takes `adminDelaySeconds`.
     constructor(
         address admin,
@@ -126,6 +138,13 @@ contract Settlement is ISettlement, AccessControlDefaultAdminRules, EIP712, Paus
         require(block.timestamp >= gate, GateStillOpen(market, sessionStart, gate));
         require(block.timestamp <= deadline, ClearingTooLate(market, sessionStart, deadline));
         require(positionsHash[market][sessionStart] == 0, AlreadyCleared(market, sessionStart));
+        uint256 exclusive = terms.exclusiveDeadline(sessionStart);
+        require(
+            terms.manager == address(0) ||
+                msg.sender == terms.manager ||
+                block.timestamp > exclusive,
+            ManagersTurn(market, sessionStart, terms.manager, exclusive)
+        );
     }
 
     function _openPeriods(Clearing memory clearing, Proposal calldata proposal) private view {
@@ -384,61 +403,77 @@ contract Settlement is ISettlement, AccessControlDefaultAdminRules, EIP712, Paus
         MeterReading calldata reading
     ) private returns (ILedger.Payment memory) {
         uint32 id = reading.peer;
-        IPeerRegistry.Peer memory peer = REGISTRY.peerAt(id, sessionStart);
-        require(peer.meter != address(0), PeerNotMetered(id));
+        PeerSession memory session;
+        session.terms = terms;
+        session.market = market;
+        session.sessionStart = sessionStart;
+        session.peer = REGISTRY.peerAt(id, sessionStart);
+        require(session.peer.meter != address(0), PeerNotMetered(id));
         require(
             !_settledReadings[market][sessionStart].get(id),
             ReadingAlreadySettled(id, sessionStart)
         );
-        int256[] memory positionWh = _positionWh(positions, reading, terms.periodsPerSession);
-        int256 estimatedNano = _imbalanceNano(
-            terms,
-            peer.supplier,
-            sessionStart,
+        session.positionWh = _positionWh(positions, reading, terms.periodsPerSession);
+        session.tariffs = REGISTRY.tariffsFor(
+            session.peer.supplier,
             reading.tariff,
-            positionWh,
-            _estimateWh(positionWh)
+            sessionStart,
+            terms.periodSeconds,
+            terms.periodsPerSession
         );
-        bool estimated = _estimatedReadings[market][sessionStart].get(id);
-
-        int256 paymentNano;
-        if (reading.signature.length == 0) {
-            uint256 deadline = terms.readingDeadline(sessionStart);
-            require(block.timestamp > deadline, ReadingStillAwaited(id, sessionStart, deadline));
-            require(!estimated, ReadingAlreadyEstimated(id, sessionStart));
-            require(
-                reading.energyWh.length == 0,
-                ReadingCountMismatch(id, 0, reading.energyWh.length)
-            );
-            _estimatedReadings[market][sessionStart].set(id);
-            paymentNano = estimatedNano;
-            emit ReadingEstimated(market, sessionStart, id, estimatedNano);
-        } else {
-            _requireSigned(peer.meter, market, sessionStart, reading);
-            _settledReadings[market][sessionStart].set(id);
-            if (!estimated) estimatedNano = 0;
-            int256 imbalanceNano = _imbalanceNano(
-                terms,
-                peer.supplier,
-                sessionStart,
-                reading.tariff,
-                positionWh,
-                _meteredWh(terms, peer, reading)
-            );
-            paymentNano = imbalanceNano - estimatedNano;
-            emit ReadingSettled(
-                market,
-                sessionStart,
-                id,
-                reading.energyWh,
-                imbalanceNano,
-                estimatedNano
-            );
-        }
+        int256 paymentNano =
+            reading.signature.length == 0
+                ? _settleEstimate(session, reading)
+                : _settleMetered(session, reading);
         return
             paymentNano > 0
-                ? ILedger.Payment(peer.supplier, id, uint256(paymentNano))
-                : ILedger.Payment(id, peer.supplier, uint256(-paymentNano));
+                ? ILedger.Payment(session.peer.supplier, id, uint256(paymentNano))
+                : ILedger.Payment(id, session.peer.supplier, uint256(-paymentNano));
+    }
+
+    function _settleEstimate(
+        PeerSession memory session,
+        MeterReading calldata reading
+    ) private returns (int256 imbalanceNano) {
+        (uint32 market, uint40 sessionStart) = (session.market, session.sessionStart);
+        uint256 deadline = session.terms.readingDeadline(sessionStart);
+        require(
+            block.timestamp > deadline,
+            ReadingStillAwaited(reading.peer, sessionStart, deadline)
+        );
+        BitMaps.BitMap storage estimated = _estimatedReadings[market][sessionStart];
+        require(!estimated.get(reading.peer), ReadingAlreadyEstimated(reading.peer, sessionStart));
+        uint256 values = reading.energyWh.length;
+        require(values == 0, ReadingCountMismatch(reading.peer, 0, values));
+
+        estimated.set(reading.peer);
+        imbalanceNano = _imbalanceNano(session, _estimateWh(session.positionWh));
+        emit ReadingEstimated(market, sessionStart, reading.peer, imbalanceNano);
+    }
+
+    /// @dev The whole imbalance, less what an estimate has settled of it.
+    function _settleMetered(
+        PeerSession memory session,
+        MeterReading calldata reading
+    ) private returns (int256) {
+        (uint32 market, uint40 sessionStart) = (session.market, session.sessionStart);
+        _requireSigned(session.peer.meter, market, sessionStart, reading);
+        int256 imbalanceNano = _imbalanceNano(session, _meteredWh(session, reading));
+        int256 estimatedNano =
+            _estimatedReadings[market][sessionStart].get(reading.peer)
+                ? _imbalanceNano(session, _estimateWh(session.positionWh))
+                : int256(0);
+
+        _settledReadings[market][sessionStart].set(reading.peer);
+        emit ReadingSettled(
+            market,
+            sessionStart,
+            reading.peer,
+            reading.energyWh,
+            imbalanceNano,
+            estimatedNano
+        );
+        return imbalanceNano - estimatedNano;
     }
 
     function _requireSigned(
@@ -455,16 +490,15 @@ contract Settlement is ISettlement, AccessControlDefaultAdminRules, EIP712, Paus
 
     /// @dev The signed values, one plausible value per period.
     function _meteredWh(
-        Market memory terms,
-        IPeerRegistry.Peer memory peer,
+        PeerSession memory session,
         MeterReading calldata reading
     ) private pure returns (int256[] memory meteredWh) {
-        uint256 periods = terms.periodsPerSession;
+        uint256 periods = session.terms.periodsPerSession;
         require(
             reading.energyWh.length == periods,
             ReadingCountMismatch(reading.peer, periods, reading.energyWh.length)
         );
-        int256 limitWh = int256(peer.energyLimitWh(terms.periodSeconds));
+        int256 limitWh = int256(session.peer.energyLimitWh(session.terms.periodSeconds));
         meteredWh = new int256[](periods);
         for (uint256 t; t < periods; ++t) {
             meteredWh[t] = reading.energyWh[t];
@@ -485,28 +519,17 @@ contract Settlement is ISettlement, AccessControlDefaultAdminRules, EIP712, Paus
         }
     }
 
-    /// @dev What a peer receives for energy beyond its position, or owes for energy short of it, at its supplier's
-    /// tariffs.
+    /// @dev What a peer receives for energy beyond its position, less what it owes for energy short of it.
     function _imbalanceNano(
-        Market memory terms,
-        uint32 supplier,
-        uint40 sessionStart,
-        uint256 tariff,
-        int256[] memory positionWh,
-        int256[] memory meteredWh
-    ) private view returns (int256 imbalanceNano) {
-        IPeerRegistry.Tariff[] memory tariffs = REGISTRY.tariffsFor(
-            supplier,
-            tariff,
-            sessionStart,
-            terms.periodSeconds,
-            positionWh.length
-        );
-        for (uint256 t; t < positionWh.length; ++t) {
-            int256 imbalanceWh = meteredWh[t] - positionWh[t];
+        PeerSession memory session,
+        int256[] memory energyWh
+    ) private pure returns (int256 imbalanceNano) {
+        for (uint256 t; t < energyWh.length; ++t) {
+            int256 imbalanceWh = energyWh[t] - session.positionWh[t];
+            IPeerRegistry.Tariff memory tariff = session.tariffs[t];
             imbalanceNano +=
                 imbalanceWh *
-                (imbalanceWh > 0 ? tariffs[t].feedInMicroPerKWh : tariffs[t].retailMicroPerKWh);
+                (imbalanceWh > 0 ? tariff.feedInMicroPerKWh : tariff.retailMicroPerKWh);
         }
     }
 

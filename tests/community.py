@@ -124,7 +124,7 @@ class Community:
             admin_delay_seconds=DAY,
             notice_seconds=NOTICE,
             withdrawal_delay_seconds=WITHDRAWAL_DELAY,
-            roles=Roles(*(f"test:{at}" for at in (admin, *range(1, 7)))),
+            roles=Roles(*(f"test:{at}" for at in (admin, *range(1, 8)))),
         )
         self = cls(
             chain=Chain.of(deploy(settings)),

@@ -16,7 +16,7 @@ import {Market, Order} from "../MarketTypes.sol";
 /// R3  A placed order is admissible (see `Orders`), signed by its peer (ECDSA or ERC-1271), and neither cancelled
 ///     nor placed already.
 /// R4  A peer places at most `maxPlacedSteps` steps for a session, with its worst case locked.
-/// R5  Only the peer cancels its orders, until gate closure.
+/// R5  Only the peer cancels its orders, while the book is open.
 /// R6  A clearing takes every placed order of its session, and no cancelled one. Only the settlement takes.
 /// R7  Locks of a session that was not cleared in time are released by anyone.
 /// R8  The guardian stops new orders, nothing else.
@@ -63,11 +63,13 @@ interface IOrderBook {
     error PeriodUnsupported(uint256 periodSeconds, uint256 periodsPerSession);
     /// @notice R1: with this notice the book would never be open.
     error BookNeverOpen(uint256 noticeSeconds, uint256 neededSeconds);
+    /// @notice R1: after the exclusive window nobody else could step in, or there is a window but no manager.
+    error NobodyStepsIn(uint256 exclusiveWindowSeconds, uint256 clearingWindowSeconds);
     /// @notice R1: missing readings could not be estimated before the settlement ends.
     error ReadingsNeverEstimated(uint256 readingWindowSeconds, uint256 settlementWindowSeconds);
     /// @notice R1: the ledger guarantees withdrawals after a time that this market exceeds.
     error MarketTooSlow(uint256 neededSeconds, uint256 withdrawalDelaySeconds);
-    /// @notice R2
+    /// @notice R2, R5
     error BookNotOpen(uint32 market, uint40 sessionStart, uint256 opens);
     /// @notice R2, R5
     error GateClosed(uint32 market, uint40 sessionStart, uint256 gateClosure);
@@ -81,7 +83,8 @@ interface IOrderBook {
     error TooManySteps(uint32 peer, uint256 steps, uint256 maxPlacedSteps);
     /// @notice R5
     error NotThePeer(address caller);
-    /// @notice R5: to cancel all, the bound must lie above every nonce that is placed.
+    /// @notice R5: to cancel all, the bound must lie above the last such bound and above every nonce that was placed
+    /// since. (The largest nonce is cancelled by itself only.)
     error NonceNotCovered(uint32 belowNonce, uint32 placedNonce);
     /// @notice R6: a clearing presents an order as placed that is not.
     error OrderNotPlaced(uint32 peer, uint32 nonce);

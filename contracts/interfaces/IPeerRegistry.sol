@@ -19,7 +19,8 @@ import {Link} from "../MarketTypes.sol";
 /// R6  A peer leaves by itself, once it owes nothing and nothing of it is open.
 /// R7  Only the network's operator publishes its versions; they start in order and only add nodes.
 /// R8  Links join known nodes of the network and are owned by known accounts.
-/// R9  Only a supplier publishes its tariffs; they start in order and do not buy dearer than they sell.
+/// R9  Only a supplier publishes its tariffs, also while it is suspended; they start in order and do not buy dearer
+///     than they sell. Peers depend on their supplier, so it stays one.
 interface IPeerRegistry {
     /// @notice What a participant does. A supplier balances other peers; an operator owns links. Neither is metered.
     enum Role {
@@ -113,8 +114,10 @@ interface IPeerRegistry {
     error NotThePeer(address caller);
     /// @notice R3: a supplier or an operator has neither a meter nor a supplier.
     error NotMetered(Role role);
-    /// @notice R3: the named supplier is no active supplier.
+    /// @notice R3: the named supplier is no active supplier, or the peer itself.
     error NotASupplier(uint32 peer);
+    /// @notice R9: peers may depend on this supplier; it can be suspended, but not become anything else.
+    error SupplierStays(uint32 peer);
     /// @notice R3: the node takes effect later than the peer would be connected to it, or never.
     error NodeNotInForce(uint16 network, uint16 node, uint256 time);
     /// @notice R4: a change of this peer is already published and takes effect then.
@@ -128,7 +131,8 @@ interface IPeerRegistry {
     error BoundsInverted(int32 floorMicroPerKWh, int32 capMicroPerKWh);
     /// @notice R7: the caller does not operate this network.
     error NotTheOperator(uint16 network, address caller);
-    /// @notice Publications take effect after this time at the earliest, and after the one before.
+    /// @notice Publications take effect after this time at the earliest: more than the notice from now, and 15 minutes
+    /// after the one before; the first of its kind from now on.
     error EffectiveTooEarly(uint256 effectiveFrom, uint256 earliest);
     /// @notice R8: the link names a node the network does not have.
     error LinkToUnknownNode(uint256 link, uint16 node);

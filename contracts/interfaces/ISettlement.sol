@@ -4,7 +4,8 @@ pragma solidity 0.8.37;
 import {Link, Order} from "../MarketTypes.sol";
 
 /// @title Clearing and reconciliation
-/// @notice Anyone proposes the clearing of a session after its gate closure. It is accepted if it is proved optimal
+/// @notice After gate closure the community manager, or after its exclusive window anyone, proposes the clearing of
+/// a session. It is accepted if it is proved optimal
 /// (see `ClearingProof`), and then final: bids pay and asks receive their node's price, links earn their tariff for
 /// their owner and the congestion rent for the community fund. After delivery, anyone brings the meters' signed
 /// readings; what they differ from the positions is bought or sold at the tariffs of the peer's supplier.
@@ -14,7 +15,9 @@ import {Link, Order} from "../MarketTypes.sol";
 /// settlement deadline replaces the estimate, and the difference is settled.
 ///
 /// Requirements of a clearing
-/// C1  The session exists, its gate is closed, its clearing deadline is not over, it is not cleared yet.
+/// C1  The session exists, its gate is closed, its clearing deadline is not over, it is not cleared yet; until the
+///     exclusive window is over the market's manager proposes it. Anyone else could clear an empty book at gate
+///     closure, so that no order that is not placed is ever traded; after the window the market needs no manager.
 /// C2  Every period names the network version in force when it starts, with the very links that were published.
 /// C3  Orders come sorted by peer and nonce, none twice, all for this session, each with one fill per step.
 /// C4  Every order is admissible (see `Orders`), signed by its peer's wallet or placed, and not cancelled.
@@ -134,6 +137,8 @@ interface ISettlement {
     /// @notice C1
     error GateStillOpen(uint32 market, uint40 sessionStart, uint256 gateClosure);
     /// @notice C1
+    error ManagersTurn(uint32 market, uint40 sessionStart, address manager, uint256 deadline);
+    /// @notice C1
     error ClearingTooLate(uint32 market, uint40 sessionStart, uint256 deadline);
     /// @notice C1
     error AlreadyCleared(uint32 market, uint40 sessionStart);
@@ -161,7 +166,7 @@ interface ISettlement {
     error PositionsMismatch(bytes32 expected, bytes32 actual);
     /// @notice S2: the position at this index is another peer's, or the peer's own is elsewhere.
     error WrongPosition(uint32 peer, uint256 position);
-    /// @notice S3: the peer was not active, or has no meter.
+    /// @notice S3: the peer has no meter, or was not admitted yet.
     error PeerNotMetered(uint32 peer);
     /// @notice S3
     error ReadingCountMismatch(uint32 peer, uint256 periods, uint256 values);

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from fairwatt import market
 from fairwatt.cases import CASES, Case
-from fairwatt.chain import Settings, connect
+from fairwatt.chain import Settings, connect, signer_for
 from fairwatt.errors import ContractError, FairwattError
 from fairwatt.market.trades import net_positions_wh
 from fairwatt.models import moreno2021
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from fairwatt.chain import Signer
     from fairwatt.orders import Order, SignedOrder
 
 __all__ = ["DemoResult", "demo"]
@@ -44,6 +45,7 @@ _TERMS: Final = MarketTerms(
     clearing_window_seconds=3600,
     reading_window_seconds=86_400,
     settlement_window_seconds=7 * 86_400,
+    exclusive_window_seconds=1_200,
 )
 _PLACES: Final = "P4"  # places its order on chain
 _HELD_BACK, _HELD_BACK_WH = "P5", 50_000  # what the dishonest solver lets it sell
@@ -110,14 +112,16 @@ class _Day:
     def __init__(self, case: Case, settings: Settings, console: Console) -> None:
         self.case = case
         self.console = console
+        self.manager = signer_for(settings.roles.community_manager)
+        terms = replace(_TERMS, manager=self.manager.address)
         with console.status("starting") as status:
             self.simulation = Simulation.found(
-                case, settings, _TERMS, funds_nano=_FUNDS_NANO, progress=status.update
+                case, settings, terms, funds_nano=_FUNDS_NANO, progress=status.update
             )
         self.chain = self.simulation.chain
         self.members = self.simulation.members
         self.start = _TERMS.next_open_session(self.chain.now())
-        self.oracle = Oracle(self.chain, self.simulation.market, self.members["G"].wallet)
+        self.oracle = Oracle(self.chain, self.simulation.market, self.manager)
 
     def run(self) -> tuple[DemoResult, Panel]:
         console = self.console
@@ -198,10 +202,10 @@ class _Day:
     def _tamper(self, proposal: Proposal) -> dict[str, str]:
         """Try what a dishonest solver would; returns what the contract said to it."""
         refusals = {}
-        self._say("Tampered with", "a dishonest solver tries first.")
-        for story, tampered in self._tampered(proposal):
+        self._say("Tampered with", "a dishonest manager, and an outsider, try first.")
+        for story, tampered, sender in self._tampered(proposal):
             try:
-                self.chain.clear(tampered, self.members["G"].wallet)
+                self.chain.clear(tampered, sender)
             except ContractError as error:
                 shown = ", ".join(f"{key}={value}" for key, value in error.values.items())
                 refusals[story] = f"{error.name}({shown})"
@@ -210,7 +214,7 @@ class _Day:
                 raise FairwattError(f"the contract accepted a tampered clearing: {story}")
         return refusals
 
-    def _tampered(self, proposal: Proposal) -> Iterator[tuple[str, Proposal]]:
+    def _tampered(self, proposal: Proposal) -> Iterator[tuple[str, Proposal, Signer]]:
         session, orders = proposal.session, proposal.orders
         marginal = self.members[_HELD_BACK].peer
         held = [
@@ -223,12 +227,19 @@ class _Day:
         yield (
             f"lets {_HELD_BACK} sell {_HELD_BACK_WH // 1000} kWh at most, so that others sell more",
             Proposal(session, orders, worse.clearings),
+            self.manager,
         )
         honest = proposal.clearings[0]
         dearer = market.Clearing(honest.fills_wh, honest.flows_wh, honest.prices_micro_per_kwh + 1)
-        yield "raises every price by a millionth of a token", Proposal(session, orders, (dearer,))
+        yield (
+            "raises every price by a millionth of a token",
+            Proposal(session, orders, (dearer,)),
+            self.manager,
+        )
         others = [signed for signed in orders if signed.order.peer != self.members[_PLACES].peer]
-        yield f"leaves out the order that {_PLACES} placed", propose(session, others)
+        yield f"leaves out the order that {_PLACES} placed", propose(session, others), self.manager
+        outsider = self.members["P2"].wallet
+        yield "an outsider is first, with an empty book", propose(session, []), outsider
 
     def _send(self, orders: list[SignedOrder]) -> int:
         run = replace(self.oracle, send=True).clear(self.start, orders)

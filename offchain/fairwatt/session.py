@@ -10,7 +10,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from fairwatt import market
 from fairwatt.errors import OracleError
@@ -21,12 +21,19 @@ if TYPE_CHECKING:
     from fairwatt.market import Book, Clearing, Network, Proof
     from fairwatt.orders import SignedOrder
 
-__all__ = ["MarketTerms", "NetworkVersion", "Proposal", "Session", "propose"]
+__all__ = ["NOBODY", "MarketTerms", "NetworkVersion", "Proposal", "Session", "propose"]
+
+
+NOBODY: Final = "0x" + "0" * 40
+"""The address that stands for no account."""
 
 
 @dataclass(frozen=True, slots=True)
 class MarketTerms:
-    """The terms of a market, as `Market` in `MarketTypes.sol`; times in seconds."""
+    """The terms of a market, as `Market` in `MarketTypes.sol`; times in seconds.
+
+    `manager` alone proposes clearings until its exclusive window is over.
+    """
 
     network: int
     period_seconds: int
@@ -37,8 +44,10 @@ class MarketTerms:
     clearing_window_seconds: int
     reading_window_seconds: int
     settlement_window_seconds: int
+    exclusive_window_seconds: int = 0
+    manager: str = NOBODY
 
-    def to_message(self) -> dict[str, int]:
+    def to_message(self) -> dict[str, Any]:
         """The `Market` struct of the order book."""
         return {
             "network": self.network,
@@ -50,6 +59,8 @@ class MarketTerms:
             "clearingWindowSeconds": self.clearing_window_seconds,
             "readingWindowSeconds": self.reading_window_seconds,
             "settlementWindowSeconds": self.settlement_window_seconds,
+            "exclusiveWindowSeconds": self.exclusive_window_seconds,
+            "manager": self.manager,
         }
 
     @property
@@ -70,6 +81,10 @@ class MarketTerms:
     def gate_closure(self, session_start: int) -> int:
         """First second in which no order enters or leaves the book."""
         return session_start - self.gate_lead_seconds
+
+    def exclusive_deadline(self, session_start: int) -> int:
+        """Last second in which only the manager may propose a clearing."""
+        return self.gate_closure(session_start) + self.exclusive_window_seconds
 
     def clearing_deadline(self, session_start: int) -> int:
         """Last second in which a clearing may be proposed."""

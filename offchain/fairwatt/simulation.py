@@ -18,7 +18,7 @@ from fairwatt.errors import CaseError
 from fairwatt.market import Link, Side
 from fairwatt.meter import Reading, SignedReading
 from fairwatt.orders import Order, SignedOrder, Step
-from fairwatt.session import MarketTerms
+from fairwatt.session import NOBODY, MarketTerms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Member", "Simulation"]
 
 _NANO = 10**9
-_FIRST_WALLET = 7  # the accounts before hold the roles
-_NOBODY = "0x" + "0" * 40
+_FIRST_WALLET = 8  # the accounts before hold the roles
 _CONNECTION_MARGIN = 2
 
 
@@ -188,7 +187,7 @@ class _Founder:
             wallet,
             Role[peer.role.upper()],
             node=node,
-            meter=meter.address if supplier else _NOBODY,
+            meter=meter.address if supplier else NOBODY,
             supplier=supplier.peer if supplier else 0,
             connection_w=_CONNECTION_MARGIN * most * 3600 // self.case.period_seconds,
             community=peer.community,
@@ -215,7 +214,7 @@ class _Founder:
             "role": int(role),
             "network": 0 if role is Role.OPERATOR else 1,
             "node": connection.get("node", 0),
-            "meter": connection.get("meter", _NOBODY),
+            "meter": connection.get("meter", NOBODY),
             "supplier": connection.get("supplier", 0),
             "connectionW": connection.get("connection_w", 0),
             "community": connection.get("community", 0),

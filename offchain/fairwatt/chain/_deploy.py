@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import ape
@@ -16,7 +16,7 @@ from fairwatt.deployment import CONTRACTS, Deployment
 from fairwatt.errors import BookError, CaseError, ChainError
 from fairwatt.market import Link, Network
 from fairwatt.market.network import MAX_QUANTITY_WH, MAX_TARIFF, PRICE_RANGE
-from fairwatt.session import MarketTerms
+from fairwatt.session import NOBODY, MarketTerms
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +33,6 @@ __all__ = [
     "signer_for",
 ]
 
-_NOBODY: Final = "0x" + "0" * 40
 _TEST: Final = "test:"
 _LOCAL_CHAINS: Final = (1337, 31337)
 _WEI_PER_TOKEN: Final = 10**18
@@ -55,7 +54,8 @@ class Roles:
     """Who holds which role.
 
     Each is `test:N` (an unlocked account of a local chain), an Ape alias, or an address. The
-    admin deploys, so it must be an account that can sign.
+    admin deploys, so it must be an account that can sign. The community manager is that of all
+    markets that have an exclusive window.
     """
 
     admin: str
@@ -65,6 +65,7 @@ class Roles:
     guardian: str
     fund_manager: str
     treasury: str
+    community_manager: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +136,12 @@ def describe(settings: Settings) -> list[str]:
         steps.append(
             f"create market {at} on network {terms.network}: {terms.periods_per_session} periods "
             f"of {terms.period_seconds} s, gate closes {terms.gate_lead_seconds} s ahead"
+            + (
+                f", the first {terms.exclusive_window_seconds} s for the community manager "
+                f"{settings.roles.community_manager}"
+                if terms.exclusive_window_seconds
+                else ""
+            )
         )
     return steps
 
@@ -149,6 +156,7 @@ def deploy(settings: Settings, *, progress: Callable[[str], None] = lambda _: No
     """
     admin = signer_for(settings.roles.admin)
     addresses = {role: _address(getattr(settings.roles, role)) for role in _ROLES}
+    community_manager = _address(settings.roles.community_manager)
     # Whoever must sign later is looked for before anything is sent.
     dso = signer_for(settings.roles.network_operator) if settings.networks else admin
     operator = signer_for(settings.roles.market_operator) if settings.markets else admin
@@ -167,7 +175,7 @@ def deploy(settings: Settings, *, progress: Callable[[str], None] = lambda _: No
         settings.token_symbol,
         admin.address,
         delay,
-        settings.backing or _NOBODY,
+        settings.backing or NOBODY,
         settings.supply_cap_wei,
     )
     ledger = create(
@@ -194,7 +202,8 @@ def deploy(settings: Settings, *, progress: Callable[[str], None] = lambda _: No
         chain.create_network(network, sender=dso)
     for at, terms in enumerate(settings.markets, start=1):
         progress(f"create market {at}")
-        chain.create_market(terms, sender=operator)
+        manager = community_manager if terms.exclusive_window_seconds else NOBODY
+        chain.create_market(replace(terms, manager=manager), sender=operator)
     return Deployment(
         network=ape.networks.provider.network_choice,
         chain_id=chain.chain_id,
@@ -298,13 +307,17 @@ def _network(table: Table) -> Network:
 
 
 def _market(table: Table, networks: int) -> MarketTerms:
-    ranges = {field.name: (0, _UINT32_MAX) for field in fields(MarketTerms)} | {
-        "network": (1, networks),
-        "period_seconds": (1, _UINT16_MAX),
-        "periods_per_session": (1, _UINT16_MAX),
-        "max_placed_steps": (0, _UINT16_MAX),
-        "first_session_start": (0, _UINT40_MAX),
-    }
-    terms = MarketTerms(**{name: table.whole(name, *bounds) for name, bounds in ranges.items()})
+    terms = MarketTerms(
+        network=table.whole("network", 1, networks),
+        period_seconds=table.whole("period_seconds", 1, _UINT16_MAX),
+        periods_per_session=table.whole("periods_per_session", 1, _UINT16_MAX),
+        max_placed_steps=table.whole("max_placed_steps", 0, _UINT16_MAX),
+        first_session_start=table.whole("first_session_start", 0, _UINT40_MAX),
+        gate_lead_seconds=table.whole("gate_lead_seconds", 0, _UINT32_MAX),
+        clearing_window_seconds=table.whole("clearing_window_seconds", 0, _UINT32_MAX),
+        reading_window_seconds=table.whole("reading_window_seconds", 0, _UINT32_MAX),
+        settlement_window_seconds=table.whole("settlement_window_seconds", 0, _UINT32_MAX),
+        exclusive_window_seconds=table.whole("exclusive_window_seconds", 0, _UINT32_MAX),
+    )
     table.done()
     return terms

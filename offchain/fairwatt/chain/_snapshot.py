@@ -12,7 +12,7 @@ from fairwatt.chain._calls import explained, structs
 from fairwatt.errors import ChainError
 from fairwatt.market import Link, Network, Side
 from fairwatt.orders import Order, SignedOrder, Step
-from fairwatt.session import MarketTerms, NetworkVersion, Session
+from fairwatt.session import NOBODY, MarketTerms, NetworkVersion, Session
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from fairwatt.chain._chain import Contracts
 
 __all__ = ["Account", "Peer", "Role", "Snapshot", "Standing", "Tariff"]
-
-_NOBODY = "0x" + "0" * 40
 
 
 class Role(IntEnum):
@@ -137,6 +135,8 @@ class Snapshot:
             clearing_window_seconds=terms.clearingWindowSeconds,
             reading_window_seconds=terms.readingWindowSeconds,
             settlement_window_seconds=terms.settlementWindowSeconds,
+            exclusive_window_seconds=terms.exclusiveWindowSeconds,
+            manager=str(terms.manager),
         )
 
     def session(self, market: int, start: int) -> Session:
@@ -202,7 +202,7 @@ class Snapshot:
             node=record.node,
             role=Role(record.role),
             standing=Standing(record.standing),
-            meter=None if record.meter == _NOBODY else str(record.meter),
+            meter=None if record.meter == NOBODY else str(record.meter),
             supplier=record.supplier,
             connection_w=record.connectionW,
             community=record.community,
