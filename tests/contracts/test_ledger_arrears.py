@@ -108,6 +108,30 @@ def test_book_imbalances__to_two_creditors__keeps_their_arrears_apart(
     assert books.ledger.account(debtor.peer).arrearsNano == 30
 
 
+@pytest.mark.parametrize(("owed", "set_off", "received"), [(20, 20, 0), (30, 30, 0), (50, 30, 20)])
+def test_book_imbalances__to_a_creditor_in_arrears__sets_them_off_first(
+    books: Books, debtor: Member, creditor: Member, owed: int, set_off: int, received: int
+) -> None:
+    """What was owed the other way round is not paid out; only the rest is."""
+    books.owe((debtor.peer, creditor.peer, 130))
+    receipt = books.owe((creditor.peer, debtor.peer, owed))
+    names = {"debtor": debtor.peer, "creditor": creditor.peer}
+    assert events(receipt) == [event(books.ledger.ArrearsPaid, **names, amountNano=set_off)]
+    assert _arrears(books, debtor, creditor) == 30 - set_off
+    assert books.ledger.account(debtor.peer).arrearsNano == 30 - set_off
+    assert (books.balance(debtor), books.balance(creditor)) == (received, 100 - received)
+
+
+def test_book_imbalances__to_one_in_arrears_with_another__sets_nothing_off(
+    books: Books, debtor: Member, creditor: Member
+) -> None:
+    other = books.community.admit(Role.CONSUMER)
+    books.deposit(other, 10)
+    books.owe((debtor.peer, creditor.peer, 130))
+    assert events(books.owe((other.peer, debtor.peer, 10))) == []
+    assert (books.balance(debtor), _arrears(books, debtor, creditor)) == (10, 30)
+
+
 def test_book_imbalances__by_anyone_but_the_settlement__reverts(
     books: Books, debtor: Member, creditor: Member
 ) -> None:
