@@ -26,7 +26,7 @@ def book(community: Community) -> Any:
     return community.chain.contracts.order_book
 
 
-def create(community: Community, **changes: int) -> Receipt:
+def create(community: Community, **changes: Any) -> Receipt:
     message = replace(TERMS, **changes).to_message()
     method = community.chain.contracts.order_book.createMarket
     return community.send(method, message, sender=community.market_operator)
@@ -238,3 +238,29 @@ def test_connect_settlement__nobody__is_refused(community: Community, unconnecte
 def test_connect_settlement__twice__is_refused(community: Community, book: Any) -> None:
     with reverts(book.AlreadyConnected):
         community.send(book.connectSettlement, community.admin.address, sender=community.admin)
+
+
+@pytest.mark.parametrize(
+    ("manager", "exclusive"),
+    [
+        pytest.param(NOBODY, 1, id="window without a manager"),
+        pytest.param("0x" + "11" * 20, TERMS.clearing_window_seconds, id="window without an end"),
+    ],
+)
+def test_create_market__nobody_could_step_in__is_refused(
+    community: Community, book: Any, manager: str, exclusive: int
+) -> None:
+    with reverts(
+        book.NobodyStepsIn,
+        exclusiveWindowSeconds=exclusive,
+        clearingWindowSeconds=TERMS.clearing_window_seconds,
+    ):
+        create(community, manager=manager, exclusive_window_seconds=exclusive)
+
+
+def test_create_market__longest_exclusive_window__is_accepted(
+    community: Community, book: Any
+) -> None:
+    window = TERMS.clearing_window_seconds - 1
+    create(community, manager=community.solver.address, exclusive_window_seconds=window)
+    assert book.marketTerms(3).exclusiveWindowSeconds == window

@@ -11,6 +11,7 @@ from tests.contracts.registry import (
     NOBODY,
     SECOND_METER,
     change,
+    connection,
     leave,
     publish_network,
     same_connection,
@@ -186,3 +187,11 @@ def test_change__to_a_supplier_that_keeps_its_meter__is_refused(
 ) -> None:
     with reverts(registry.NotMetered, role=Role.SUPPLIER):
         change(community, member, same_connection(community, member, role=Role.SUPPLIER))
+
+
+def test_change__from_supplier_to_another_role__is_refused(
+    community: Community, registry: Any
+) -> None:
+    supplier = community.supplier
+    with reverts(registry.SupplierStays, peer=supplier.peer):
+        change(community, supplier, connection(Role.OPERATOR))
