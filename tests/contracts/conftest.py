@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.community import DAY, NANO, WITHDRAWAL_DELAY, Community, Member
 
-from fairwatt.chain import Receipt, Signer, test_signer
-from fairwatt.chain._chain import project
+from fairwatt.chain import Receipt, Signer, project, test_signer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

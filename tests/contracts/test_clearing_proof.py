@@ -33,8 +33,7 @@ from tests.strategies import (
 )
 
 from fairwatt import errors
-from fairwatt.chain import connect
-from fairwatt.chain._chain import project
+from fairwatt.chain import connect, project
 from fairwatt.market import Book, Clearing, check, clear
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from eth_account.messages import encode_typed_data
 from tests.community import DAY, Community
 from tests.outcomes import OVERFLOW, PANIC, event, events, reverts
 
-from fairwatt.chain._chain import project
+from fairwatt.chain import project
 
 if TYPE_CHECKING:
     from eth_account.messages import SignableMessage

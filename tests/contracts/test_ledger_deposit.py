@@ -9,8 +9,7 @@ from tests.community import NANO, Community, Member
 from tests.contracts.conftest import Books
 from tests.outcomes import event, events, reverts
 
-from fairwatt.chain import Role
-from fairwatt.chain._chain import project
+from fairwatt.chain import Role, project
 
 if TYPE_CHECKING:
     from fairwatt.chain import Receipt

@@ -7,8 +7,7 @@ from tests.community import DAY, WITHDRAWAL_DELAY, Member
 from tests.contracts.conftest import Books
 from tests.outcomes import OVERFLOW, PANIC, event, events, reverts
 
-from fairwatt.chain import Role
-from fairwatt.chain._chain import project
+from fairwatt.chain import Role, project
 
 NOBODY = "0x" + "0" * 40
 

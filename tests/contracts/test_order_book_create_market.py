@@ -9,7 +9,7 @@ import pytest
 from tests.community import DAY, HOUR, NOTICE, TERMS, WITHDRAWAL_DELAY
 from tests.outcomes import event, events, reverts
 
-from fairwatt.chain._chain import project
+from fairwatt.chain import project
 
 if TYPE_CHECKING:
     from typing import Any

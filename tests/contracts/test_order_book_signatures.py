@@ -11,8 +11,7 @@ from tests.community import C3, HOUR, HOURLY, NOTICE, Community, Member, ask, bi
 from tests.contracts.registry import admit, change_wallet, connection, new_wallet
 from tests.outcomes import event, events, reverts
 
-from fairwatt.chain import Role, structs
-from fairwatt.chain._chain import project
+from fairwatt.chain import Role, project, structs
 from fairwatt.eip712 import Domain
 from fairwatt.orders import Order, SignedOrder
 

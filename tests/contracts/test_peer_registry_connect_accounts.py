@@ -9,7 +9,7 @@ from tests.community import DAY, NOTICE
 from tests.contracts.registry import NOBODY
 from tests.outcomes import event, events, reverts
 
-from fairwatt.chain._chain import project
+from fairwatt.chain import project
 
 if TYPE_CHECKING:
     from typing import Any

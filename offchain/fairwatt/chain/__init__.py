@@ -8,8 +8,8 @@ Snapshot       everything read at one block
 
 from __future__ import annotations
 
-from fairwatt.chain._calls import structs
-from fairwatt.chain._chain import Chain, Contracts, Receipt, Signer, connect, test_signer
+from fairwatt.chain._chain import Chain, Receipt, Signer, connect, test_signer
+from fairwatt.chain._contracts import Contracts, project, structs
 from fairwatt.chain._deploy import (
     Roles,
     Settings,
@@ -37,6 +37,7 @@ __all__ = [
     "connect",
     "deploy",
     "describe",
+    "project",
     "signer_for",
     "structs",
     "test_signer",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import ape
@@ -12,7 +12,7 @@ import ape.logging
 from ape.exceptions import ApeException
 from eth_account import Account as EthAccount
 
-from fairwatt.chain._calls import explained, first_line, project, structs
+from fairwatt.chain._contracts import Contracts, explained, first_line, project, structs
 from fairwatt.chain._snapshot import Snapshot
 from fairwatt.deployment import CONTRACTS
 from fairwatt.eip712 import Domain
@@ -21,7 +21,6 @@ from fairwatt.session import NetworkVersion
 
 if TYPE_CHECKING:
     from ape.api import AccountAPI, ReceiptAPI
-    from ape.contracts import ContractInstance
     from eth_account.signers.local import LocalAccount
 
     from fairwatt.deployment import Deployment
@@ -30,23 +29,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Chain",
-    "Contracts",
     "Receipt",
     "Signer",
     "connect",
     "test_signer",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class Contracts:
-    """The deployed contracts, as Ape objects."""
-
-    registry: ContractInstance
-    token: ContractInstance
-    ledger: ContractInstance
-    order_book: ContractInstance
-    settlement: ContractInstance
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +235,3 @@ def _receipt(receipt: ReceiptAPI) -> Receipt:
         gas_used=int(receipt.gas_used),
         events=tuple(receipt.events),
     )
-
-
-assert {field.name for field in fields(Contracts)} == set(CONTRACTS)  # noqa: S101

@@ -10,8 +10,8 @@ from ape.exceptions import ApeException
 from eth_utils.address import is_address, to_checksum_address
 
 from fairwatt import tomltext
-from fairwatt.chain._calls import explained, project
-from fairwatt.chain._chain import Chain, Contracts, Signer, test_signer
+from fairwatt.chain._chain import Chain, Signer, test_signer
+from fairwatt.chain._contracts import Contracts, explained, project
 from fairwatt.deployment import CONTRACTS, Deployment
 from fairwatt.errors import BookError, CaseError, ChainError
 from fairwatt.market import Link, Network

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import ape
 
-from fairwatt.chain._calls import explained, structs
+from fairwatt.chain._contracts import explained, structs
 from fairwatt.errors import ChainError
 from fairwatt.market import Link, Network, Side
 from fairwatt.orders import Order, SignedOrder, Step
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ape.contracts import ContractInstance
 
-    from fairwatt.chain._chain import Contracts
+    from fairwatt.chain._contracts import Contracts
 
 __all__ = ["Account", "Peer", "Role", "Snapshot", "Standing", "Tariff"]
 

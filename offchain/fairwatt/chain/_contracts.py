@@ -1,13 +1,14 @@
-"""Calling contracts: how structs go in, and what a refusal says in words."""
+"""The contracts: where they are, how structs go in, and what a refusal says in words."""
 
 from __future__ import annotations
 
 from ast import literal_eval
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ape
 from ape.exceptions import (
@@ -22,10 +23,24 @@ from eth_utils.abi import function_abi_to_4byte_selector
 from fairwatt.deployment import CONTRACTS
 from fairwatt.errors import ChainError, ContractError
 
-__all__ = ["explained", "first_line", "project", "structs"]
+if TYPE_CHECKING:
+    from ape.contracts import ContractInstance
+
+__all__ = ["Contracts", "explained", "first_line", "project", "structs"]
 
 _PANICS = {0x11: "arithmetic overflow", 0x32: "index out of range"}
 _PANIC_SELECTOR = "4e487b71"
+
+
+@dataclass(frozen=True, slots=True)
+class Contracts:
+    """The deployed contracts, as Ape objects."""
+
+    registry: ContractInstance
+    token: ContractInstance
+    ledger: ContractInstance
+    order_book: ContractInstance
+    settlement: ContractInstance
 
 
 @cache
