@@ -5,6 +5,7 @@ Everything comes from a settings file; the addresses are printed and written to 
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import ape
@@ -36,7 +37,8 @@ def cli(settings: Path, dry_run: bool) -> None:
                 click.echo(f"  {step}")
             return
         deployment = deploy(what, progress=click.echo)
-        path = ROOT / "deployments" / f"{deployment.network.replace(':', '-')}.json"
+        name = re.sub(r"[^\w.]+", "-", deployment.network)  # may be an address, http://...
+        path = ROOT / "deployments" / f"{name}.json"
         deployment.save(path)
     except FairwattError as error:
         raise click.ClickException(str(error)) from error

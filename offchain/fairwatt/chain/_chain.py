@@ -35,6 +35,8 @@ __all__ = [
     "test_signer",
 ]
 
+_SETTINGS = ("test", "foundry")
+
 
 @dataclass(frozen=True, slots=True)
 class Signer:
@@ -69,6 +71,10 @@ def connect(network: str = "ethereum:local:test") -> Iterator[None]:
         If there is no such network or it cannot be reached.
     """
     ape.logging.logger.set_level(ape.logging.LogLevel.ERROR)  # we say ourselves what was sent
+    if ape.project.path != project().path:  # Ape reads the settings of the folder it is started in
+        settings = project().config
+        ours = {name: settings.get_config(name).model_dump(mode="json") for name in _SETTINGS}
+        ape.project.reconfigure(**ours)
     try:
         context = ape.networks.parse_network_choice(network)
         context.__enter__()
@@ -81,7 +87,16 @@ def connect(network: str = "ethereum:local:test") -> Iterator[None]:
 
 
 def test_signer(index: int) -> Signer:
-    """One of the unlocked accounts of a local chain, with its key."""
+    """One of the unlocked accounts of a local chain, with its key.
+
+    Raises
+    ------
+    ChainError
+        If the chain does not have so many.
+    """
+    count = len(ape.accounts.test_accounts)
+    if index >= count:
+        raise ChainError(f"there is no test:{index}; a local chain has test:0 to test:{count - 1}")
     account = ape.accounts.test_accounts[index]
     return Signer(account, EthAccount.from_key(account.private_key))
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from fairwatt import jsontext
+from fairwatt import files, jsontext
 from fairwatt.chain import Chain, connect, signer_for
+from fairwatt.cli._text import printable
 from fairwatt.deployment import Deployment
-from fairwatt.errors import OracleError, OrderError, ReadingError
+from fairwatt.errors import FairwattError, OrderError, ReadingError
 from fairwatt.meter import SignedReading
 from fairwatt.oracle import Oracle
 from fairwatt.orders import SignedOrder
@@ -28,20 +29,21 @@ _T = TypeVar("_T")
 
 
 @click.group()
-@click.option("--network", required=True, help="The chain, by Ape's name or its address.")
+@click.option("--network", help="The chain, by Ape's name or its address.")
 @click.option(
     "--deployment",
     type=click.Path(dir_okay=False, path_type=Path),
-    required=True,
     help="Deployment file, as written by `ape run deploy`.",
 )
 @click.option("--market", type=int, default=1, show_default=True, help="Number of the market.")
-@click.option(
-    "--account", required=True, help="Who sends: an Ape account, or test:N on a local chain."
-)
+@click.option("--account", help="Who sends: an Ape account, or test:N on a local chain.")
 @click.pass_context
 def oracle(
-    context: click.Context, network: str, deployment: Path, market: int, account: str
+    context: click.Context,
+    network: str | None,
+    deployment: Path | None,
+    market: int,
+    account: str | None,
 ) -> None:
     r"""Run the market day: check, clear, reconcile. A dry run unless told to --send.
 
@@ -55,8 +57,11 @@ def oracle(
 
 @contextmanager
 def _connected(
-    network: str, deployment: Path, market: int, account: str, send: bool
+    network: str | None, deployment: Path | None, market: int, account: str | None, send: bool
 ) -> Iterator[Oracle]:
+    # Not required of the group, or else no command of it could be asked for its --help.
+    if network is None or deployment is None or account is None:
+        raise click.UsageError("Give --network, --deployment and --account before the command.")
     where = Deployment.load(deployment)
     with connect(network):
         yield Oracle(Chain.of(where), market, signer_for(account), send)
@@ -180,8 +185,8 @@ def _load(
     loaded, unreadable = [], []
     for path in sorted(folder.glob("*.json")):
         try:
-            loaded.append(read(jsontext.parse(path.read_bytes(), path.name, error)))
-        except (OSError, OracleError, error) as problem:
+            loaded.append(read(jsontext.parse(files.read(path), path.name, error)))
+        except FairwattError as problem:
             unreadable.append({"file": path.name, "reason": str(problem)})
     return loaded, unreadable
 
@@ -197,4 +202,4 @@ def _say(as_json: bool, document: dict[str, Any], summary: str) -> None:
     click.echo(f"session {document['session']} {summary}")
     for entry in document.get("refused", ()):
         who = entry.get("file") or f"peer {entry['peer']}"
-        click.echo(f"  refused: {who}: {entry['reason']}")
+        click.echo(printable(f"  refused: {who}: {entry['reason']}"))
