@@ -577,6 +577,26 @@ def test_clear__contract_refuses__nothing_is_sent(community: Community) -> None:
     assert block() == height
 
 
+def test_clear__exclusive_window__is_the_managers_and_after_it_anyones(
+    community: Community,
+) -> None:
+    manager = local_signer(9)
+    terms = replace(TERMS, exclusive_window_seconds=600, manager=manager.address)
+    market = community.chain.create_market(terms, sender=community.market_operator)
+    start = community.open_session()
+    to_gate(community, start, market)
+    height = block()
+    anyone = oracle(community, market, send=True)
+    with pytest.raises(ContractError) as refusal:
+        anyone.clear(start, [])
+    assert refusal.value.name == "ManagersTurn"
+    assert refusal.value.values["deadline"] == terms.exclusive_deadline(start)
+    assert block() == height
+    assert replace(anyone, signer=manager, send=False).clear(start, []).proposal is not None
+    community.travel_to(terms.exclusive_deadline(start) + 1)
+    assert anyone.clear(start, []).receipt is not None
+
+
 @pytest.mark.parametrize("what", ["capacity", "tariff", "owner", "version"])
 def test_clear__tampered_network__is_refused(community: Community, what: str) -> None:
     start = community.open_session()

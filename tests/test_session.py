@@ -14,7 +14,7 @@ from fairwatt import market
 from fairwatt.errors import NodeUnbalanced, OracleError
 from fairwatt.market import Clearing, Link, Network, Side
 from fairwatt.orders import Order, SignedOrder, Step
-from fairwatt.session import MarketTerms, NetworkVersion, Proposal, Session, propose
+from fairwatt.session import NOBODY, MarketTerms, NetworkVersion, Proposal, Session, propose
 
 TERMS = MarketTerms(
     network=1,
@@ -61,6 +61,8 @@ def test_terms__times_of_a_session() -> None:
     assert TERMS.session_seconds == 3600
     assert TERMS.gate_closure(START) == START - 600
     assert TERMS.clearing_deadline(START) == START - 600 + 1_800
+    assert TERMS.exclusive_deadline(START) == START - 600
+    assert replace(TERMS, exclusive_window_seconds=60).exclusive_deadline(START) == START - 540
     assert TERMS.session_end(START) == START + 3_600
     assert TERMS.reading_deadline(START) == START + 3_600 + 7_200
     assert TERMS.settlement_deadline(START) == START + 3_600 + 86_400
@@ -77,6 +79,8 @@ def test_terms__to_message__has_the_fields_of_the_struct_in_their_sequence() -> 
         ("clearingWindowSeconds", 1_800),
         ("readingWindowSeconds", 7_200),
         ("settlementWindowSeconds", 86_400),
+        ("exclusiveWindowSeconds", 0),
+        ("manager", NOBODY),
     ]
 
 

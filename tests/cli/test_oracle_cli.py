@@ -1,0 +1,371 @@
+"""`fairwatt oracle` against a chain that stays: one market day on anvil, from outside."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from fairwatt.cases import Case
+from fairwatt.chain import Settings, connect
+from fairwatt.cli import main
+from fairwatt.deployment import CONTRACTS, Deployment
+from fairwatt.session import MarketTerms
+from fairwatt.simulation import Simulation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = [
+    pytest.mark.anvil,
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # web3 keeps its sockets open
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+ANVIL = shutil.which("anvil", path=str(BIN)) or shutil.which("anvil")
+PAUPER = 19  # loses its ether
+TERMS = MarketTerms(
+    network=1,
+    period_seconds=3600,
+    periods_per_session=1,
+    max_placed_steps=16,
+    first_session_start=1_704_067_200,
+    gate_lead_seconds=900,
+    clearing_window_seconds=3600,
+    reading_window_seconds=86_400,
+    settlement_window_seconds=7 * 86_400,
+)
+SHORT_WH = {"P3": 5_000, "P5": -8_000}  # metered minus position
+
+
+@dataclass(frozen=True)
+class Node:
+    """An anvil on a port of its own."""
+
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def ask(self, method: str, *parameters: Any) -> Any:
+        body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}
+        request = urllib.request.Request(
+            self.url, json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=10) as response:
+            return json.load(response)["result"]
+
+    def travel_to(self, seconds: int) -> None:
+        self.ask("evm_setNextBlockTimestamp", seconds)
+        self.ask("evm_mine")
+
+    def block(self) -> int:
+        return int(self.ask("eth_blockNumber"), 16)
+
+
+@dataclass(frozen=True)
+class Day:
+    """A community on the node, with what its peers handed in."""
+
+    node: Node
+    folder: Path
+    start: int
+    peers: dict[str, int]
+
+    @property
+    def arguments(self) -> list[str]:
+        deployment = str(self.folder / "deployment.json")
+        return ["--network", self.node.url, "--deployment", deployment]
+
+    @property
+    def orders(self) -> list[str]:
+        return ["--session", str(self.start), "--orders", str(self.folder / "orders")]
+
+    @property
+    def readings(self) -> list[str]:
+        return ["--session", str(self.start), "--readings", str(self.folder / "readings")]
+
+    def run(self, *arguments: str, account: str = "test:0") -> Result:
+        """Within this process."""
+        return CliRunner().invoke(
+            main, ["oracle", *self.arguments, "--account", account, *arguments]
+        )
+
+    def process(self, *arguments: str, code: int = 0) -> str:
+        """As a process of its own; what it printed."""
+        run = subprocess.run(
+            [BIN / "fairwatt", "oracle", *self.arguments, "--account", "test:0", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert run.returncode == code, run.stdout + run.stderr
+        assert "Traceback" not in run.stderr
+        return run.stdout if code == 0 else run.stderr
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[Node]:
+    assert ANVIL is not None, "anvil is not installed; make setup"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        node = Node(free.getsockname()[1])
+    command = [ANVIL, "--port", str(node.port), "--silent", "--accounts", "20"]
+    with subprocess.Popen([*command, "--hardfork", "prague"]) as process:
+        try:
+            for _ in range(100):
+                try:
+                    node.ask("eth_chainId")
+                    break
+                except OSError:
+                    time.sleep(0.1)
+            yield node
+        finally:
+            process.terminate()
+
+
+@pytest.fixture(scope="module")
+def day(node: Node, tmp_path_factory: pytest.TempPathFactory) -> Day:
+    """The five peers of case II; everybody has signed, P4 has placed its order."""
+    folder = tmp_path_factory.mktemp("day")
+    for name in ("orders", "readings"):
+        (folder / name).mkdir()
+    case = Case.load("five-peer-2")
+    settings = Settings.load(ROOT / "deployments" / "local.toml")
+    published = case.published
+    assert published is not None
+    with connect(node.url):
+        community = Simulation.found(case, settings, TERMS, funds_nano=50 * 10**9)
+        chain = community.chain
+        start = TERMS.next_open_session(chain.now())
+        for name, member in community.members.items():
+            signed = community.sign(member, community.order(member, start))
+            if name == "P4":
+                message = signed.order.to_message()
+                place = chain.contracts.order_book.place
+                chain.send(place, message, signed.signature, sender=member.wallet)
+            else:
+                write(folder / "orders" / f"{name}.json", signed.to_document())
+            if name != "G":
+                sold = published.export_wh[name] - published.import_wh[name]
+                reading = community.read(member, start, (sold + SHORT_WH.get(name, 0),))
+                write(folder / "readings" / f"{name}.json", reading.to_document())
+        addresses = {field: getattr(chain.contracts, field).address for field in CONTRACTS}
+        deployment = Deployment(node.url, chain.chain_id, chain.first_block, addresses)
+        deployment.save(folder / "deployment.json")
+        peers = {name: member.peer for name, member in community.members.items()}
+    node.ask("anvil_setBalance", address_of(node, PAUPER), "0x0")
+    return Day(node, folder, start, peers)
+
+
+@pytest.fixture(autouse=True)
+def _untouched(node: Node) -> Iterator[None]:
+    """Every test starts from the same day."""
+    snapshot = node.ask("evm_snapshot")
+    yield
+    assert node.ask("evm_revert", snapshot)
+
+
+def address_of(node: Node, index: int) -> str:
+    return str(node.ask("eth_accounts")[index])
+
+
+def write(path: Path, document: object) -> None:
+    path.write_text(json.dumps(document), encoding="utf-8")
+
+
+def test_oracle__a_market_day__is_dry_unless_told_to_send_and_does_nothing_twice(day: Day) -> None:
+    gate = TERMS.gate_closure(day.start)
+    assert day.process("clear", *day.orders, code=1).startswith(
+        f"error: the gate of session {day.start} closes at {gate}, it is "
+    )
+    day.node.travel_to(gate)
+    height = day.node.block()
+
+    assert "clears 5 orders with welfare 45,424,000,000 nano-token; not sent (dry run)" in (
+        day.process("clear", *day.orders)
+    )
+    assert day.node.block() == height
+    sent = json.loads(day.process("clear", *day.orders, "--send", "--json"))
+    assert sent["gasUsed"] > 0
+    assert sent | {"gasUsed": 0} == {
+        "session": day.start,
+        "cleared": True,
+        "sent": True,
+        "gasUsed": 0,
+        "orders": 5,
+        "welfare": [45_424_000_000],
+        "refused": [],
+    }
+    assert day.node.block() == height + 1
+    again = json.loads(day.process("clear", *day.orders, "--send", "--json"))
+    assert (again["cleared"], again["sent"]) == (True, False)
+    assert day.node.block() == height + 1
+
+    assert f"session {day.start} ends at" in day.process("reconcile", *day.readings, code=1)
+    day.node.travel_to(TERMS.session_end(day.start))
+    height = day.node.block()
+    dry = json.loads(day.process("reconcile", *day.readings, "--json"))
+    assert (dry["sent"], day.node.block()) == (False, height)
+    settled = json.loads(day.process("reconcile", *day.readings, "--send", "--json"))
+    assert (settled["sent"], day.node.block()) == (True, height + 1)
+    assert settled["settled"] == dry["settled"]
+    assert {
+        row["peer"]: (row["imbalanceWh"], row["paymentNano"])
+        for row in settled["settled"]
+        if row["paymentNano"]
+    } == {
+        day.peers["P3"]: ([5_000], 5_000 * 30_000),
+        day.peers["P5"]: ([-8_000], -8_000 * 150_000),
+    }
+    assert (settled["missing"], settled["refused"]) == ([], [])
+    again = json.loads(day.process("reconcile", *day.readings, "--send", "--json"))
+    assert (again["sent"], again["settled"], len(again["refused"])) == (False, [], 4)
+    assert day.node.block() == height + 1
+
+
+def test_check__exits_with_0_or_1(day: Day) -> None:
+    run = day.run("check", "--json")
+    findings = json.loads(run.output)
+    void = [finding for finding in findings if "was never cleared" in finding["text"]]
+    assert run.exit_code == 1
+    assert [finding for finding in findings if not finding["ok"]] == void
+    assert findings[0]["text"].startswith("chain 31337 answers at block")
+    # A day on, with all sessions that are due cleared, everything is well.
+    day.node.travel_to(TERMS.gate_closure(day.start))
+    for finding in void:
+        assert finding["text"].startswith("session ")
+    poor = day.run("check", account=f"test:{PAUPER}")
+    assert poor.exit_code == 1
+    assert "BAD account" in poor.output
+    assert "holds 0.0000 ether for gas" in poor.output
+    assert "ok  chain 31337 answers at block" in poor.output
+
+
+def test_clear__malformed_and_bad_orders__are_listed_and_stop_nobody(
+    day: Day, tmp_path: Path
+) -> None:
+    orders = tmp_path / "orders"
+    shutil.copytree(day.folder / "orders", orders)
+    document = json.loads((orders / "P5.json").read_text(encoding="utf-8"))
+    write(orders / "0-false-signature.json", document | {"signature": "0x" + "11" * 65})
+    write(orders / "1-no-hex.json", document | {"signature": "0xzz"})
+    write(orders / "2-no-order.json", {"signature": "0x"})
+    (orders / "3-no-json.json").write_text("{", encoding="utf-8")
+    (orders / "4-bytes.json").write_bytes(b"\xff\xfe\x00")
+    (orders / "5-folder.json").mkdir()
+    write(orders / "6-\x1b[31mred.json", {})
+    (orders / "notes.txt").write_text("not an order", encoding="utf-8")
+    day.node.travel_to(TERMS.gate_closure(day.start))
+    arguments = ["--session", str(day.start), "--orders", str(orders)]
+    run = day.run("clear", *arguments, "--json")
+    assert run.exit_code == 0, run.output
+    document = json.loads(run.output)
+    assert document["orders"] == 5
+    assert [entry.get("file", entry.get("peer")) for entry in document["refused"]] == [
+        "1-no-hex.json",
+        "2-no-order.json",
+        "3-no-json.json",
+        "4-bytes.json",
+        "5-folder.json",
+        "6-\x1b[31mred.json",
+        day.peers["P5"],
+    ]
+    shown = day.run("clear", *arguments)
+    assert "  refused: 1-no-hex.json: the signature must be hexadecimal" in shown.output
+    assert "\x1b" not in shown.output
+
+
+def test_clear__default_session__is_the_last_with_a_closed_gate(day: Day) -> None:
+    day.node.travel_to(TERMS.gate_closure(day.start))
+    run = day.run("clear", "--orders", str(day.folder / "orders"))
+    assert run.exit_code == 0, run.output
+    assert run.output.startswith(f"session {day.start} clears 5 orders")
+
+
+def test_reconcile__default_session__is_the_last_that_is_over(day: Day) -> None:
+    day.node.travel_to(TERMS.gate_closure(day.start))
+    assert day.run("clear", *day.orders, "--send").exit_code == 0
+    day.node.travel_to(TERMS.session_end(day.start))
+    run = day.run("reconcile", "--readings", str(day.folder / "readings"))
+    assert run.exit_code == 0, run.output
+    assert run.output.startswith(f"session {day.start} settles 4 readings")
+
+
+def test_clear__account_without_gas__says_so_and_changes_nothing(day: Day) -> None:
+    day.node.travel_to(TERMS.gate_closure(day.start))
+    height = day.node.block()
+    run = day.run("clear", *day.orders, "--send", account=f"test:{PAUPER}")
+    assert run.exit_code == 1
+    assert run.output.startswith("error: clear: ")
+    assert day.node.block() == height
+
+
+@pytest.mark.parametrize(
+    ("account", "message"),
+    [("nobody", "'nobody' cannot sign here"), ("test:99", "there is no test:99")],
+)
+def test_check__account_that_is_not_there__says_so(day: Day, account: str, message: str) -> None:
+    run = day.run("check", account=account)
+    assert (run.exit_code, "Traceback" in run.output) == (1, False)
+    assert message in run.output
+
+
+def test_check__unknown_market__says_so(day: Day) -> None:
+    arguments = ["oracle", *day.arguments, "--market", "7", "--account", "test:0", "check"]
+    run = CliRunner().invoke(main, arguments)
+    assert (run.exit_code, run.output) == (
+        1,
+        "error: there is no market 7; markets are numbered 1 to 1\n",
+    )
+
+
+def test_check__deployment_that_does_not_fit__says_so(day: Day, tmp_path: Path) -> None:
+    deployment = Deployment.load(day.folder / "deployment.json")
+    replace(deployment, chain_id=1).save(tmp_path / "other.json")
+    for name, message in (
+        ("other.json", "the deployment is on chain 1"),
+        ("none.json", "none.json"),
+    ):
+        arguments = ["--network", day.node.url, "--deployment", str(tmp_path / name)]
+        run = CliRunner().invoke(main, ["oracle", *arguments, "--account", "test:0", "check"])
+        assert run.exit_code == 1
+        assert message in run.output
+
+
+def test_check__chain_that_is_not_there__says_so(day: Day) -> None:
+    deployment = ["--deployment", str(day.folder / "deployment.json")]
+    arguments = ["--network", "http://127.0.0.1:1", *deployment, "--account", "test:0", "check"]
+    run = CliRunner().invoke(main, ["oracle", *arguments])
+    assert run.exit_code == 1
+    assert run.output.startswith("error: cannot connect to http://127.0.0.1:1: ")
+
+
+@pytest.mark.parametrize("command", ["check", "clear", "reconcile"])
+def test_help__teaches(command: str) -> None:
+    run = CliRunner().invoke(main, ["oracle", command, "--help"])
+    assert run.exit_code == 0
+    assert "--json" in run.output
+
+
+@pytest.mark.parametrize("missing", ["--network", "--deployment", "--account"])
+def test_check__option_missing__is_wrong_usage(day: Day, missing: str) -> None:
+    options = [*day.arguments, "--account", "test:0"]
+    at = options.index(missing)
+    run = CliRunner().invoke(main, ["oracle", *options[:at], *options[at + 2 :], "check"])
+    assert run.exit_code == 2
+    assert "Give --network, --deployment and --account before the command." in run.output
