@@ -1,0 +1,565 @@
+"""What nobody can do, tried: forge, replay, re-enter, block a session, take what is not theirs.
+
+What one function refuses by itself stands in the tests of that function; here are the attempts
+that need several steps, several contracts or a role.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.community import (
+    C2,
+    C3,
+    DAY,
+    GRID,
+    HOUR,
+    NANO,
+    NETWORK,
+    NOTICE,
+    QUARTERS,
+    RETAIL,
+    Community,
+    Member,
+    ask,
+    bid,
+)
+from tests.contracts.conftest import Books
+from tests.outcomes import events, reverts
+
+from fairwatt.chain import Role, project
+from fairwatt.chain import test_signer as signer_of
+from fairwatt.eip712 import Domain
+from fairwatt.orders import SignedOrder
+
+if TYPE_CHECKING:
+    from fairwatt.chain import Signer
+
+NOBODY = "0x" + "0" * 40
+SECP256K1_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+
+
+@pytest.fixture
+def settlement(community: Community) -> Any:
+    return community.chain.contracts.settlement
+
+
+@pytest.fixture
+def ledger(community: Community) -> Any:
+    return community.chain.contracts.ledger
+
+
+@pytest.fixture
+def producer(community: Community) -> Member:
+    return community.admit(Role.PRODUCER, C3, tokens=1)
+
+
+@pytest.fixture
+def consumer(community: Community, producer: Member) -> Member:
+    """The peer that is admitted after the producer."""
+    return community.admit(Role.CONSUMER, C3, tokens=1)
+
+
+def _unsigned(signed: SignedOrder) -> SignedOrder:
+    return replace(signed, signature=b"")
+
+
+# ---------------------------------------------------------------------------------- signatures
+
+
+def _malleable(signature: bytes) -> bytes:
+    """The other signature of the same key over the same message: n - s, and v turned."""
+    s = SECP256K1_ORDER - int.from_bytes(signature[32:64], "big")
+    return signature[:32] + s.to_bytes(32, "big") + bytes([27 + 28 - signature[64]])
+
+
+def _other_domains(community: Community) -> list[Domain]:
+    chain = community.chain
+    return [
+        Domain(chain.chain_id + 1, chain.order_domain.verifying_contract),
+        Domain(chain.chain_id, chain.reading_domain.verifying_contract),
+    ]
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_order__signed_for_another_chain_or_contract__is_refused(
+    community: Community, settlement: Any, consumer: Member, which: int
+) -> None:
+    order = community.order(consumer, bid(100_000, 1_000))
+    foreign = order.signed_by(consumer.key, _other_domains(community)[which])
+    with reverts(
+        settlement.OrderSignerMismatch,
+        peer=consumer.peer,
+        nonce=0,
+        signer=foreign.signer(community.chain.order_domain),
+    ):
+        community.clear(community.propose(foreign))
+
+
+def test_order__with_the_malleable_twin_of_its_signature__is_refused(
+    community: Community, settlement: Any, consumer: Member
+) -> None:
+    signed = community.sign(consumer, bid(100_000, 1_000))
+    twin = replace(signed, signature=_malleable(signed.signature))
+    with reverts(settlement.OrderSignerMismatch, peer=consumer.peer, nonce=0, signer=NOBODY):
+        community.clear(community.propose(twin))
+
+
+@pytest.mark.parametrize("which", ["chain", "contract"])
+def test_reading__signed_for_another_chain_or_contract__is_refused(
+    community: Community, settlement: Any, consumer: Member, which: str
+) -> None:
+    chain = community.chain
+    domain = {
+        "chain": Domain(chain.chain_id + 1, chain.reading_domain.verifying_contract),
+        "contract": chain.order_domain,
+    }[which]
+    start = community.open_session()
+    community.travel_to(community.terms().clearing_deadline(start))
+    reading = community.read(consumer, start, -10).reading
+    foreign = reading.signed_by(consumer.meter, domain)
+    with reverts(
+        settlement.ReadingSignerMismatch,
+        peer=consumer.peer,
+        signer=foreign.signer(chain.reading_domain),
+    ):
+        community.reconcile(start, [foreign])
+
+
+def test_reading__with_the_malleable_twin_of_its_signature__is_refused(
+    community: Community, settlement: Any, consumer: Member
+) -> None:
+    start = community.open_session()
+    community.travel_to(community.terms().clearing_deadline(start))
+    signed = community.read(consumer, start, -10)
+    twin = replace(signed, signature=_malleable(signed.signature))
+    with reverts(settlement.ReadingSignerMismatch, peer=consumer.peer, signer=NOBODY):
+        community.reconcile(start, [twin])
+
+
+def test_order__cleared__cannot_be_cleared_again_in_another_session(
+    community: Community, settlement: Any, producer: Member, consumer: Member
+) -> None:
+    sale = community.sign(producer, ask(50_000, 1_000))
+    proposal = community.propose(sale, community.sign(consumer, bid(100_000, 1_000)))
+    community.clear(proposal)
+    following = proposal.session.start + HOUR
+    message = proposal.to_message() | {"sessionStart": following}
+    community.travel_to(community.terms().gate_closure(following))
+    with reverts(settlement.OrderOfAnotherSession, peer=producer.peer, nonce=0):
+        community.send(settlement.clear, message, sender=community.solver)
+
+
+# ---------------------------------------------------------------------------------- re-entrance
+
+
+@pytest.fixture
+def callback_token(community: Community) -> Any:
+    """A token that calls whatever it is told to, while it is being transferred."""
+    return project().CallbackERC20.deploy(18, sender=community.admin.account)
+
+
+@pytest.fixture
+def callback_books(community: Community, callback_token: Any, consumer: Member) -> Books:
+    """A ledger of that token, in which the consumer has 100 nano-tokens."""
+    books = Books.open(community, callback_token)
+    wallet = consumer.wallet
+    community.send(callback_token.mint, wallet.address, 200 * NANO, sender=wallet)
+    community.send(callback_token.approve, books.ledger, 200 * NANO, sender=wallet)
+    community.send(books.ledger.deposit, consumer.peer, 100, sender=wallet)
+    return books
+
+
+GUARDED = {"deposit": (3, 1), "depositToFund": (1,), "withdraw": ()}
+
+
+@pytest.mark.parametrize("again", list(GUARDED))
+@pytest.mark.parametrize("first", list(GUARDED))
+def test_ledger__entered_again_by_its_token__reverts(
+    callback_books: Books, callback_token: Any, consumer: Member, first: str, again: str
+) -> None:
+    community, ledger, wallet = callback_books.community, callback_books.ledger, consumer.wallet
+    callback_books.request(consumer, 50)
+    community.travel_to(community.now() + 14 * DAY)
+    data = getattr(ledger, again).encode_input(*GUARDED[again])
+    community.send(callback_token.setCallback, ledger, data, sender=wallet)
+    with reverts(ledger.ReentrancyGuardReentrantCall):
+        community.send(getattr(ledger, first), *GUARDED[first], sender=wallet)
+
+
+def test_ledger__collecting_while_tokens_leave__pays_nothing_twice(
+    callback_books: Books, callback_token: Any, consumer: Member, producer: Member
+) -> None:
+    """Arrears are out of reach of the withdrawal, so they are still there to be collected."""
+    books, community = callback_books, callback_books.community
+    books.lock(consumer, 100)
+    books.owe((consumer.peer, producer.peer, 30))
+    books.unlock(consumer, 100)
+    books.request(consumer, 70)
+    community.travel_to(community.now() + 14 * DAY)
+    data = books.ledger.collect.encode_input(consumer.peer, producer.peer)
+    community.send(callback_token.setCallback, books.ledger, data, sender=consumer.wallet)
+    books.withdraw(consumer)
+    assert callback_token.balanceOf(consumer.wallet.address) == (100 + 70) * NANO
+    assert (books.balance(consumer), books.balance(producer)) == (0, 30)
+
+
+# ----------------------------------------------------------------------------- blocking a session
+
+
+@pytest.fixture
+def placed(community: Community, consumer: Member) -> SignedOrder:
+    """A bid of the consumer for a session a day ahead, placed on chain."""
+    session = community.open_session() + DAY
+    signed = community.sign(consumer, bid(200_000, 3_000), session=session)
+    community.place(signed)
+    return signed
+
+
+def _is_cleared_with(
+    community: Community, placed: SignedOrder, producer: Member, consumer: Member
+) -> bool:
+    """Whether the placed order still trades, with the producer as the seller."""
+    session = placed.order.session_start
+    sale = community.sign(producer, ask(50_000, 4_000), session=session)
+    before = community.balance(consumer)
+    community.clear(community.propose(sale, placed=[_unsigned(placed)]))
+    return community.balance(consumer) == before - 50_000 * 3_000
+
+
+def _connection(member: Member, **changes: Any) -> dict[str, Any]:
+    return {
+        "role": Role.CONSUMER,
+        "network": 1,
+        "node": member.node,
+        "meter": member.meter.address,
+        "supplier": 1,
+        "connectionW": 10**6,
+        "community": 1,
+    } | changes
+
+
+@pytest.mark.parametrize("when", ["after placing", "after gate closure"])
+@pytest.mark.parametrize("change", ["suspended", "moved", "cut off", "made a producer"])
+def test_placed_order__of_a_peer_that_is_changed__is_cleared(
+    community: Community,
+    placed: SignedOrder,
+    producer: Member,
+    consumer: Member,
+    change: str,
+    when: str,
+) -> None:
+    """The book opens when no change can take effect any more before the session's end."""
+    registry = community.chain.contracts.registry
+    if when == "after gate closure":
+        community.travel_to(community.terms().gate_closure(placed.order.session_start))
+    changes = {
+        "moved": {"node": C2},
+        "cut off": {"connectionW": 0},
+        "made a producer": {"role": Role.PRODUCER},
+    }
+    if change == "suspended":
+        community.send(registry.suspend, consumer.peer, sender=community.registrar)
+    else:
+        connection = _connection(consumer, **changes[change])
+        community.send(registry.change, consumer.peer, connection, sender=community.registrar)
+    assert _is_cleared_with(community, placed, producer, consumer)
+
+
+def test_placed_order__of_a_peer_with_a_new_wallet__is_cleared(
+    community: Community, placed: SignedOrder, producer: Member, consumer: Member
+) -> None:
+    registry, new = community.chain.contracts.registry, signer_of(community._wallets)
+    community.send(registry.offerWallet, new.address, sender=consumer.wallet)
+    community.send(registry.acceptWallet, consumer.peer, sender=new)
+    assert _is_cleared_with(community, placed, producer, consumer)
+
+
+def test_placed_order__of_a_peer_that_wants_to_leave__keeps_it(
+    community: Community, placed: SignedOrder, consumer: Member
+) -> None:
+    registry = community.chain.contracts.registry
+    with reverts(registry.AccountOpen, peer=consumer.peer):
+        community.send(registry.leaveCommunity, sender=consumer.wallet)
+
+
+def test_placed_order__of_a_peer_that_asks_for_its_money__is_cleared(
+    community: Community, ledger: Any, placed: SignedOrder, producer: Member, consumer: Member
+) -> None:
+    free = NANO - 200_000 * 3_000
+    names = {"peer": consumer.peer, "neededNano": free + 1, "availableNano": free}
+    with reverts(ledger.InsufficientFunds, **names):
+        community.send(ledger.requestWithdrawal, free + 1, sender=consumer.wallet)
+    community.send(ledger.requestWithdrawal, free, sender=consumer.wallet)
+    assert _is_cleared_with(community, placed, producer, consumer)
+
+
+def test_placed_order__of_a_peer_that_came_into_arrears__is_cleared(
+    community: Community, ledger: Any, placed: SignedOrder, producer: Member, consumer: Member
+) -> None:
+    void = community.open_session()
+    community.travel_to(community.terms().clearing_deadline(void))
+    community.reconcile(void, [community.read(consumer, void, -100_000)])
+    owed = 100_000 * RETAIL - (NANO - 200_000 * 3_000)
+    assert ledger.arrearsNano(consumer.peer, community.supplier.peer) == owed
+    assert _is_cleared_with(community, placed, producer, consumer)
+
+
+def test_placed_order__on_credit__keeps_the_credit(
+    community: Community, ledger: Any, producer: Member
+) -> None:
+    manager, token = community.fund_manager, community.chain.contracts.token
+    community.send(token.treasuryMint, manager.address, NANO * NANO, sender=community.treasury)
+    community.send(token.approve, ledger, NANO * NANO, sender=manager)
+    community.send(ledger.depositToFund, NANO, sender=manager)
+    consumer = community.admit(Role.CONSUMER, C3)
+    community.send(ledger.setCredit, consumer.peer, NANO, sender=manager)
+    placed = community.sign(consumer, bid(200_000, 3_000))
+    community.place(placed)
+    with reverts(ledger.CreditInUse, peer=consumer.peer, neededNano=200_000 * 3_000):
+        community.send(ledger.setCredit, consumer.peer, 0, sender=manager)
+    with reverts(ledger.FundTooSmall, neededNano=1, freeNano=0):
+        community.send(ledger.allot, [(producer.peer, 1)], sender=manager)
+    assert _is_cleared_with(community, placed, producer, consumer)
+
+
+def test_placed_order__cancelled_after_gate_closure__is_still_due(
+    community: Community, placed: SignedOrder, producer: Member, consumer: Member
+) -> None:
+    order_book, start = community.chain.contracts.order_book, placed.order.session_start
+    gate = community.terms().gate_closure(start)
+    community.travel_to(gate)
+    names = {"market": 1, "sessionStart": start, "gateClosure": gate}
+    for cancel in (order_book.cancel, order_book.cancelAll):
+        with reverts(order_book.GateClosed, **names):
+            community.send(cancel, 1, start, 1, sender=consumer.wallet)
+    assert _is_cleared_with(community, placed, producer, consumer)
+
+
+@pytest.mark.parametrize("nonce", [0, 2**31, 2**32 - 1])
+def test_placed_orders__at_the_limits_of_price_energy_and_nonce__are_cleared(
+    community: Community, ledger: Any, nonce: int
+) -> None:
+    """The dearest bid meets the cheapest ask; both have locked what they might pay at worst."""
+    prosumer = community.admit(Role.PROSUMER, GRID, tokens=4_500)
+    storage = community.admit(Role.STORAGE, GRID, tokens=4_500)
+    steps = bid(4_000_000, 10**6), ask(-500_000, 10**6)
+    orders = [community.sign(member, *steps, nonce=nonce) for member in (prosumer, storage)]
+    for signed in orders:
+        community.place(signed)
+        assert ledger.availableNano(signed.order.peer) == 0
+    community.clear(community.propose(placed=[_unsigned(signed) for signed in orders]))
+    assert [ledger.account(signed.order.peer).lockedNano for signed in orders] == [0, 0]
+
+
+def test_signed_order__whose_funds_are_locked_for_later__is_left_out(
+    community: Community, ledger: Any, producer: Member, consumer: Member
+) -> None:
+    """A peer may spoil the clearing that contains its order, and is then left out of it."""
+    sale = community.sign(producer, ask(50_000, 20_000))
+    proposal = community.propose(sale, community.sign(consumer, bid(100_000, 10_000)))
+    community.close_gate(proposal)
+    later = community.sign(consumer, bid(1_000_000, 1_000), session=proposal.session.start + HOUR)
+    community.place(later)
+    names = {"peer": consumer.peer, "neededNano": 50_000 * 10_000, "availableNano": 0}
+    with reverts(ledger.InsufficientFunds, **names):
+        community.clear(proposal)
+    community.clear(community.propose(sale))
+
+
+def test_session__of_which_the_dso_publishes_many_successors__is_cleared(
+    community: Community, placed: SignedOrder, producer: Member, consumer: Member
+) -> None:
+    first = community.now() + NOTICE + HOUR
+    for at in range(12):
+        links = (replace(NETWORK.links[0], tariff_micro_per_kwh=at), *NETWORK.links[1:])
+        community.chain.publish_network(
+            1,
+            replace(NETWORK, links=links),
+            sender=community.dso,
+            effective_from=first + 900 * at,
+        )
+    assert _is_cleared_with(community, placed, producer, consumer)
+
+
+def test_reading__of_a_supplier_with_many_tariffs__is_settled(
+    community: Community, consumer: Member
+) -> None:
+    """A session meets no more tariffs than it has quarter hours, wherever it stands in the list."""
+    registry = community.chain.contracts.registry
+    start = community.terms(QUARTERS).next_open_session(community.now() + NOTICE + 2 * DAY)
+    first = start - 60 * 900
+    tariffs = [(first + 900 * at, 100_000 + at, 0) for at in range(80)]
+    community.send(registry.publishTariffs, tariffs, sender=community.supplier.wallet)
+    community.travel_to(community.terms(QUARTERS).clearing_deadline(start))
+    reading = community.read(consumer, start, -1, -1, -1, -1, market=QUARTERS)
+    receipt = community.reconcile(start, [reading], market=QUARTERS, tariff=1 + 60)
+    assert events(receipt)[0].values["imbalanceNano"] == -(4 * 100_060 + 1 + 2 + 3)
+
+
+# --------------------------------------------------------------------------- what roles cannot do
+
+
+def _everybody_with_a_role(community: Community) -> list[Signer]:
+    return [
+        community.admin,
+        community.registrar,
+        community.dso,
+        community.market_operator,
+        community.guardian,
+        community.fund_manager,
+        community.treasury,
+        community.solver,
+        community.supplier.wallet,
+        community.operator.wallet,
+    ]
+
+
+def test_nobody__books_or_locks_by_hand(
+    community: Community, ledger: Any, consumer: Member
+) -> None:
+    for caller in _everybody_with_a_role(community):
+        with reverts(ledger.NotTheSettlement, caller=caller.address):
+            bookings = [(consumer.peer, 0, -NANO)], [(community.supplier.peer, NANO)]
+            community.send(ledger.bookClearing, *bookings, 0, 0, sender=caller)
+        with reverts(ledger.NotTheSettlement, caller=caller.address):
+            payments = [(consumer.peer, community.supplier.peer, NANO)]
+            community.send(ledger.bookImbalances, payments, sender=caller)
+        with reverts(ledger.NotTheOrderBook, caller=caller.address):
+            community.send(ledger.lock, consumer.peer, NANO, sender=caller)
+
+
+def test_nobody__withdraws_for_another(community: Community, ledger: Any) -> None:
+    members = (community.supplier.wallet, community.operator.wallet)
+    for caller in _everybody_with_a_role(community):
+        if caller in members:
+            continue
+        with reverts(ledger.NotAnAccount, caller=caller.address):
+            community.send(ledger.requestWithdrawal, 1, sender=caller)
+
+
+def test_nobody__takes_more_than_its_own(
+    community: Community, ledger: Any, consumer: Member
+) -> None:
+    """The ledger is full of other people's tokens."""
+    supplier = community.supplier
+    with reverts(ledger.InsufficientFunds, peer=supplier.peer, neededNano=1, availableNano=0):
+        community.send(ledger.requestWithdrawal, 1, sender=supplier.wallet)
+
+
+def test_admin__clears_without_proof__is_refused(
+    community: Community, settlement: Any, producer: Member, consumer: Member
+) -> None:
+    proposal = community.propose(
+        community.sign(producer, ask(50_000, 1_000)), community.sign(consumer, bid(100_000, 1_000))
+    )
+    community.close_gate(proposal)
+    message = proposal.to_message()
+    message["orders"] = [order | {"fillsWh": [0]} for order in message["orders"]]
+    with reverts(settlement.NotOptimal, welfare=0, dualBound=50_000 * 1_000):
+        community.send(settlement.clear, message, sender=community.admin)
+
+
+def test_solver__sells_beyond_the_limit_of_a_bid__is_refused(
+    community: Community, settlement: Any, producer: Member, consumer: Member
+) -> None:
+    """A price above the bid's limit gains the seller a dual that no welfare matches."""
+    proposal = community.propose(
+        community.sign(producer, ask(50_000, 1_000)), community.sign(consumer, bid(100_000, 1_000))
+    )
+    community.close_gate(proposal)
+    message = proposal.to_message()
+    message["periods"][0]["pricesMicroPerKWh"][C2:] = [100_001, 100_001]
+    with reverts(settlement.NotOptimal, welfare=50_000 * 1_000, dualBound=50_001 * 1_000):
+        community.send(settlement.clear, message, sender=community.solver)
+
+
+def test_solver__favours_one_of_two_equal_bids__is_its_choice(
+    community: Community, producer: Member, consumer: Member
+) -> None:
+    """Which of two orders at the same limit is filled is not proved, only that it is optimal."""
+    other = community.admit(Role.CONSUMER, C3, tokens=1)
+    proposal = community.propose(
+        community.sign(producer, ask(50_000, 1_000)),
+        community.sign(consumer, bid(100_000, 1_000)),
+        community.sign(other, bid(100_000, 1_000)),
+    )
+    message = proposal.to_message()
+    for order, fill in zip(message["orders"], (1_000, 0, 1_000), strict=True):
+        order["fillsWh"] = [fill]
+    community.close_gate(proposal)
+    settlement = community.chain.contracts.settlement
+    community.send(settlement.clear, message, sender=community.solver)
+    assert (community.balance(consumer), community.balance(other)) == (NANO, NANO - 10**8)
+
+
+def test_guardian__pauses_everything__stops_no_money_that_is_due(
+    community: Community, settlement: Any, ledger: Any, producer: Member, consumer: Member
+) -> None:
+    """Cancelling, reconciling, collecting, releasing and withdrawing go on."""
+    order_book = community.chain.contracts.order_book
+    start = community.open_session()
+    steps = bid(100_000, 1_000)
+    for nonce in (0, 1):
+        community.place(community.sign(consumer, steps, session=start, nonce=nonce))
+    community.send(ledger.requestWithdrawal, NANO // 2, sender=producer.wallet)
+    for contract in (order_book, settlement):
+        community.send(contract.pause, sender=community.guardian)
+
+    community.send(order_book.cancel, 1, start, 0, sender=consumer.wallet)
+    community.travel_to(community.terms().clearing_deadline(start) + 1)
+    community.send(order_book.release, 1, start, consumer.peer, sender=community.outsider)
+    assert ledger.availableNano(consumer.peer) == NANO
+    community.reconcile(start, [community.read(consumer, start, -10)])
+    assert community.balance(consumer) == NANO - 10 * RETAIL
+    community.travel_to(community.now() + 14 * DAY)
+    community.send(ledger.withdraw, sender=producer.wallet)
+    assert community.balance(producer) == NANO // 2
+
+
+def test_guardian__pauses_until_the_deadline__voids_the_session_and_moves_no_funds(
+    community: Community, settlement: Any, ledger: Any, producer: Member, consumer: Member
+) -> None:
+    proposal = community.propose(
+        community.sign(producer, ask(50_000, 1_000)), community.sign(consumer, bid(100_000, 1_000))
+    )
+    start = proposal.session.start
+    deadline = community.terms().clearing_deadline(start)
+    community.send(settlement.pause, sender=community.guardian)
+    community.travel_to(deadline + 1)
+    community.send(settlement.unpause, sender=community.guardian)
+    with reverts(settlement.ClearingTooLate, market=1, sessionStart=start, deadline=deadline):
+        community.clear(proposal)
+    assert (community.balance(producer), community.balance(consumer)) == (NANO, NANO)
+
+
+def test_meter__that_was_replaced__reads_earlier_sessions_only(
+    community: Community, settlement: Any, consumer: Member
+) -> None:
+    registry, new = community.chain.contracts.registry, community.registrar
+    before = community.open_session()
+    connection = _connection(consumer, meter=new.address)
+    community.send(registry.change, consumer.peer, connection, sender=community.registrar)
+    after = community.terms().next_open_session(community.now() + NOTICE + HOUR)
+    community.travel_to(community.terms().clearing_deadline(after))
+    community.reconcile(before, [community.read(consumer, before, -10)])
+    old = consumer.meter.address
+    with reverts(settlement.ReadingSignerMismatch, peer=consumer.peer, signer=old):
+        community.reconcile(after, [community.read(consumer, after, -10)])
+
+
+def test_meter__claims_a_position_for_its_peer__is_refused(
+    community: Community, settlement: Any, producer: Member, consumer: Member
+) -> None:
+    """Another peer's sale would turn one's own consumption into a delivery."""
+    proposal = community.propose(
+        community.sign(producer, ask(50_000, 1_000)), community.sign(consumer, bid(100_000, 1_000))
+    )
+    community.clear(proposal)
+    idle = community.admit(Role.CONSUMER, C3)
+    start = proposal.session.start
+    for position in (0, 1):
+        with reverts(settlement.WrongPosition, peer=idle.peer, position=position):
+            community.reconcile(start, [community.read(idle, start, -10)], position=position)
