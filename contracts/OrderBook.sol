@@ -366,11 +366,8 @@ contract OrderBook is IOrderBook, AccessControlDefaultAdminRules, EIP712, Pausab
     }
 
     function _callingPeer() private view returns (uint32 peer) {
-        peer = REGISTRY.peerOf(msg.sender);
-        require(
-            peer != 0 && REGISTRY.peerAt(peer, block.timestamp).wallet == msg.sender,
-            NotThePeer(msg.sender)
-        );
+        peer = REGISTRY.peerInForce(msg.sender);
+        require(peer != 0, NotThePeer(msg.sender));
     }
 
     function _key(

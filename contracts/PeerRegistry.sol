@@ -101,6 +101,7 @@ contract PeerRegistry is IPeerRegistry, AccessControlDefaultAdminRules {
     /// @inheritdoc IPeerRegistry
     function leaveCommunity() external {
         uint32 peer = _callingPeer();
+        require(_latest[peer].role != Role.Supplier, SupplierStays(peer));
         require(accounts.isSettled(peer), AccountOpen(peer));
         _changeStanding(peer, Standing.Active, Standing.Left);
     }
@@ -131,6 +132,12 @@ contract PeerRegistry is IPeerRegistry, AccessControlDefaultAdminRules {
         require(address(accounts_) != address(0), AddressZero());
         accounts = accounts_;
         emit AccountsConnected(address(accounts_));
+    }
+
+    /// @inheritdoc IPeerRegistry
+    function peerInForce(address wallet) public view returns (uint32 peer) {
+        peer = peerOf[wallet];
+        if (peer != 0 && peerAt(peer, block.timestamp).wallet != wallet) peer = 0;
     }
 
     /// @inheritdoc IPeerRegistry
@@ -225,11 +232,8 @@ contract PeerRegistry is IPeerRegistry, AccessControlDefaultAdminRules {
     }
 
     function _callingPeer() private view returns (uint32 peer) {
-        peer = peerOf[msg.sender];
-        require(
-            peer != 0 && peerAt(peer, block.timestamp).wallet == msg.sender,
-            NotThePeer(msg.sender)
-        );
+        peer = peerInForce(msg.sender);
+        require(peer != 0, NotThePeer(msg.sender));
     }
 
     // ---------------------------------------------------------------------------------------------------- networks

@@ -447,7 +447,7 @@ contract Settlement is ISettlement, AccessControlDefaultAdminRules, EIP712, Paus
         require(values == 0, ReadingCountMismatch(reading.peer, 0, values));
 
         estimated.set(reading.peer);
-        imbalanceNano = _imbalanceNano(session, _estimateWh(session.positionWh));
+        imbalanceNano = _estimateNano(session);
         emit ReadingEstimated(market, sessionStart, reading.peer, imbalanceNano);
     }
 
@@ -461,7 +461,7 @@ contract Settlement is ISettlement, AccessControlDefaultAdminRules, EIP712, Paus
         int256 imbalanceNano = _imbalanceNano(session, _meteredWh(session, reading));
         int256 estimatedNano =
             _estimatedReadings[market][sessionStart].get(reading.peer)
-                ? _imbalanceNano(session, _estimateWh(session.positionWh))
+                ? _estimateNano(session)
                 : int256(0);
 
         _settledReadings[market][sessionStart].set(reading.peer);
@@ -509,14 +509,15 @@ contract Settlement is ISettlement, AccessControlDefaultAdminRules, EIP712, Paus
         }
     }
 
-    /// @dev A missing reading: what was bought was taken, what was sold was not delivered.
-    function _estimateWh(
-        int256[] memory positionWh
-    ) private pure returns (int256[] memory estimateWh) {
-        estimateWh = new int256[](positionWh.length);
-        for (uint256 t; t < positionWh.length; ++t) {
-            if (positionWh[t] < 0) estimateWh[t] = positionWh[t];
+    /// @dev A missing reading: what was bought was taken, what was sold was not delivered. Never a gain, not even where
+    /// a retail tariff is negative.
+    function _estimateNano(PeerSession memory session) private pure returns (int256) {
+        int256[] memory estimateWh = new int256[](session.positionWh.length);
+        for (uint256 t; t < estimateWh.length; ++t) {
+            if (session.positionWh[t] < 0) estimateWh[t] = session.positionWh[t];
         }
+        int256 imbalanceNano = _imbalanceNano(session, estimateWh);
+        return imbalanceNano < 0 ? imbalanceNano : int256(0);
     }
 
     /// @dev What a peer receives for energy beyond its position, less what it owes for energy short of it.

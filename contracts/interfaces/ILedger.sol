@@ -7,15 +7,16 @@ import {IPeerAccounts} from "./IPeerRegistry.sol";
 /// @notice Holds all tokens of the market and says whose they are. Every peer, supplier and operator has an account; what belongs to nobody in particular is the community
 /// fund. All amounts are nano-token, 1e9 wei of the token. Always
 ///
-///     tokens held * 1e-9 = sum of balances + fund
+///     wei held = 1e9 * (sum of balances + fund)
 ///
+/// unless somebody sends tokens here past `deposit`: those belong to nobody.
 /// A balance is below zero only within a credit limit, and the fund covers all limits together.
 /// Available is what a peer can spend: balance + credit limit - locks - requested withdrawal - arrears.
 ///
 /// Requirements
 /// R1  Deposits are whole nano-tokens, received in full.
 /// R2  A withdrawal waits `WITHDRAWAL_DELAY_SECONDS`, in which every session that may rely on it is settled; then
-///     nobody can stop it. Credit, locks and arrears are not withdrawn.
+///     nobody can stop what is then left of it. Credit, locks and arrears are not withdrawn.
 /// R3  Only the order book locks and unlocks; only the settlement books clearings and imbalances.
 /// R4  Credit limits never exceed the fund; a limit in use is not withdrawn.
 /// R5  The fund is paid out by its manager alone, and only what no credit limit needs.
@@ -112,7 +113,8 @@ interface ILedger is IPeerAccounts {
     /// @notice Adds tokens to the community fund.
     function depositToFund(uint96 amountNano) external;
 
-    /// @notice Announces a withdrawal of the calling peer, in place of any earlier one. It can be spent no more.
+    /// @notice Announces a withdrawal of the calling peer, in place of any earlier one. No later order can count
+    /// on it; a clearing whose gate was closed by then, and imbalances, still can.
     function requestWithdrawal(uint96 amountNano) external;
 
     /// @notice Pays the calling peer what it requested, or what is left of it.

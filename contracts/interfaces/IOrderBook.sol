@@ -138,8 +138,8 @@ interface IOrderBook {
 
     function domainSeparator() external view returns (bytes32);
 
-    /// @notice Reverts with the reason why no clearing may contain the order, if there is one; it says nothing about
-    /// gate and funds. What it accepts from an ERC-1271 wallet still has to be placed.
+    /// @notice Reverts with the reason why a signed order may be in no clearing, if there is one. It says nothing about
+    /// gate and funds, nor of an order placed under its nonce; what it accepts from an ERC-1271 wallet has to be placed.
     /// @return orderHash EIP-712 hash of the order, without the domain.
     function requireValid(
         Order calldata order,
@@ -153,7 +153,7 @@ interface IOrderBook {
         uint32 nonce
     ) external view returns (bool);
 
-    /// @notice The hash of the order placed under a nonce, 0 if none is, and what is locked for it.
+    /// @notice The hash of the order placed under a nonce, 0 if none is, and what was locked for it.
     function placedOrder(
         uint32 market,
         uint40 sessionStart,

@@ -16,11 +16,13 @@ import {Link} from "../MarketTypes.sol";
 ///     meter nor supplier.
 /// R4  A peer has at most one change ahead of it.
 /// R5  A wallet is changed by the old wallet's offer and the new wallet's acceptance.
-/// R6  A peer leaves by itself, once it owes nothing and nothing of it is open.
+/// R6  A peer leaves by itself, when it has no debt, no lock and no cleared session that is still open. It takes effect
+///     after the notice; until then it may trade.
 /// R7  Only the network's operator publishes its versions; they start in order and only add nodes.
 /// R8  Links join known nodes of the network and are owned by known accounts.
 /// R9  Only a supplier publishes its tariffs, also while it is suspended; they start in order and do not buy dearer
-///     than they sell. Peers depend on their supplier, so it stays one.
+///     than they sell. Peers depend on their supplier, so it stays one and does
+///     not leave.
 interface IPeerRegistry {
     /// @notice What a participant does. A supplier balances other peers; an operator owns links. Neither is metered.
     enum Role {
@@ -193,6 +195,9 @@ interface IPeerRegistry {
 
     /// @notice The peer whose wallet this is, was or is going to be; 0 if none.
     function peerOf(address wallet) external view returns (uint32);
+
+    /// @notice The peer whose wallet this is now; 0 if none.
+    function peerInForce(address wallet) external view returns (uint32);
 
     /// @notice The record in force at `time`. An all-zero record if the peer was not admitted by then.
     /// @dev Walks back over the changes later than `time`: there is at most one per notice period.

@@ -11,8 +11,9 @@ import {Link, Order} from "../MarketTypes.sol";
 /// readings; what they differ from the positions is bought or sold at the tariffs of the peer's supplier.
 ///
 /// A reading that is still missing after the reading window is estimated: the peer is taken to have bought what its
-/// position says and to have delivered nothing, so that silence never pays. A signed reading that comes before the
-/// settlement deadline replaces the estimate, and the difference is settled.
+/// position says and to have delivered nothing, so that nobody is paid for energy no meter saw. What a peer took beyond
+/// its position stays unbilled until its reading comes. A signed reading that comes before the settlement deadline
+/// replaces the estimate, and the difference is settled.
 ///
 /// Requirements of a clearing
 /// C1  The session exists, its gate is closed, its clearing deadline is not over, it is not cleared yet; until the

@@ -370,12 +370,13 @@ class Oracle:
                 )
             return energy, payment
 
-        estimate = against(tuple(min(wh, 0) for wh in position))
+        undelivered, owed = against(tuple(min(wh, 0) for wh in position))
+        estimate = min(owed, 0)  # never a gain
         if signed is None:
-            return Imbalance(peer, *estimate, estimated=True)
+            return Imbalance(peer, undelivered, estimate, estimated=True)
         energy, payment = against(signed.reading.energy_wh)
         if snapshot.is_reading_estimated(self.market, start, peer):
-            payment -= estimate[1]
+            payment -= estimate
         return Imbalance(peer, energy, payment)
 
     def _send_readings(
