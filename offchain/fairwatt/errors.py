@@ -23,8 +23,9 @@
         ├── NodeUnbalanced
         └── NotOptimal
 
-A `ProofError` is the twin of the Solidity error of the same name: its attributes are the
-parameters of that error, in snake case.
+A `ProofError` is the twin of the error of the same name in `ClearingProof.sol`: its attributes are
+the parameters of that error, in snake case. Two have no twin there: `NegativeQuantity`, as said,
+and `FillCountMismatch`, which the settlement checks for each order.
 """
 
 # ruff: noqa: N818 - the proof errors bear the names of the Solidity errors they mirror

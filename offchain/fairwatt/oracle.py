@@ -18,7 +18,7 @@ from fairwatt.errors import (
     OracleError,
     SignatureError,
 )
-from fairwatt.session import Proposal, propose
+from fairwatt.session import NOBODY, Proposal, propose
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -287,6 +287,9 @@ class Oracle:
         findings.append(
             Finding(True, f"market {self.market}: gate of session {start} closes in {gate - now} s")
         )
+        if terms.manager not in (NOBODY, self.signer.address):
+            turn = f"{terms.manager} alone clears for {terms.exclusive_window_seconds} s after it"
+            findings.append(Finding(True, turn))
         try:
             snapshot.session(self.market, start)
         except ChainError as error:

@@ -179,12 +179,13 @@ class Proposal:
         )
 
     def check(self) -> tuple[Proof, ...]:
-        """Check every period as the contract will.
+        """Check every period, by the rules of the contract.
 
         Raises
         ------
         ProofError
-            The rule that is broken first.
+            The rule that is broken first; where several periods break one, the contract may
+            name that of another period.
         """
         return tuple(
             market.check(book, clearing)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from fairwatt.cases import Case, names
+from fairwatt.cli._text import echo_json, json_option
 from fairwatt.market.documents import dump_book
 
 __all__ = ["case"]
@@ -24,12 +23,12 @@ def case() -> None:
 
 
 @case.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@json_option
 def list_(as_json: bool) -> None:
     """List the cases with their titles."""
     titles = {name: Case.load(name).title for name in names()}
     if as_json:
-        click.echo(json.dumps(titles, indent=2))
+        echo_json(titles)
         return
     for name, title in titles.items():
         click.echo(f"{name:15} {title}")
@@ -37,6 +36,7 @@ def list_(as_json: bool) -> None:
 
 @case.command()
 @click.argument("name")
+@click.option("--json", is_flag=True, expose_value=False, help="As always: it prints JSON.")
 def book(name: str) -> None:
     """Print a case's book as JSON, as `fairwatt clear` takes it."""
-    click.echo(json.dumps(dump_book(Case.load(name).book()), indent=2))
+    echo_json(dump_book(Case.load(name).book()))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 from rich.console import Console
 
+from fairwatt.cli._text import echo_json, json_option
 from fairwatt.demo import demo as run_demo
 
 __all__ = ["demo"]
@@ -27,12 +27,12 @@ __all__ = ["demo"]
     show_default=True,
     help="A local chain, by Ape's name; ethereum:local:foundry is anvil.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON instead.")
+@json_option
 def demo(picture: Path, network: str, as_json: bool) -> None:
     r"""One market day of both five-peer variants, told step by step.
 
     Peers are registered and funded, sign orders, and are cleared; the contract accepts the
-    proof and refuses three tampered clearings; meters report, one peer short and one long, and
+    proof and refuses four tampered clearings; meters report, one peer short and one long, and
     every balance is shown before and after. Needs no server: the chain runs in this process.
 
     \b
@@ -43,4 +43,4 @@ def demo(picture: Path, network: str, as_json: bool) -> None:
     console = Console(quiet=as_json, highlight=False)
     results = run_demo(picture, console, network)
     if as_json:
-        click.echo(json.dumps([result.to_document() for result in results], indent=2))
+        echo_json([result.to_document() for result in results])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,7 +10,7 @@ import click
 
 from fairwatt import files, jsontext
 from fairwatt.chain import Chain, connect, signer_for
-from fairwatt.cli._text import printable
+from fairwatt.cli._text import echo_json, json_option, printable
 from fairwatt.deployment import Deployment
 from fairwatt.errors import FairwattError, OrderError, ReadingError
 from fairwatt.meter import SignedReading
@@ -68,14 +67,14 @@ def _connected(
 
 
 @oracle.command()
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@json_option
 @click.pass_obj
 def check(connected: Callable[[bool], Any], as_json: bool) -> None:
     """Look whether the oracle could do its work now; exit 1 if not."""
     with connected(False) as run:
         findings = run.check()
     if as_json:
-        click.echo(json.dumps([{"ok": entry.ok, "text": entry.text} for entry in findings]))
+        echo_json([{"ok": entry.ok, "text": entry.text} for entry in findings])
     else:
         for entry in findings:
             click.echo(f"{'ok ' if entry.ok else 'BAD'} {entry.text}")
@@ -92,7 +91,7 @@ def check(connected: Callable[[bool], Any], as_json: bool) -> None:
     help="Folder of signed orders, *.json, as written by `fairwatt order sign`.",
 )
 @click.option("--send", is_flag=True, help="Send the clearing if the contract would accept it.")
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@json_option
 @click.pass_obj
 def clear(
     connected: Callable[[bool], Any], session: int | None, orders: Path, send: bool, as_json: bool
@@ -134,7 +133,7 @@ def clear(
     help='Folder of signed readings, *.json: {"reading": {...}, "signature": "0x..."}.',
 )
 @click.option("--send", is_flag=True, help="Send the readings if the contract would accept them.")
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@json_option
 @click.pass_obj
 def reconcile(
     connected: Callable[[bool], Any],
@@ -197,7 +196,7 @@ def _refusals(refused: tuple[Refusal, ...]) -> list[dict[str, Any]]:
 
 def _say(as_json: bool, document: dict[str, Any], summary: str) -> None:
     if as_json:
-        click.echo(json.dumps(document, indent=2))
+        echo_json(document)
         return
     click.echo(f"session {document['session']} {summary}")
     for entry in document.get("refused", ()):
