@@ -16,7 +16,7 @@ from fairwatt.market.trades import net_positions_wh
 from fairwatt.models import moreno2021
 from fairwatt.oracle import Oracle
 from fairwatt.plot import Panel, draw_clearings
-from fairwatt.session import MarketTerms, Proposal, propose
+from fairwatt.session import Proposal, propose
 from fairwatt.simulation import Simulation
 
 if TYPE_CHECKING:
@@ -35,18 +35,6 @@ _SETTINGS: Final = CASES.parent / "deployments" / "local.toml"
 _NANO: Final = 10**9
 _FUNDS_NANO: Final = 50 * _NANO
 _VARIANTS: Final = ("five-peer-1", "five-peer-2")
-_TERMS: Final = MarketTerms(
-    network=1,
-    period_seconds=3600,
-    periods_per_session=1,
-    max_placed_steps=16,
-    first_session_start=1_704_067_200,
-    gate_lead_seconds=900,
-    clearing_window_seconds=3600,
-    reading_window_seconds=86_400,
-    settlement_window_seconds=7 * 86_400,
-    exclusive_window_seconds=1_200,
-)
 _PLACES: Final = "P4"  # places its order on chain
 _HELD_BACK, _HELD_BACK_WH = "P5", 50_000  # what the dishonest solver lets it sell
 _DEVIATION_WH: Final = {"P3": 5_000, "P5": -8_000}  # metered minus position
@@ -113,14 +101,14 @@ class _Day:
         self.case = case
         self.console = console
         self.manager = signer_for(settings.roles.community_manager)
-        terms = replace(_TERMS, manager=self.manager.address)
+        self.terms = replace(settings.markets[0], manager=self.manager.address)
         with console.status("starting") as status:
             self.simulation = Simulation.found(
-                case, settings, terms, funds_nano=_FUNDS_NANO, progress=status.update
+                case, settings, self.terms, funds_nano=_FUNDS_NANO, progress=status.update
             )
         self.chain = self.simulation.chain
         self.members = self.simulation.members
-        self.start = _TERMS.next_open_session(self.chain.now())
+        self.start = self.terms.next_open_session(self.chain.now())
         self.oracle = Oracle(self.chain, self.simulation.market, self.manager)
 
     def run(self) -> tuple[DemoResult, Panel]:
@@ -129,12 +117,12 @@ class _Day:
         console.rule(f"[bold]{self.case.title}")
         self._say(
             "Registered and funded",
-            f"{len(self.members)} peers with wallet, meter and {_FUNDS_NANO // _NANO} tokens "
+            f"{len(self.members)} peers with a wallet and {_FUNDS_NANO // _NANO} tokens "
             f"each; {', '.join(self.simulation.operators)} owns the links.",
         )
         before = self.simulation.balances_nano()
         orders = self._sign()
-        self.simulation.travel_to(_TERMS.gate_closure(self.start))
+        self.simulation.travel_to(self.terms.gate_closure(self.start))
         proposal = self._solve(orders)
         refusals = self._tamper(proposal)
         gas = self._send(orders)
@@ -260,7 +248,7 @@ class _Day:
                 planned = proposal.positions_wh[member.peer]
                 metered = tuple(energy + _DEVIATION_WH.get(name, 0) for energy in planned)
                 readings.append(self.simulation.read(member, self.start, metered))
-        self.simulation.travel_to(_TERMS.session_end(self.start))
+        self.simulation.travel_to(self.terms.session_end(self.start))
         run = replace(self.oracle, send=True).reconcile(self.start, readings)
         if run.receipt is None or run.refused or run.missing:
             raise FairwattError(f"the demo's readings were not all settled: {run}")

@@ -13,13 +13,13 @@ __all__ = ["case"]
 
 @click.group()
 def case() -> None:
-    r"""Look at the named markets in cases/.
+    """Look at the named markets in cases/.
 
     \b
     Example:
       fairwatt case book five-peer-2 > book.json
       fairwatt clear book.json
-    """
+    """  # noqa: D301 - click reads the control character
 
 
 @case.command("list")

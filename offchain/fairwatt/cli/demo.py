@@ -29,16 +29,17 @@ __all__ = ["demo"]
 )
 @json_option
 def demo(picture: Path, network: str, as_json: bool) -> None:
-    r"""One market day of both five-peer variants, told step by step.
+    """One market day of both five-peer variants, told step by step.
 
-    Peers are registered and funded, sign orders, and are cleared; the contract accepts the
-    proof and refuses four tampered clearings; meters report, one peer short and one long, and
-    every balance is shown before and after. Needs no server: the chain runs in this process.
+    Peers are registered and funded, sign orders, and are cleared; the contract refuses three
+    tampered clearings and an outsider's, and accepts the proof; meters report, one peer short and
+    one long; every balance is shown before and after. Needs no server: the chain runs in this
+    process.
 
     \b
     Example:
       fairwatt demo --picture day.png
-    """
+    """  # noqa: D301 - click reads the control character
     picture.parent.mkdir(parents=True, exist_ok=True)
     console = Console(quiet=as_json, highlight=False)
     results = run_demo(picture, console, network)

@@ -44,13 +44,13 @@ def oracle(
     market: int,
     account: str | None,
 ) -> None:
-    r"""Run the market day: check, clear, reconcile. A dry run unless told to --send.
+    """Run the market day: check, clear, reconcile. A dry run unless told to --send.
 
     \b
     Example:
       fairwatt oracle --network http://127.0.0.1:8545 \\
         --deployment deployments/ethereum-local-foundry.json --account test:9 check
-    """
+    """  # noqa: D301 - click reads the control character
     context.obj = lambda send: _connected(network, deployment, market, account, send)
 
 
