@@ -232,6 +232,7 @@ contract Ledger is ILedger, AccessControlDefaultAdminRules, ReentrancyGuardTrans
                 arrearsNano[debtor][creditor] += unpaid;
                 emit ArrearsIncurred(debtor, creditor, unpaid);
             }
+            _trimWithdrawal(a);
         }
     }
 
@@ -248,7 +249,15 @@ contract Ledger is ILedger, AccessControlDefaultAdminRules, ReentrancyGuardTrans
             emit Unlocked(booking.peer, booking.unlockedNano);
         }
         a.balanceNano = (a.balanceNano + booking.paymentNano).toInt96();
+        _trimWithdrawal(a);
         if (openUntil > a.openUntil) a.openUntil = openUntil.toUint40();
+    }
+
+    /// @dev A request is for what is there: were it kept when that is spent, what comes in later would not have to wait.
+    function _trimWithdrawal(Account storage a) private {
+        uint256 withdrawable = _withdrawable(a);
+        // forge-lint: disable-next-line(unsafe-typecast) less than `withdrawalNano`
+        if (a.withdrawalNano > withdrawable) a.withdrawalNano = uint96(withdrawable);
     }
 
     /// @dev What the creditor owes the debtor from before goes off first, so that nobody pays out to its own debtor.

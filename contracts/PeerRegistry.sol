@@ -109,6 +109,9 @@ contract PeerRegistry is IPeerRegistry, AccessControlDefaultAdminRules {
     /// @inheritdoc IPeerRegistry
     function offerWallet(address wallet) external {
         uint32 peer = _callingPeer();
+        // A wallet that has handed on its place still acts for the notice, but must not hand it on once more.
+        uint40 since = _latest[peer].since;
+        require(since <= block.timestamp, ChangePending(peer, since));
         require(wallet != address(0) && peerOf[wallet] == 0, WalletTaken(wallet));
         _walletOffer[peer] = wallet;
         emit WalletOffered(peer, wallet);

@@ -16,7 +16,8 @@ import {IPeerAccounts} from "./IPeerRegistry.sol";
 /// Requirements
 /// R1  Deposits are whole nano-tokens, received in full.
 /// R2  A withdrawal waits `WITHDRAWAL_DELAY_SECONDS`, in which every session that may rely on it is settled; then
-///     nobody can stop what is then left of it. Credit, locks and arrears are not withdrawn.
+///     nobody can stop what is then left of it. Credit, locks and arrears are not withdrawn. A request shrinks with
+///     what it is for, and does not grow again.
 /// R3  Only the order book locks and unlocks; only the settlement books clearings and imbalances.
 /// R4  Credit limits never exceed the fund; a limit in use is not withdrawn.
 /// R5  The fund is paid out by its manager alone, and only what no credit limit needs.

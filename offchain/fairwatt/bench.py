@@ -150,7 +150,9 @@ def _cleared(orders: int) -> tuple[int, int]:
             signed.append(simulation.sign(member, order))
     simulation.travel_to(_TERMS.gate_closure(start))
     solver = signer_for(_SETTINGS.roles.community_manager)
-    run = Oracle(simulation.chain, simulation.market, solver, send=True).clear(start, signed)
+    run = Oracle(simulation.chain, simulation.market, solver, send=True, most_steps=orders).clear(
+        start, signed
+    )
     if run.proposal is None or run.receipt is None or len(run.proposal.orders) != orders:
         raise FairwattError(f"the clearing of {orders} orders was not sent: {run.refused}")
     clear = simulation.chain.contracts.settlement.clear

@@ -8,6 +8,7 @@ sent. It reads at one block, does nothing twice, and sends nothing unless told t
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -126,12 +127,16 @@ class Oracle:
         Pays for the transactions; anybody may be the solver.
     send
         False: a dry run, in which the contract is asked but nothing is sent.
+    most_steps
+        Steps that are taken of a peer for a session beside its placed ones, so that nobody fills
+        the clearing; by default four a period, or as many as it may place if that is more.
     """
 
     chain: Chain
     market: int
     signer: Signer
     send: bool = False
+    most_steps: int | None = None
 
     def collect(
         self, start: int, orders: Iterable[SignedOrder], snapshot: Snapshot
@@ -150,6 +155,8 @@ class Oracle:
             for signed in snapshot.placed_orders(self.market, start)
         }
         accepted: dict[tuple[int, int], SignedOrder] = {}
+        steps: Counter[int] = Counter()
+        most_steps = self._most_steps(snapshot)
         refused = []
         domain = self.chain.order_domain
         # Of two orders with one nonce the lower digest is taken: whoever solves, it is the same.
@@ -174,10 +181,13 @@ class Oracle:
                 reason = "the order placed on chain with this nonce is in the clearing anyway"
             elif key in accepted:
                 reason = "the peer signed another order with this nonce"
+            elif steps[order.peer] + len(order.steps) > most_steps:
+                reason = f"the peer hands in more than {most_steps} steps; it can place orders"
             else:
                 reason = self._objection(signed, snapshot)
             if reason is None:
                 accepted[key] = signed
+                steps[order.peer] += len(order.steps)
             else:
                 refused.append(Refusal(order.peer, reason, order.nonce))
         return list(accepted.values()), refused
@@ -309,6 +319,12 @@ class Oracle:
             else:
                 findings.append(Finding(False, f"session {before} was never cleared: it is void"))
         return findings
+
+    def _most_steps(self, snapshot: Snapshot) -> int:
+        if self.most_steps is not None:
+            return self.most_steps
+        terms = snapshot.terms(self.market)
+        return max(terms.max_placed_steps, 4 * terms.periods_per_session)
 
     def _objection(self, signed: SignedOrder, snapshot: Snapshot) -> str | None:
         order: Order = signed.order

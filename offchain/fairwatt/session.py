@@ -274,16 +274,19 @@ def propose(
         proposal = _clear(session, [*must, *free])
         if funds_nano is None:
             return proposal
-        broke = {
-            peer
+        means = {peer: locked[peer] + funds_nano.get(peer, 0) for peer in proposal.payments_nano}
+        broke = [
+            (means[peer] / -amount, peer)
             for peer, amount in proposal.payments_nano.items()
-            if -amount > locked[peer] + funds_nano.get(peer, 0)
-        }
+            if -amount > means[peer]
+        ]
         if not broke:
             return proposal
-        # Leaving out whoever cannot pay may change prices, so the rest is cleared anew; each
-        # round takes out at least one peer, and a placed order alone can always be paid.
-        free = [signed for signed in free if signed.order.peer not in broke]
+        # Leaving out a peer changes prices, so the rest is cleared anew. Only the one that is
+        # furthest from paying goes in a round: its bid may be what makes the others look broke.
+        # A placed order alone can always be paid, so every round leaves out something.
+        _, poorest = min(broke)
+        free = [signed for signed in free if signed.order.peer != poorest]
 
 
 def _clear(session: Session, orders: Sequence[SignedOrder]) -> Proposal:

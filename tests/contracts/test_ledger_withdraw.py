@@ -197,13 +197,22 @@ def test_withdraw__after_an_imbalance__pays_what_is_left(books: Books, saver: Me
     assert books.balance(saver) == 0
 
 
-def test_withdraw__when_nothing_is_left__ends_the_request(books: Books, saver: Member) -> None:
+def test_withdraw__when_nothing_is_left__has_no_request(books: Books, saver: Member) -> None:
     books.request(saver, 90)
     books.owe((saver.peer, books.community.supplier.peer, 100))
     _wait_out(books, saver)
-    assert _paid(books, books.withdraw(saver), saver, 0)
     with reverts(books.ledger.NoWithdrawalRequested, peer=saver.peer):
         books.withdraw(saver)
+
+
+def test_withdraw__of_income_that_came_after_the_request__is_refused(
+    books: Books, saver: Member
+) -> None:
+    books.request(saver, 90)
+    books.owe((saver.peer, books.community.supplier.peer, 70))
+    books.deposit(saver, 1_000)
+    _wait_out(books, saver)
+    assert _paid(books, books.withdraw(saver), saver, 30)
 
 
 def test_withdraw__with_arrears__leaves_what_is_owed(books: Books, saver: Member) -> None:

@@ -124,13 +124,15 @@ def test_accept_wallet__offered__takes_the_place_after_the_notice(
     assert registry.peerOf(wallet.address) == registry.peerOf(member.wallet.address) == member.peer
 
 
-def test_accept_wallet__within_the_notice__the_former_wallet_still_acts(
+def test_offer_wallet__after_the_place_was_taken__is_refused_to_the_former_wallet(
     community: Community, registry: Any, member: Member
 ) -> None:
     change_wallet(community, member, new_wallet())
-    community.travel_to(community.now() + NOTICE - 2)
-    offer(community, member.wallet, second_wallet().address)
-    assert registry.peerAt(member.peer, community.now() - 1).wallet == member.wallet.address
+    since = registry.peerAt(member.peer, community.now() + 2 * NOTICE).since
+    community.travel_to(since - 2)
+    assert registry.peerInForce(member.wallet.address) == member.peer
+    with reverts(registry.ChangePending, peer=member.peer, effectiveFrom=since):
+        offer(community, member.wallet, second_wallet().address)
 
 
 def test_accept_wallet__suspended_peer__stays_suspended(

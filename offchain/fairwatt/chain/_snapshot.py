@@ -166,7 +166,8 @@ class Snapshot:
         names: list[str] = []
         versions = []
         for event in self._events(registry, "NetworkPublished", network=network):
-            names += [bytes(name).rstrip(b"\0").decode() for name in event.newNodes]
+            for name in event.newNodes:
+                names.append(_node_name(bytes(name), names))
             links = tuple(
                 Link(names[source], names[target], tariff, capacity, str(owner) if owner else None)
                 for source, target, owner, tariff, capacity in event.links
@@ -331,6 +332,20 @@ class Snapshot:
         with explained(name):
             logs = list(event.range(self.first_block, self.block + 1, search_topics=topics))
         return [log for log in logs if all(getattr(log, key) == topics[key] for key in topics)]
+
+
+def _node_name(raw: bytes, taken: Sequence[str]) -> str:
+    """The name of a node as published, or its index where nobody could use that name.
+
+    The contract takes any 32 bytes; a careless name must not stop whoever reads the network.
+    """
+    name = raw.rstrip(b"\0").decode(errors="replace")
+    if name and name not in taken and name.isprintable():
+        return name
+    name = f"node {len(taken)}"
+    while name in taken:
+        name += "'"
+    return name
 
 
 def _order(values: Sequence[Any]) -> Order:
