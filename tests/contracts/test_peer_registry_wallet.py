@@ -193,9 +193,9 @@ def test_accept_wallet__second_of_two_places__is_refused(
 def test_accept_wallet__change_ahead__is_refused(
     community: Community, registry: Any, member: Member
 ) -> None:
+    offer(community, member.wallet, new_wallet().address)
     since = community.now() + NOTICE + 1
     suspend(community, member)
-    offer(community, member.wallet, new_wallet().address)
     with reverts(registry.ChangePending, peer=member.peer, effectiveFrom=since):
         accept(community, new_wallet(), member.peer)
 
