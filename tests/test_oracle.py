@@ -1058,3 +1058,37 @@ def test_snapshot__of_a_block__does_not_see_what_comes_later(community: Communit
         after.require_valid(cancelled_later)
     # Named by its number, a block is read as it was read when it was the latest.
     assert community.chain.snapshot(before.block) == before
+
+
+def test_collect__more_steps_than_the_oracle_takes__are_refused_before_the_chain_is_asked(
+    community: Community,
+) -> None:
+    member = community.admit(Role.CONSUMER)
+    most = 5
+    first = community.sign(member, *(bid(1, 1) for _ in range(most)), nonce=0)
+    second = community.sign(member, bid(1, 1), nonce=1)
+    run = replace(oracle(community), most_steps=most)
+    accepted, refused = run.collect(
+        first.order.session_start, [first, second], community.chain.snapshot()
+    )
+    assert len(accepted) == 1
+    assert [refusal.reason for refusal in refused] == [
+        "the peer hands in more than 5 steps; it can place orders"
+    ]
+
+
+@pytest.mark.parametrize("name", [b"\xff\xfe", b"", b"grid"], ids=["no text", "empty", "twice"])
+def test_snapshot__node_with_a_useless_name__is_called_by_its_index(
+    community: Community, name: bytes
+) -> None:
+    registry = community.chain.contracts.registry
+    effective = community.now() + NOTICE + 10
+    community.send(
+        registry.publishNetwork, 1, effective, [name.ljust(32, b"\0")], [], sender=community.dso
+    )
+    community.travel_to(effective + DAY)
+    start = community.open_session()
+    nodes = community.session(start).versions[0].network.nodes
+    assert nodes[:3] == ("grid", "c2", "c3")
+    assert len(set(nodes)) == 4
+    assert nodes[3].isprintable()

@@ -404,3 +404,16 @@ def test_check__changed_clearing__is_refused_by_the_rule_of_the_market() -> None
     )
     with pytest.raises(NodeUnbalanced):
         replace(proposal, clearings=(more,)).check()
+
+
+def test_propose__penniless_bid_that_makes_others_look_broke__goes_alone() -> None:
+    # With peer 3 energy is scarce and dear, and neither can pay; alone peer 2 pays the ask's 10.
+    orders = [
+        signed(1, ask(10, 10)),
+        signed(2, bid(100, 5)),
+        signed(3, bid(100, 6)),
+    ]
+    assert propose(session(), orders).payments_nano[2] < -100
+    proposal = propose(session(), orders, funds_nano={2: 100})
+    assert proposal.positions_wh == {1: (5,), 2: (-5,)}
+    assert proposal.payments_nano == {1: 50, 2: -50}
