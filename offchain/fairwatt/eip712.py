@@ -14,6 +14,7 @@ from eth_utils.address import (
     is_hex_address,
     to_checksum_address,
 )
+from eth_utils.crypto import keccak
 from eth_utils.exceptions import ValidationError
 
 from fairwatt.errors import SignatureError
@@ -82,6 +83,11 @@ class TypedData:
             },
             "message": dict(self.message),
         }
+
+    def digest(self) -> bytes:
+        """The 32 bytes that are signed."""
+        signable = self.signable()
+        return keccak(b"\x19" + signable.version + signable.header + signable.body)
 
     def signable(self) -> SignableMessage:
         """What is hashed and signed."""

@@ -166,7 +166,7 @@ class Oracle:
         for signed in sorted(
             distinct.values(),
             key=lambda signed: (
-                signed.order.typed_data(domain).signable().body,
+                signed.order.typed_data(domain).digest(),
                 signed.signature,
             ),
         ):

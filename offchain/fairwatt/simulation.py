@@ -194,12 +194,11 @@ class _Founder:
         )
         member = Member(identifier, peer, node, wallet, meter)
         if supplier is None:
-            tariff = (
-                self.chain.now(),
-                self.case.retail_micro_per_kwh,
-                self.case.feed_in_micro_per_kwh,
+            prices = self.case.retail_micro_per_kwh, self.case.feed_in_micro_per_kwh
+            publish = self.chain.contracts.registry.publishTariffs
+            self.chain.from_now(
+                lambda time: self.chain.send(publish, [(time, *prices)], sender=wallet)
             )
-            self.chain.send(self.chain.contracts.registry.publishTariffs, [tariff], sender=wallet)
         return member
 
     def fund(self, member: Member, nano: int) -> None:

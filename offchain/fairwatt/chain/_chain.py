@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from fairwatt.chain._contracts import Contracts, explained, first_line, project,
 from fairwatt.chain._snapshot import Snapshot
 from fairwatt.deployment import CONTRACTS
 from fairwatt.eip712 import Domain
-from fairwatt.errors import ChainError
+from fairwatt.errors import ChainError, ContractError
 from fairwatt.session import NetworkVersion
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from fairwatt.deployment import Deployment
     from fairwatt.market import Network
     from fairwatt.session import MarketTerms, Proposal
+
+_TICKS = 5
 
 __all__ = [
     "Chain",
@@ -207,16 +209,26 @@ class Chain:
         """
         registry = self.contracts.registry
         known = len(registry.nodesOf(network_id))
-        version = NetworkVersion(0, 0, network)
-        receipt = self.send(
-            registry.publishNetwork,
-            network_id,
-            self.now() if effective_from is None else effective_from,
-            [node.encode().ljust(32, b"\0") for node in network.nodes[known:]],
-            version.links_message(),
-            sender=sender,
-        )
+        nodes = [node.encode().ljust(32, b"\0") for node in network.nodes[known:]]
+        links = NetworkVersion(0, 0, network).links_message()
+
+        def publish(time: int) -> Receipt:
+            return self.send(registry.publishNetwork, network_id, time, nodes, links, sender=sender)
+
+        receipt = self.from_now(publish) if effective_from is None else publish(effective_from)
         return int(receipt.events[-1].version)
+
+    def from_now(self, publish: Callable[[int], Receipt]) -> Receipt:
+        """Publish what takes effect at once; a clock that ticks meanwhile makes it try again."""
+        time = self.now()
+        for _ in range(_TICKS):
+            try:
+                return publish(time)
+            except ContractError as error:
+                if error.name != "EffectiveTooEarly":
+                    raise
+                time = int(str(error.values["earliest"]))
+        return publish(time)
 
     def create_market(self, terms: MarketTerms, *, sender: Signer) -> int:
         """Create a market; returns its id."""
