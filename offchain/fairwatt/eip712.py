@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from eth_account.signers.local import LocalAccount
 
-__all__ = ["Domain", "TypedData", "checksummed", "recover", "sign"]
+__all__ = ["Domain", "TypedData", "checksummed", "recover", "sign", "signature_from_hex"]
 
 _SIGNATURE_BYTES: Final = 65  # r, s, v
 _HIGHEST_S: Final = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
@@ -126,3 +126,17 @@ def recover(data: TypedData, signature: bytes) -> str:
         return str(Account.recover_message(data.signable(), signature=signature))
     except (ValueError, BadSignature, ValidationError) as error:
         raise SignatureError(f"this is not a signature: {error}") from error
+
+
+def signature_from_hex(text: object) -> bytes:
+    """Read a signature as documents carry it, `0x...`.
+
+    Raises
+    ------
+    SignatureError
+        If it is not hexadecimal text.
+    """
+    try:
+        return bytes.fromhex(str.removeprefix(text, "0x"))  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        raise SignatureError("the signature must be hexadecimal, 0x...") from error

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from fairwatt.eip712 import Domain, TypedData, recover, sign
-from fairwatt.errors import ReadingError, SignatureError
+from fairwatt.eip712 import Domain, TypedData, recover, sign, signature_from_hex
+from fairwatt.errors import ReadingError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -110,10 +110,7 @@ class SignedReading:
             raise ReadingError("reading", f"must be an object of {', '.join(fields)}")
         if not isinstance(message["energyWh"], list):
             raise ReadingError("reading.energyWh", "must be a list, one value per period")
-        try:
-            raw = bytes.fromhex(signature.removeprefix("0x"))
-        except (AttributeError, ValueError) as error:
-            raise SignatureError("the signature must be hexadecimal, 0x...") from error
+        raw = signature_from_hex(signature)
         reading = Reading(
             message["market"],
             message["peer"],

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from fairwatt.eip712 import Domain, TypedData, recover, sign
-from fairwatt.errors import OrderError, SignatureError
+from fairwatt.eip712 import Domain, TypedData, recover, sign, signature_from_hex
+from fairwatt.errors import OrderError
 from fairwatt.jsontext import place, short
 from fairwatt.market import Side
 
@@ -203,10 +203,7 @@ class SignedOrder:
         order, signature = document["order"], document["signature"]
         if not isinstance(order, dict):
             raise OrderError("order", "must be an object")
-        try:
-            raw = bytes.fromhex(signature.removeprefix("0x"))
-        except (AttributeError, ValueError) as error:
-            raise SignatureError("the signature must be hexadecimal, 0x...") from error
+        raw = signature_from_hex(signature)
         return cls(Order.from_message(order), raw)
 
 
