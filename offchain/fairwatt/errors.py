@@ -4,11 +4,13 @@
     ├── BookError               network or orders that no market can take; carries a path
     ├── ClearingError           a clearing document that is malformed; carries a path
     ├── KernelError             the solver failed, or its result did not pass the exact checks
+    ├── SolverError             HiGHS refused a program or failed on it
     ├── OrderError              an order that cannot be signed; carries a path
     ├── ReadingError            a meter reading that cannot be signed; carries a path
     ├── SignatureError          bytes that are no signature, or somebody else's
     ├── FileError               a file that cannot be read or written; carries its path
     ├── CaseError               a named case or a settings file that is malformed; carries a path
+    ├── CommunityError          a community that cannot be planned for; carries a path
     ├── ChainError              the chain cannot be reached, or refuses
     │   └── ContractError       a contract refused; carries the name and values of its error
     ├── OracleError             the market day cannot go on as it was asked to
@@ -36,6 +38,7 @@ __all__ = [
     "CaseError",
     "ChainError",
     "ClearingError",
+    "CommunityError",
     "ContractError",
     "FairwattError",
     "FileError",
@@ -54,6 +57,7 @@ __all__ = [
     "ProofError",
     "ReadingError",
     "SignatureError",
+    "SolverError",
 ]
 
 
@@ -82,6 +86,10 @@ class KernelError(FairwattError):
     """The solver failed, or what it returned is not an exact optimum."""
 
 
+class SolverError(FairwattError):
+    """HiGHS refused a program, or failed on it; that it is infeasible is no error but a status."""
+
+
 class OrderError(_PlacedError):
     """An order is malformed or out of range."""
 
@@ -100,6 +108,10 @@ class FileError(_PlacedError):
 
 class CaseError(_PlacedError):
     """A named case or a settings file is malformed."""
+
+
+class CommunityError(_PlacedError):
+    """A peer, an asset or a supplier is out of range, or does not fit the horizon."""
 
 
 class ChainError(FairwattError):
