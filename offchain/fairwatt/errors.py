@@ -11,6 +11,7 @@
     ├── FileError               a file that cannot be read or written; carries its path
     ├── CaseError               a named case or a settings file that is malformed; carries a path
     ├── CommunityError          a community that cannot be planned for; carries a path
+    ├── SharingError            a gain or a game that the rule cannot share as it was asked to
     ├── ChainError              the chain cannot be reached, or refuses
     │   └── ContractError       a contract refused; carries the name and values of its error
     ├── OracleError             the market day cannot go on as it was asked to
@@ -56,6 +57,7 @@ __all__ = [
     "PriceOutOfBounds",
     "ProofError",
     "ReadingError",
+    "SharingError",
     "SignatureError",
     "SolverError",
 ]
@@ -112,6 +114,10 @@ class CaseError(_PlacedError):
 
 class CommunityError(_PlacedError):
     """A peer, an asset or a supplier is out of range, or does not fit the horizon."""
+
+
+class SharingError(FairwattError):
+    """A gain or a game is malformed, or the rule does not say how to share it."""
 
 
 class ChainError(FairwattError):
