@@ -11,6 +11,11 @@
     ├── FileError               a file that cannot be read or written; carries its path
     ├── CaseError               a named case or a settings file that is malformed; carries a path
     ├── CommunityError          a community that cannot be planned for; carries a path
+    ├── ModelError              a published model that cannot be solved
+    │   ├── ModelInfeasible     nothing keeps all of its constraints
+    │   ├── ModelUnbounded      its cost falls without bound
+    │   ├── ModelTimeLimit      no optimum was found in time
+    │   └── ModelNotConvex      its cost has no optimum that could be proved
     ├── SharingError            a gain or a game that the rule cannot share as it was asked to
     ├── ChainError              the chain cannot be reached, or refuses
     │   └── ContractError       a contract refused; carries the name and values of its error
@@ -31,7 +36,8 @@ the parameters of that error, in snake case. Two have no twin there: `NegativeQu
 and `FillCountMismatch`, which the settlement checks for each order.
 """
 
-# ruff: noqa: N818 - the proof errors bear the names of the Solidity errors they mirror
+# ruff: noqa: N818 - the proof errors bear the names of the Solidity errors they mirror; the model
+# errors say what the model is
 from __future__ import annotations
 
 __all__ = [
@@ -48,6 +54,11 @@ __all__ = [
     "FlowAboveCapacity",
     "FlowCountMismatch",
     "KernelError",
+    "ModelError",
+    "ModelInfeasible",
+    "ModelNotConvex",
+    "ModelTimeLimit",
+    "ModelUnbounded",
     "NegativeQuantity",
     "NodeUnbalanced",
     "NotOptimal",
@@ -118,6 +129,26 @@ class CommunityError(_PlacedError):
 
 class SharingError(FairwattError):
     """A gain or a game is malformed, or the rule does not say how to share it."""
+
+
+class ModelError(FairwattError):
+    """A published model has no optimum, or none was found."""
+
+
+class ModelInfeasible(ModelError):
+    """No values keep all constraints of a model."""
+
+
+class ModelUnbounded(ModelError):
+    """The cost of a model falls without bound."""
+
+
+class ModelTimeLimit(ModelError):
+    """The time limit passed before an optimum of a model was found."""
+
+
+class ModelNotConvex(ModelError):
+    """The cost of a model curves down, so that no optimum could be proved."""
 
 
 class ChainError(FairwattError):
