@@ -11,6 +11,7 @@ import pytest
 
 from fairwatt import market
 from fairwatt.cases import Case
+from fairwatt.community import Generator, Peer
 from fairwatt.market import Side
 from fairwatt.market.trades import net_positions_wh, trades_wh
 from fairwatt.models import moreno2021
@@ -45,6 +46,10 @@ def cleared(name: str) -> tuple[Case, Book, Clearing]:
     case = Case.load(name)
     book = case.book()
     return case, book, market.clear(book)
+
+
+def generator(peer: Peer) -> Generator | None:
+    return next((asset for asset in peer.assets if isinstance(asset, Generator)), None)
 
 
 def dispatch_kwh(book: Book, clearing: Clearing) -> dict[str, tuple[float, float, float]]:
@@ -108,9 +113,11 @@ def test_clear__five_peers__minimises_the_resource_cost(name: str, cost: str) ->
 
 
 def test_objective__counts_the_seller_cost_once_more_on_all_that_is_traded() -> None:
-    case, book, clearing = cleared(CASE_I)
+    _, book, clearing = cleared(CASE_I)
     traded = trades_wh(book, clearing)
-    cost = {peer.name: peer.generation.cost_micro_per_kwh for peer in case.peers if peer.generation}
+    cost = {
+        order.peer: order.price_micro_per_kwh for order in book.orders if order.side is Side.ASK
+    }
     again = sum(cost[seller] * energy for (seller, _), energy in traded.items())
     assert Fraction(3992, 125) - Fraction(again) / 10**9 == Fraction("20.336")
 
@@ -135,41 +142,40 @@ def test_clear__communities__change_what_the_documentation_says(
 
 def test_case_2__p3_sets_the_price_with_what_it_costs_to_bring_its_energy_in() -> None:
     case = Case.load(CASE_II)
-    p3 = next(peer for peer in case.peers if peer.name == "P3")
-    assert p3.generation is not None
-    assert p3.generation.cost_micro_per_kwh + p3.generation.export_cost_micro_per_kwh == 69_600
+    p3 = case.community.peers[case.community.index("P3")]
+    assert generator(p3).cost_per_kwh + p3.export_cost_per_kwh == pytest.approx(0.0696)
 
 
 @pytest.mark.parametrize("name", BOTH)
 def test_case__loads__bid_the_price_cap(name: str) -> None:
     case = Case.load(name)
-    limits = {peer.load.limit_micro_per_kwh for peer in case.peers if peer.load}
-    assert limits == {case.network.price_cap_micro_per_kwh} == {200_000}
+    limits = {line.price_micro_per_kwh for line in case.book().orders if line.side is Side.BID}
+    assert limits == {case.community.network.price_cap_micro_per_kwh} == {200_000}
 
 
 def test_case_2__communities__are_the_nodes_inside_which_nobody_pays() -> None:
     case = Case.load(CASE_II)
     members: dict[str, set[str]] = {}
-    for peer in case.peers:
+    for peer in case.community.peers:
         members.setdefault(peer.node, set()).add(peer.name)
     assert sorted(members.values(), key=len) == [{"G"}, {"P3"}, {"P2", "P4", "P5"}]
-    assert len({peer.community for peer in case.peers}) == 3
+    assert len({peer.community for peer in case.community.peers}) == 3
 
 
 def test_cases__differ_from_the_printed_table_in_two_figures_only() -> None:
     printed = {
-        "G": (5_000_000, 96_000, 15_840),
-        "P3": (250_000, 48_000, 21_600),
-        "P5": (20_000, 50_000, 4_800),
+        "G": (5000, 0.096, 0.01584),
+        "P3": (250, 0.048, 0.0216),
+        "P5": (20, 0.05, 0.0048),
     }
     differing = {
         (name, peer.name, at)
         for name in BOTH
-        for peer in Case.load(name).peers
-        if (g := peer.generation)
+        for peer in Case.load(name).community.peers
+        if (g := generator(peer))
         for at, (ours, theirs) in enumerate(
             zip(
-                (g.energy_wh, g.cost_micro_per_kwh, g.export_cost_micro_per_kwh),
+                (float(g.power_kw), float(g.cost_per_kwh), peer.export_cost_per_kwh),
                 printed[peer.name],
                 strict=True,
             )
@@ -182,13 +188,15 @@ def test_cases__differ_from_the_printed_table_in_two_figures_only() -> None:
 @pytest.mark.parametrize("name", BOTH)
 def test_case__links_out_of_a_seller__carry_its_export_cost(name: str) -> None:
     case = Case.load(name)
-    for peer in case.peers:
-        if peer.generation is None:
+    for peer in case.community.peers:
+        if generator(peer) is None:
             continue
         tariffs = {
-            link.tariff_micro_per_kwh for link in case.network.links if link.source == peer.node
+            link.tariff_micro_per_kwh
+            for link in case.community.network.links
+            if link.source == peer.node
         }
-        assert tariffs == {peer.generation.export_cost_micro_per_kwh}
+        assert tariffs == {round(peer.export_cost_per_kwh * 10**6)}
 
 
 # ------------------------------------------------------------------- the printed table
@@ -271,12 +279,12 @@ def test_printed_table__takes_40_kw_from_the_grid__contradicting_both_results(
 def test_printed_table__cleared_by_the_market__takes_40_kwh_from_the_grid(name: str) -> None:
     case = Case.load(name)
     peers = tuple(
-        replace(peer, generation=replace(peer.generation, energy_wh=20_000))
-        if peer.name == "P5" and peer.generation
+        replace(peer, assets=(peer.assets[0], replace(generator(peer), power_kw=20)))
+        if peer.name == "P5"
         else peer
-        for peer in case.peers
+        for peer in case.community.peers
     )
-    case = replace(case, peers=peers)
+    case = replace(case, community=replace(case.community, peers=peers))
     book = case.book()
     clearing = market.clear(book)
     assert moreno2021.objective_of(case, book, clearing) == Fraction("35.2336")

@@ -18,8 +18,9 @@ from rich.progress import track
 from rich.table import Table
 
 from fairwatt import market
-from fairwatt.cases import CASES, Case, CasePeer, Generation, Load
+from fairwatt.cases import CASES
 from fairwatt.chain import Settings, connect, signer_for, structs
+from fairwatt.community import Community, Generator, Horizon, Load, Peer, Supplier
 from fairwatt.errors import FairwattError
 from fairwatt.market import Side
 from fairwatt.oracle import Oracle
@@ -139,7 +140,7 @@ def _gas(console: Console) -> list[Result]:
 
 def _cleared(orders: int) -> tuple[int, int]:
     """Gas of a clearing of `orders` orders, and the least its calldata could cost."""
-    simulation = Simulation.found(_CASE, _SETTINGS, _TERMS, funds_nano=50 * 10**9)
+    simulation = Simulation.found(_COMMUNITY, _SETTINGS, _TERMS, funds_nano=50 * 10**9)
     start = _TERMS.next_open_session(simulation.chain.now())
     seller, buyer = simulation.members["seller"], simulation.members["buyer"]
     signed = []
@@ -173,19 +174,15 @@ _TERMS: Final = MarketTerms(
     reading_window_seconds=86_400,
     settlement_window_seconds=7 * 86_400,
 )
-_CASE: Final = Case(
+_COMMUNITY: Final = Community(
     name="bench",
-    title="One node, a seller and a buyer",
-    source="made up",
-    period_seconds=3600,
+    horizon=Horizon(_TERMS.first_session_start, _TERMS.period_seconds, 1),
     network=market.Network(("community",), (), 0, 1_000_000),
+    suppliers=(Supplier("supplier", retail_per_kwh=0.15, feed_in_per_kwh=0.03),),
     peers=(
-        CasePeer("supplier", "supplier", "community", 1, Generation(1_000_000, 150_000)),
-        CasePeer("seller", "producer", "community", 1, Generation(1_000_000, 50_000)),
-        CasePeer("buyer", "consumer", "community", 1, None, Load(1_000_000, 90_000)),
+        Peer("seller", "producer", "community", (Generator(1000, 0.05),), supplier="supplier"),
+        Peer("buyer", "consumer", "community", (Load(1000),), supplier="supplier"),
     ),
-    retail_micro_per_kwh=150_000,
-    feed_in_micro_per_kwh=30_000,
 )
 
 if __name__ == "__main__":

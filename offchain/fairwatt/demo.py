@@ -104,7 +104,7 @@ class _Day:
         self.terms = replace(settings.markets[0], manager=self.manager.address)
         with console.status("starting") as status:
             self.simulation = Simulation.found(
-                case, settings, self.terms, funds_nano=_FUNDS_NANO, progress=status.update
+                case.community, settings, self.terms, funds_nano=_FUNDS_NANO, progress=status.update
             )
         self.chain = self.simulation.chain
         self.members = self.simulation.members
@@ -150,15 +150,13 @@ class _Day:
         handed_in = []
         for name, member in self.members.items():
             signed = self.simulation.sign(member, self.simulation.order(member, self.start))
-            generation, load = member.case.generation, member.case.load
-            table.add_row(
-                name,
-                member.case.node,
-                _kwh(generation.energy_wh) if generation else "",
-                _price(generation.cost_micro_per_kwh) if generation else "",
-                _kwh(load.energy_wh) if load else "",
-                _price(load.limit_micro_per_kwh) if load else "",
-            )
+            by_side = {step.side: step for step in signed.order.steps}
+            cells = []
+            for side in (market.Side.ASK, market.Side.BID):
+                step = by_side.get(side)
+                cells.append(_kwh(step.energy_wh) if step else "")
+                cells.append(_price(step.price_micro_per_kwh) if step else "")
+            table.add_row(name, member.record.node, *cells)
             if name == _PLACES:
                 receipt = self.chain.send(
                     self.chain.contracts.order_book.place,
@@ -296,7 +294,9 @@ class _Day:
         """The cleared book with the names of the case instead of numbers."""
         names = {str(member.peer): name for name, member in self.members.items()}
         book = proposal.books[0]
-        return replace(book, network=self.case.network, peers=tuple(names[p] for p in book.peers))
+        return replace(
+            book, network=self.case.community.network, peers=tuple(names[p] for p in book.peers)
+        )
 
     def _dispatch(self, proposal: Proposal) -> DemoResult:
         book, clearing = self._book(proposal), proposal.clearings[0]

@@ -1,4 +1,4 @@
-"""A case brought to life on a local chain: peers with wallets, meters and funds.
+"""A community brought to life on a local chain: peers with wallets, meters and funds.
 
 For the demo and for trying things out. Wallets are the unlocked accounts of the chain; the keys
 of the meters are made from the peers' numbers and protect nothing.
@@ -7,15 +7,16 @@ of the meters are made from the peers' numbers and protect nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import ape
 from eth_account import Account
 
-from fairwatt.cases import Case, CasePeer
 from fairwatt.chain import Chain, Role, Settings, Signer, deploy, test_signer
+from fairwatt.community import Peer, Supplier
 from fairwatt.errors import CaseError
-from fairwatt.market import Link, Side
+from fairwatt.market import Link
 from fairwatt.meter import Reading, SignedReading
 from fairwatt.orders import Order, SignedOrder, Step
 from fairwatt.session import NOBODY, MarketTerms
@@ -25,19 +26,23 @@ if TYPE_CHECKING:
 
     from eth_account.signers.local import LocalAccount
 
+    from fairwatt.community import Community
+    from fairwatt.market import Book
+
 __all__ = ["Member", "Simulation"]
 
-_NANO = 10**9
+_NANO, _MICRO = 10**9, 10**6
 _FIRST_WALLET = 8  # the accounts before hold the roles
-_CONNECTION_MARGIN = 2
+_W_PER_KW = 1000
+_CONNECTION_MARGIN = 2  # over the largest power of an asset, where a case names no limit
 
 
 @dataclass(frozen=True)
 class Member:
-    """A peer of the case with its identifier, wallet and meter."""
+    """A peer of the community with its identifier, wallet and meter."""
 
     peer: int
-    case: CasePeer
+    record: Peer
     node: int
     wallet: Signer
     meter: LocalAccount
@@ -46,21 +51,23 @@ class Member:
     def key(self) -> LocalAccount:
         """Key of the wallet."""
         if self.wallet.key is None:
-            raise CaseError(self.case.name, "this wallet cannot sign messages here")
+            raise CaseError(self.record.name, "this wallet cannot sign messages here")
         return self.wallet.key
 
 
 @dataclass(frozen=True)
 class Simulation:
-    """A deployed community whose members are the peers of a case.
+    """A deployed community with its members.
 
     Attributes
     ----------
+    members
+        Peers by name, and the suppliers that are not peers.
     operators
-        Accounts of the link owners, by the names the case gives them.
+        Accounts of the link owners, by the names the network gives them.
     """
 
-    case: Case
+    community: Community
     chain: Chain
     market: int
     members: Mapping[str, Member]
@@ -69,7 +76,7 @@ class Simulation:
     @classmethod
     def found(
         cls,
-        case: Case,
+        community: Community,
         settings: Settings,
         terms: MarketTerms,
         *,
@@ -81,36 +88,44 @@ class Simulation:
         Parameters
         ----------
         settings
-            Its networks and markets are replaced by the case's.
+            Its networks and markets are replaced by those of the community.
         funds_nano
             Minted to every peer and deposited, nano-token.
         """
         chain = Chain.of(deploy(replace(settings, networks=(), markets=()), progress=progress))
-        founder = _Founder(case, chain, settings)
+        founder = _Founder(community, chain, settings)
         operators = founder.admit_operators()
         progress("publish the network")
         founder.publish_network(operators)
         progress("create the market")
         market = founder.create_market(terms)
         members: dict[str, Member] = {}
-        suppliers = [peer for peer in case.peers if peer.role == "supplier"]
-        if len(suppliers) != 1:
-            raise CaseError(case.name, f"needs one supplier to be simulated, has {len(suppliers)}")
-        for peer in (*suppliers, *(peer for peer in case.peers if peer.role != "supplier")):
-            progress(f"admit and fund {peer.name}")
-            members[peer.name] = founder.admit(peer, members.get(suppliers[0].name))
-            founder.fund(members[peer.name], funds_nano)
-        ordered = {peer.name: members[peer.name] for peer in case.peers}
-        return cls(case, chain, market, ordered, operators)
+        for supplier in community.suppliers:
+            progress(f"admit and fund {supplier.name}")
+            members[supplier.name] = founder.admit_supplier(supplier)
+        for peer in community.peers:
+            if peer.name not in members:
+                progress(f"admit and fund {peer.name}")
+                members[peer.name] = founder.admit(peer, members)
+        for member in members.values():
+            founder.fund(member, funds_nano)
+        ordered = {peer.name: members.pop(peer.name) for peer in community.peers}
+        return cls(community, chain, market, ordered | members, operators)
+
+    @cached_property
+    def books(self) -> tuple[Book, ...]:
+        """What everybody wants, period by period."""
+        return tuple(map(self.community.book, range(self.community.horizon.periods)))
 
     def order(self, member: Member, start: int, nonce: int = 0) -> Order:
-        """The member's order: its generation offered at cost, its load at its limit."""
-        steps = []
-        if (generation := member.case.generation) is not None:
-            steps.append(Step(0, Side.ASK, generation.cost_micro_per_kwh, generation.energy_wh))
-        if (load := member.case.load) is not None:
-            steps.append(Step(0, Side.BID, load.limit_micro_per_kwh, load.energy_wh))
-        return Order(self.market, member.peer, member.node, start, tuple(steps), start, nonce)
+        """All that the member wants in the session at `start`."""
+        steps = tuple(
+            Step(period, line.side, line.price_micro_per_kwh, line.energy_wh)
+            for period, book in enumerate(self.books)
+            for line in book.orders
+            if line.peer == member.record.name
+        )
+        return Order(self.market, member.peer, member.node, start, steps, start, nonce)
 
     def sign(self, member: Member, order: Order) -> SignedOrder:
         """Sign with the member's wallet."""
@@ -138,7 +153,7 @@ class Simulation:
 
 @dataclass
 class _Founder:
-    case: Case
+    community: Community
     chain: Chain
     settings: Settings
     wallets: int = _FIRST_WALLET
@@ -155,7 +170,7 @@ class _Founder:
         return test_signer(self.wallets - 1)
 
     def admit_operators(self) -> dict[str, int]:
-        owners = dict.fromkeys(link.owner for link in self.case.network.links if link.owner)
+        owners = dict.fromkeys(link.owner for link in self.community.network.links if link.owner)
         return {owner: self._admit(self.next_wallet(), Role.OPERATOR) for owner in owners}
 
     def publish_network(self, operators: Mapping[str, int]) -> None:
@@ -167,39 +182,59 @@ class _Founder:
                 link.capacity_wh,
                 str(operators[link.owner]) if link.owner else None,
             )
-            for link in self.case.network.links
+            for link in self.community.network.links
         )
-        network = replace(self.case.network, links=links)
+        network = replace(self.community.network, links=links)
         self.chain.create_network(network, sender=self.network_operator)
 
     def create_market(self, terms: MarketTerms) -> int:
         return self.chain.create_market(terms, sender=self.market_operator)
 
-    def admit(self, peer: CasePeer, supplier: Member | None) -> Member:
-        wallet = self.next_wallet()
-        meter = Account.from_key((1_000_000 + self.wallets).to_bytes(32, "big"))
-        node = self.case.network.node_index[peer.node]
-        most = max(
-            peer.generation.energy_wh if peer.generation else 0,
-            peer.load.energy_wh if peer.load else 0,
+    def admit_supplier(self, supplier: Supplier) -> Member:
+        """Admit a supplier, as the peer of its name if there is one, and publish its tariffs."""
+        network = self.community.network
+        peer = next((each for each in self.community.peers if each.name == supplier.name), None)
+        member = self._join(peer or Peer(supplier.name, "supplier", network.nodes[0]), NOBODY, 0)
+        retail, feed_in = (
+            round(float(tariff(self.community.horizon.periods)[0]) * _MICRO)
+            for tariff in (supplier.retail, supplier.feed_in)
         )
+        publish = self.chain.contracts.registry.publishTariffs
+        self.chain.from_now(
+            lambda time: self.chain.send(publish, [(time, retail, feed_in)], sender=member.wallet)
+        )
+        return member
+
+    def admit(self, peer: Peer, members: Mapping[str, Member]) -> Member:
+        if peer.supplier is None:
+            raise CaseError(peer.name, "needs a supplier to be simulated")
+        return self._join(peer, None, members[peer.supplier].peer)
+
+    def _join(self, peer: Peer, meter: str | None, supplier: int) -> Member:
+        wallet = self.next_wallet()
+        key = Account.from_key((1_000_000 + self.wallets).to_bytes(32, "big"))
+        node = self.community.network.node_index[peer.node]
         identifier = self._admit(
             wallet,
             Role[peer.role.upper()],
             node=node,
-            meter=meter.address if supplier else NOBODY,
-            supplier=supplier.peer if supplier else 0,
-            connection_w=_CONNECTION_MARGIN * most * 3600 // self.case.period_seconds,
+            meter=key.address if meter is None else meter,
+            supplier=supplier,
+            connection_w=self._connection_w(peer),
             community=peer.community,
         )
-        member = Member(identifier, peer, node, wallet, meter)
-        if supplier is None:
-            prices = self.case.retail_micro_per_kwh, self.case.feed_in_micro_per_kwh
-            publish = self.chain.contracts.registry.publishTariffs
-            self.chain.from_now(
-                lambda time: self.chain.send(publish, [(time, *prices)], sender=wallet)
-            )
-        return member
+        return Member(identifier, peer, node, wallet, key)
+
+    def _connection_w(self, peer: Peer) -> int:
+        if peer.connection_kw is not None:
+            return int(peer.connection_kw * _W_PER_KW)
+        periods = range(self.community.horizon.periods)
+        books = (self.community.book(period) for period in periods)
+        most_wh = max(
+            (line.energy_wh for book in books for line in book.orders if line.peer == peer.name),
+            default=0,
+        )
+        return _CONNECTION_MARGIN * most_wh * 3600 // self.community.horizon.period_seconds
 
     def fund(self, member: Member, nano: int) -> None:
         token, ledger = self.chain.contracts.token, self.chain.contracts.ledger

@@ -6,6 +6,8 @@ So a slip of the pen in a settings file or a case is said with its place, and ne
 from __future__ import annotations
 
 import tomllib
+from datetime import date, datetime, time
+from math import inf, isfinite
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fairwatt.errors import CaseError
@@ -19,8 +21,12 @@ _T = TypeVar("_T")
 _KINDS = {
     str: "a text",
     int: "a whole number",
+    float: "a number",
     list: "a list",
     dict: "a table",
+    datetime: "a date with time",
+    date: "a date",
+    time: "a time of day",
 }
 
 
@@ -84,6 +90,15 @@ class Table:
             raise CaseError(self.place(key), f"must be {low} to {high}, not {value}")
         return value
 
+    def number(self, key: str, low: float = -inf, high: float = inf) -> float:
+        """Take a finite number from `low` to `high`."""
+        value = self.any_of(key, int, float)
+        if not isfinite(value) or not low <= value <= high:
+            bounds = f"from {low:g} to {high:g}" if isfinite(high) else f"of at least {low:g}"
+            wanted = "a finite number" if low == -inf else f"a number {bounds}"
+            raise CaseError(self.place(key), f"must be {wanted}, not {value}")
+        return float(value)
+
     def texts(self, key: str) -> tuple[str, ...]:
         """Take a list of texts."""
         values = self._take(key, list)
@@ -110,10 +125,16 @@ class Table:
         for key in self._content:
             raise CaseError(self.place(key), "is unknown")
 
-    def _take(self, key: str, kind: type[_T]) -> _T:
+    def any_of(self, key: str, *kinds: type) -> Any:
+        """Take a value of one of several types."""
         if key not in self._content:
             raise CaseError(self.place(key), "is missing")
         value = self._content.pop(key)
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            raise CaseError(self.place(key), f"must be {_KINDS[kind]}, not {value!r}")
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            wanted = " or ".join(dict.fromkeys(_KINDS[kind] for kind in kinds))
+            raise CaseError(self.place(key), f"must be {wanted}, not {value!r}")
+        return value
+
+    def _take(self, key: str, kind: type[_T]) -> _T:
+        value: _T = self.any_of(key, kind)
         return value

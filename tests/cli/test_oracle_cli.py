@@ -149,7 +149,7 @@ def day(node: Node, tmp_path_factory: pytest.TempPathFactory) -> Day:
     published = case.published
     assert published is not None
     with connect(node.url):
-        community = Simulation.found(case, settings, TERMS, funds_nano=50 * 10**9)
+        community = Simulation.found(case.community, settings, TERMS, funds_nano=50 * 10**9)
         chain = community.chain
         start = TERMS.next_open_session(chain.now())
         for name, member in community.members.items():
@@ -230,7 +230,7 @@ def test_oracle__a_market_day__is_dry_unless_told_to_send_and_does_nothing_twice
         if row["paymentNano"]
     } == {
         day.peers["P3"]: ([5_000], 5_000 * 30_000),
-        day.peers["P5"]: ([-8_000], -8_000 * 150_000),
+        day.peers["P5"]: ([-8_000], -8_000 * 200_000),
     }
     assert (settled["missing"], settled["refused"]) == ([], [])
     again = json.loads(day.process("reconcile", *day.readings, "--send", "--json"))

@@ -8,6 +8,7 @@ works in whole numbers: `Community.book` says in them what the peers want.
 from __future__ import annotations
 
 from fairwatt.community._community import Community, Horizon, Peer, Supplier
+from fairwatt.community._series import Array, Series
 from fairwatt.community.assets import (
     Asset,
     CurtailableLoad,
@@ -21,6 +22,7 @@ from fairwatt.community.assets import (
 )
 
 __all__ = [
+    "Array",
     "Asset",
     "Community",
     "CurtailableLoad",
@@ -31,6 +33,7 @@ __all__ = [
     "Load",
     "Peer",
     "Photovoltaic",
+    "Series",
     "ShiftableLoad",
     "Storage",
     "Supplier",

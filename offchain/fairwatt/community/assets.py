@@ -38,11 +38,13 @@ class Asset(ABC):
         How cases and tables call it.
     couples_periods
         Whether what it does in one period limits what it can do in another.
+    series_fields
+        Parameters that have one value, or one per period.
     """
 
     kind: ClassVar[str]
     couples_periods: ClassVar[bool] = False
-    _series: ClassVar[tuple[str, ...]] = ()
+    series_fields: ClassVar[tuple[str, ...]] = ()
 
     def fit(self, periods: int) -> None:
         """Require that every series has one value, or one per period.
@@ -52,7 +54,7 @@ class Asset(ABC):
         CommunityError
             With the field as its path.
         """
-        for field in self._series:
+        for field in self.series_fields:
             over(getattr(self, field), periods, field)
 
     def over(self, field: str, periods: int) -> Array:
@@ -90,7 +92,7 @@ class Load(Asset):
     energy_kwh: Series
 
     kind: ClassVar[str] = "load"
-    _series: ClassVar[tuple[str, ...]] = ("energy_kwh",)
+    series_fields: ClassVar[tuple[str, ...]] = ("energy_kwh",)
 
     def __post_init__(self) -> None:
         self._take_series("energy_kwh")
@@ -117,7 +119,7 @@ class CurtailableLoad(Asset):
     share: float = 1.0
 
     kind: ClassVar[str] = "curtailable-load"
-    _series: ClassVar[tuple[str, ...]] = ("energy_kwh", "value_per_kwh")
+    series_fields: ClassVar[tuple[str, ...]] = ("energy_kwh", "value_per_kwh")
 
     def __post_init__(self) -> None:
         self._take_series("energy_kwh")
@@ -138,7 +140,7 @@ class Photovoltaic(Asset):
     energy_kwh: Series
 
     kind: ClassVar[str] = "pv"
-    _series: ClassVar[tuple[str, ...]] = ("energy_kwh",)
+    series_fields: ClassVar[tuple[str, ...]] = ("energy_kwh",)
 
     def __post_init__(self) -> None:
         self._take_series("energy_kwh")
@@ -168,7 +170,7 @@ class Generator(Asset):
     least_power_kw: Series = 0.0
 
     kind: ClassVar[str] = "generator"
-    _series: ClassVar[tuple[str, ...]] = ("power_kw", "cost_per_kwh", "least_power_kw")
+    series_fields: ClassVar[tuple[str, ...]] = ("power_kw", "cost_per_kwh", "least_power_kw")
 
     def __post_init__(self) -> None:
         self._take_series("power_kw")
@@ -358,7 +360,7 @@ class HeatPump(Asset):
 
     kind: ClassVar[str] = "heat-pump"
     couples_periods: ClassVar[bool] = True
-    _series: ClassVar[tuple[str, ...]] = ("energy_kwh",)
+    series_fields: ClassVar[tuple[str, ...]] = ("energy_kwh",)
 
     def __post_init__(self) -> None:
         self._take_series("energy_kwh")

@@ -69,11 +69,13 @@ def objective_of(case: Case, book: Book, clearing: Clearing) -> Fraction:
     for order, fill in zip(book.orders, clearing.fills_wh.tolist(), strict=True):
         if order.side is Side.ASK:
             generation[order.peer] += fill
-    producers = [(peer.name, peer.generation) for peer in case.peers if peer.generation]
+    peers = case.community.peers
     return objective(
         generation,
         trades_wh(book, clearing),
-        {name: generator.cost_micro_per_kwh for name, generator in producers},
-        {name: generator.export_cost_micro_per_kwh for name, generator in producers},
-        {peer.name: peer.community for peer in case.peers},
+        {
+            order.peer: order.price_micro_per_kwh for order in book.orders if order.side is Side.ASK
+        },
+        {peer.name: round(peer.export_cost_per_kwh * 10**6) for peer in peers},
+        {peer.name: peer.community for peer in peers},
     )
