@@ -20,7 +20,7 @@ from fairwatt.errors import CommunityError
 from fairwatt.market import Book, LimitOrder, Network, Side
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 __all__ = ["ROLES", "Community", "Horizon", "Peer", "Supplier"]
 
@@ -257,11 +257,19 @@ class Community:
         rows = [by_name[peer.supplier] if peer.supplier else none for peer in self.peers]
         return np.array(rows).reshape(len(self.peers), periods)
 
-    def alone(self, peer: Peer) -> Community:
-        """The peer by itself: its own node, no links, its supplier."""
-        network = replace(self.network, nodes=(peer.node,), links=())
-        suppliers = tuple(each for each in self.suppliers if each.name == peer.supplier)
-        return replace(self, name=peer.name, network=network, suppliers=suppliers, peers=(peer,))
+    def apart(self) -> Community:
+        """The same peers without a market: everybody has a node of its own, and no link.
+
+        What each does then with its supplier is the cost of being alone.
+        """
+        nodes = tuple(peer.name for peer in self.peers)
+        network = replace(self.network, nodes=nodes, links=())
+        peers = tuple(replace(peer, node=peer.name) for peer in self.peers)
+        return replace(self, network=network, peers=peers)
+
+    def of(self, peers: Collection[int]) -> Community:
+        """The community of some of its peers, given by their positions; network as it is."""
+        return replace(self, peers=tuple(self.peers[at] for at in sorted(peers)))
 
     def book(self, period: int) -> Book:
         """Orders that say in whole numbers what everybody wants in one period.
