@@ -17,6 +17,7 @@
     │   ├── ModelTimeLimit      no optimum was found in time
     │   └── ModelNotConvex      its cost has no optimum that could be proved
     ├── SharingError            a gain or a game that the rule cannot share as it was asked to
+    ├── MechanismError          positions, tariffs or orders a market design cannot take; a path
     ├── ChainError              the chain cannot be reached, or refuses
     │   └── ContractError       a contract refused; carries the name and values of its error
     ├── OracleError             the market day cannot go on as it was asked to
@@ -54,6 +55,7 @@ __all__ = [
     "FlowAboveCapacity",
     "FlowCountMismatch",
     "KernelError",
+    "MechanismError",
     "ModelError",
     "ModelInfeasible",
     "ModelNotConvex",
@@ -129,6 +131,10 @@ class CommunityError(_PlacedError):
 
 class SharingError(FairwattError):
     """A gain or a game is malformed, or the rule does not say how to share it."""
+
+
+class MechanismError(_PlacedError):
+    """Positions, tariffs or orders that an auction or a price rule cannot take as they stand."""
 
 
 class ModelError(FairwattError):
