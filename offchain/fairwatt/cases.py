@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from fairwatt.profiles import Quantity
     from fairwatt.tomltext import Table
 
-__all__ = ["CASES", "Case", "Published", "names", "schema"]
+__all__ = ["CASES", "Case", "HorizonChoice", "Published", "names", "schema"]
 
 CASES: Final = Path(__file__).parents[2] / "cases"
 """Folder of the cases that come with the project."""
@@ -68,6 +68,58 @@ _MICRO, _WH_PER_KWH = 10**6, 1000
 _HIGHEST_PRICE: Final = 2000.0  # token/kWh: what the market's whole numbers hold
 _ALMOST_WHOLE: Final = 1e-6
 _MOST_COMMUNITIES: Final = 2**32 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class HorizonChoice:
+    """What to change about a horizon that a case names.
+
+    Parameters
+    ----------
+    name
+        Of the horizon.
+    start
+        Another start, local time of the case unless it carries an offset; None: as named.
+    periods, days
+        Another length, in periods or in local days (which a clock change makes 23 or 25 hours
+        long), one of them at most; None: as long as named.
+    period_minutes
+        Another length of the periods.
+    """
+
+    name: str = "default"
+    start: datetime | None = None
+    periods: int | None = None
+    days: int | None = None
+    period_minutes: int | None = None
+
+    def of(self, horizons: Mapping[str, Horizon], zone: tzinfo) -> Horizon:
+        """The horizon that was chosen.
+
+        Raises
+        ------
+        CaseError
+            If there is none of that name, or its length is not whole periods.
+        """
+        if self.name not in horizons:
+            raise CaseError(
+                "--horizon", f"there is no horizon {self.name!r}; there are {', '.join(horizons)}"
+            )
+        named = horizons[self.name]
+        start = named.start if self.start is None else moment(self.start, zone, "--start")
+        seconds = named.period_seconds if self.period_minutes is None else self.period_minutes * 60
+        if self.periods is not None:
+            return Horizon(start, seconds, self.periods)
+        duration = named.periods * named.period_seconds
+        if self.days is not None:
+            first = datetime.fromtimestamp(start, zone).replace(tzinfo=None)
+            duration = moment(first + self.days * _DAY, zone, "--days") - start
+        periods, rest = divmod(duration, seconds)
+        if rest or not periods:
+            raise CaseError(
+                "--period", f"{duration} s are not whole periods of {seconds} s; choose another"
+            )
+        return Horizon(start, seconds, periods)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +168,7 @@ class Case:
         name: str | Path,
         folder: Path = CASES,
         *,
-        horizon: str | Horizon = "default",
+        horizon: str | HorizonChoice | Horizon = "default",
         without: Collection[str] = (),
     ) -> Case:
         """Read a case.
@@ -126,7 +178,7 @@ class Case:
         name
             Of a folder in `folder`, or the path of any folder with a case.
         horizon
-            One that the case names, or any that its profiles cover.
+            One that the case names, such a one with changes, or any that its profiles cover.
         without
             Peers to leave out.
 
@@ -172,7 +224,7 @@ class _Reader:
         self.name = path.parent.resolve().name
         self.content = tomltext.read(path)
 
-    def case(self, wanted: str | Horizon, without: frozenset[str]) -> Case:
+    def case(self, wanted: str | HorizonChoice | Horizon, without: frozenset[str]) -> Case:
         content = self.content
         if content.has("based_on"):
             return self._based(wanted, without)
@@ -183,12 +235,9 @@ class _Reader:
         self.profiles = Profiles(self.path.parent, self.zone)
         horizons = self._horizons()
         if isinstance(wanted, str):
-            if wanted not in horizons:
-                raise CaseError(
-                    content.place("horizons"),
-                    f"there is no horizon {wanted!r}; there are {', '.join(horizons)}",
-                )
-            wanted = horizons[wanted]
+            wanted = HorizonChoice(wanted)
+        if isinstance(wanted, HorizonChoice):
+            wanted = wanted.of(horizons, self.zone)
         self.horizon = wanted
         suppliers = self._suppliers()
         peers = self._peers(suppliers)
@@ -204,7 +253,7 @@ class _Reader:
         content.done()
         return Case(self.name, title, source, currency, self.zone, horizons, community, published)
 
-    def _based(self, wanted: str | Horizon, without: frozenset[str]) -> Case:
+    def _based(self, wanted: str | HorizonChoice | Horizon, without: frozenset[str]) -> Case:
         content = self.content
         title, source = content.text("title"), content.text("source").strip()
         base = self.path.parent.parent / content.text("based_on") / _FILE
