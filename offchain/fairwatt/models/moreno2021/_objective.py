@@ -1,7 +1,4 @@
-"""Moreno, Hoyos, Cantillo 2021: peer-to-peer trading with a community manager.
-
-"A framework from peer-to-peer electricity trading based on communities transactions".
-"""
+"""Eq. 1 evaluated on a dispatch, exactly."""
 
 from __future__ import annotations
 
@@ -73,9 +70,7 @@ def objective_of(case: Case, book: Book, clearing: Clearing) -> Fraction:
     return objective(
         generation,
         trades_wh(book, clearing),
-        {
-            order.peer: order.price_micro_per_kwh for order in book.orders if order.side is Side.ASK
-        },
+        {order.peer: order.price_micro_per_kwh for order in book.orders if order.side is Side.ASK},
         {peer.name: round(peer.export_cost_per_kwh * 10**6) for peer in peers},
         {peer.name: peer.community for peer in peers},
     )
