@@ -180,28 +180,28 @@ def test_large_book_clears_exactly() -> None:
 
 
 def test_solver_that_is_no_optimum_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernel, "_run", lambda lp: np.zeros(lp.num_col_, np.int64))
+    monkeypatch.setattr(kernel, "_run", lambda program: np.zeros(program.columns, np.int64))
     with pytest.raises(KernelError, match="not an exact optimum"):
-        clear(book(ask("s", 10, 5), bid("b", 20, 5)))
+        clear(book(ask("s", 10, 5), bid("b", 20, 5), on=network("a", "b")))
 
 
 def test_solver_that_is_out_of_balance_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernel, "_run", lambda lp: np.array([5, 4]))
+    monkeypatch.setattr(kernel, "_run", lambda program: np.array([5, 4]))
     with pytest.raises(KernelError, match="node 0"):
-        clear(book(ask("s", 10, 5), bid("b", 20, 5)))
+        clear(book(ask("s", 10, 5), bid("b", 20, 5), on=network("a", "b")))
 
 
 def test_solver_that_goes_in_circles_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     on = network("a", "b", links=(Link("a", "b", 1, 9), Link("b", "a", 1, 9)))
-    monkeypatch.setattr(kernel, "_run", lambda lp: np.array([0, 0, 3, 3]))
+    monkeypatch.setattr(kernel, "_run", lambda program: np.array([0, 0, 3, 3]))
     with pytest.raises(KernelError, match="not an exact optimum"):
         clear(book(ask("s", 20, 5), bid("b", 10, 5), on=on))
 
 
 def test_solver_that_gives_up_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(kernel._OPTIONS, "simplex_iteration_limit", 0)
+    monkeypatch.setitem(kernel._OPTIONS, "iteration_limit", 0)
     with pytest.raises(KernelError, match="HiGHS ended with"):
-        clear(book(ask("s", 10, 5), bid("b", 20, 3), bid("c", 5, 3)))
+        clear(book(ask("s", 10, 5), bid("b", 20, 3), bid("c", 5, 3), on=network("a", "b")))
 
 
 def test_another_highs_in_the_process_does_not_matter() -> None:
@@ -209,4 +209,5 @@ def test_another_highs_in_the_process_does_not_matter() -> None:
     other.setOptionValue("output_flag", False)
     other.setOptionValue("threads", 2)
     other.run()
-    assert cleared(book(ask("s", 10, 5), bid("b", 20, 5)))[2] == [15]
+    on = network("a", "b", links=(Link("a", "b", 3, 9),))
+    assert cleared(book(ask("s", 10, 5), bid("b", 20, 5, "b"), on=on))[2] == [13, 16]

@@ -33,13 +33,15 @@ In balance that changes no cost, and simplex starts with nearly every order on t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import highspy
 import numpy as np
 
-from fairwatt.errors import KernelError, ProofError
-from fairwatt.market import proof
+from fairwatt import highs
+from fairwatt.errors import KernelError, ProofError, SolverError
+from fairwatt.highs import Program, Status
+from fairwatt.market import _ties, proof
+from fairwatt.market._crossing import clear_node, quantile
 from fairwatt.market.book import Book, Side
 from fairwatt.market.clearing import Clearing
 
@@ -60,15 +62,20 @@ def clear(book: Book) -> Clearing:
     KernelError
         If the solver fails or its result is not an exact optimum.
     """
-    levels = _Levels.of(book)
-    filled, flows = _solve(book.network, levels)
-    prices = _midpoint_prices(book.network, levels, filled, flows)
-    clearing = Clearing(levels.share(filled), flows, prices)
+    clearing = clear_node(book) if len(book.network.nodes) == 1 else clear_network(book)
     try:
         proof.check(book, clearing)
     except ProofError as error:
         raise KernelError(f"the solver's result is not an exact optimum: {error}") from error
     return clearing
+
+
+def clear_network(book: Book) -> Clearing:
+    """Find the optimal clearing of a book on any network, with midpoint prices."""
+    levels = _Levels.of(book)
+    filled, flows = _solve(book.network, levels)
+    prices = _midpoint_prices(book.network, levels, filled, flows)
+    return Clearing(levels.share(filled), flows, prices)
 
 
 @dataclass(frozen=True)
@@ -102,14 +109,6 @@ class _Levels:
             book, lines, starts, node[starts], side[starts] == Side.BID, price[starts], energy
         )
 
-    def crossing(self) -> int:
-        """Find the price at which the book would clear if all orders sat on one node."""
-        by_price = np.argsort(self.price)
-        energy = self.energy[by_price]
-        # Just above a price all asks up to it sell and all bids up to it are gone.
-        excess = np.cumsum(energy) - energy[self.is_bid[by_price]].sum()
-        return int(self.price[by_price[np.searchsorted(excess, 0)]])
-
     def share(self, filled: Column) -> Column:
         """Split the fills of the levels into fills of the orders."""
         counts = np.diff(self.starts, append=self.lines.size)
@@ -119,20 +118,10 @@ class _Levels:
         for level in np.flatnonzero((filled > 0) & (filled < self.energy)).tolist():
             start = self.starts[level]
             lines = self.lines[start : start + counts[level]]
-            lines = np.array(sorted(lines.tolist(), key=self.book.ids.__getitem__))
-            fills[lines] = _pro_rata(self.book.energy_wh[lines], int(filled[level]))
+            fills[lines] = _ties.share(
+                int(filled[level]), lines, self.book.energy_wh, self.book.ids
+            )
         return fills
-
-
-def _pro_rata(energies: Column, filled: int) -> Column:
-    """Share `filled` in proportion: what is owed up to each order, rounded down, differenced."""
-    running = np.cumsum(energies)
-    total = int(running[-1])
-    if filled * total < 2**63:
-        owed = running * filled // total
-    else:
-        owed = np.array([upto * filled // total for upto in running.tolist()], np.int64)
-    return np.diff(owed, prepend=0)
 
 
 def _solve(network: Network, levels: _Levels) -> tuple[Column, Column]:
@@ -149,53 +138,43 @@ def _solve(network: Network, levels: _Levels) -> tuple[Column, Column]:
     source, target = network.sources[open_], network.targets[open_]
 
     m = len(network.nodes) + 1
-    price = levels.price - levels.crossing()
+    price = levels.price - quantile(levels.price, levels.energy, bids)
     level_cost = np.where(levels.is_bid, -(2 * price + 1) * m, 2 * price * m)
     link_cost = 2 * network.tariffs_micro_per_kwh[open_] * m + 1
     n_levels, n_links = levels.node.size, open_.size
 
-    lp = highspy.HighsLp()
-    lp.num_col_, lp.num_row_ = n_levels + n_links, len(network.nodes)
-    lp.col_cost_ = np.concatenate([level_cost, link_cost]).astype(float)
-    lp.col_lower_ = np.zeros(lp.num_col_)
-    lp.col_upper_ = np.concatenate([levels.energy, capacity]).astype(float)
-    lp.row_lower_ = lp.row_upper_ = np.zeros(lp.num_row_)
-    lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
-    lp.a_matrix_.start_ = np.concatenate(
-        [np.arange(n_levels), n_levels + 2 * np.arange(n_links + 1)]
+    solution = _run(
+        Program(
+            cost=np.concatenate([level_cost, link_cost]).astype(float),
+            lower=np.zeros(n_levels + n_links),
+            upper=np.concatenate([levels.energy, capacity]).astype(float),
+            row_lower=np.zeros(len(network.nodes)),
+            row_upper=np.zeros(len(network.nodes)),
+            starts=np.concatenate([np.arange(n_levels), n_levels + 2 * np.arange(n_links + 1)]),
+            indices=np.concatenate([levels.node, np.stack([source, target], 1).ravel()]),
+            values=np.concatenate(
+                [np.where(levels.is_bid, -1.0, 1.0), np.tile([-1.0, 1.0], n_links)]
+            ),
+        )
     )
-    lp.a_matrix_.index_ = np.concatenate([levels.node, np.stack([source, target], 1).ravel()])
-    lp.a_matrix_.value_ = np.concatenate(
-        [np.where(levels.is_bid, -1.0, 1.0), np.tile([-1.0, 1.0], n_links)]
-    )
-    solution = _run(lp)
     filled = solution[:n_levels]
     flows[open_] = solution[n_levels:]
     return filled, flows
 
 
-def _run(lp: highspy.HighsLp) -> Column:
+def _run(program: Program) -> Column:
     """Solve, and round the solution to whole numbers."""
-    solver = highspy.Highs()  # type: ignore[no-untyped-call]
-    for option, value in _OPTIONS.items():
-        solver.setOptionValue(option, value)
-    solver.passModel(lp)
-    solver.run()
-    status = solver.getModelStatus()
-    if status != highspy.HighsModelStatus.kOptimal:
-        ending = solver.modelStatusToString(status)
-        raise KernelError(f"HiGHS ended with {ending!r} instead of an optimum")
-    quantities: Column = np.rint(np.asarray(solver.getSolution().col_value)).astype(np.int64)
+    try:
+        solution = highs.solve(program, **_OPTIONS)
+    except SolverError as error:
+        raise KernelError(str(error)) from error
+    if solution.status is not Status.OPTIMAL:
+        raise KernelError(f"HiGHS ended with {solution.status.value!r} instead of an optimum")
+    quantities: Column = np.rint(solution.values).astype(np.int64)
     return quantities
 
 
-_OPTIONS: Final[dict[str, bool | int | str]] = {
-    "output_flag": False,
-    "presolve": "off",
-    "solver": "simplex",
-    "parallel": "off",
-    "simplex_scale_strategy": 0,
-}
+_OPTIONS: Final[dict[str, Any]] = {"method": "simplex", "presolve": False, "scale": False}
 
 
 def _midpoint_prices(network: Network, levels: _Levels, filled: Column, flows: Column) -> Column:
