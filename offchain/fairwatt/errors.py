@@ -17,7 +17,7 @@
     │   ├── ModelTimeLimit      no optimum was found in time
     │   └── ModelNotConvex      its cost has no optimum that could be proved
     ├── SharingError            a gain or a game that the rule cannot share as it was asked to
-    ├── MechanismError          positions, tariffs or orders a market design cannot take; a path
+    ├── MechanismError          input that a market design cannot take; carries a path
     ├── ChainError              the chain cannot be reached, or refuses
     │   └── ContractError       a contract refused; carries the name and values of its error
     ├── OracleError             the market day cannot go on as it was asked to

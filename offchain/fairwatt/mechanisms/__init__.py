@@ -1,0 +1,32 @@
+"""Market designs to compare the proved clearing with: auctions, price rules of a pool, a leader.
+
+Pure functions on plain data. *Auctions* take a book of one node in the whole numbers of
+`fairwatt.market`; *price rules* and the *leader* take energy in kWh and tariffs in token/kWh as
+arrays of shape (peers, periods). docs/mechanisms.md says what each guarantees.
+"""
+
+from __future__ import annotations
+
+from fairwatt.mechanisms._auctions import (
+    Auction,
+    ContinuousAuction,
+    PairPrice,
+    Step,
+    Trade,
+    continuous_double_auction,
+    efficiency,
+    pay_as_bid,
+    uniform_price,
+)
+
+__all__ = [
+    "Auction",
+    "ContinuousAuction",
+    "PairPrice",
+    "Step",
+    "Trade",
+    "continuous_double_auction",
+    "efficiency",
+    "pay_as_bid",
+    "uniform_price",
+]
