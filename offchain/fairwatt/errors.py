@@ -18,6 +18,7 @@
     │   └── ModelNotConvex      its cost has no optimum that could be proved
     ├── SharingError            a gain or a game that the rule cannot share as it was asked to
     ├── MechanismError          input that a market design cannot take; carries a path
+    ├── StudyError              market designs that cannot be compared as asked for
     ├── ChainError              the chain cannot be reached, or refuses
     │   └── ContractError       a contract refused; carries the name and values of its error
     ├── OracleError             the market day cannot go on as it was asked to
@@ -73,6 +74,7 @@ __all__ = [
     "SharingError",
     "SignatureError",
     "SolverError",
+    "StudyError",
 ]
 
 
@@ -155,6 +157,10 @@ class ModelTimeLimit(ModelError):
 
 class ModelNotConvex(ModelError):
     """The cost of a model curves down, so that no optimum could be proved."""
+
+
+class StudyError(FairwattError):
+    """A market design is unknown, or cannot take the community it was asked to."""
 
 
 class ChainError(FairwattError):
