@@ -5,19 +5,50 @@ Journal of Energy Economics and Policy 11(3), 537-545, doi:10.32479/ijeep.11077.
 
 `Instance` is the data of the model, `solve` states eqs. 1-8 and solves them, `Dispatch` is what
 comes of it. `objective` evaluates eq. 1 exactly on any dispatch, a clearing of the market included.
+`statements` are the sentences of the paper about its two systems, `CASES`, as checks of results.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from fairwatt.models.moreno2021._instance import ImportPrice, Instance, Member
+from fairwatt.models.moreno2021 import _five_peer, _seventeen_peer
+from fairwatt.models.moreno2021._five_peer import as_printed
+from fairwatt.models.moreno2021._instance import ImportPrice, Instance, Member, contracts
 from fairwatt.models.moreno2021._objective import objective, objective_of
+from fairwatt.models.moreno2021._seventeen_peer import charging_cycles
+from fairwatt.models.moreno2021._statement import Finding, Result, Results, Statement
 
 if TYPE_CHECKING:
     from fairwatt.models.moreno2021._model import Dispatch
 
-__all__ = ["ImportPrice", "Instance", "Member", "objective", "objective_of", "solve"]
+__all__ = [
+    "CASES",
+    "Finding",
+    "ImportPrice",
+    "Instance",
+    "Member",
+    "Result",
+    "Results",
+    "Statement",
+    "as_printed",
+    "charging_cycles",
+    "contracts",
+    "objective",
+    "objective_of",
+    "solve",
+    "statements",
+]
+
+CASES: Final[dict[str, dict[str, str]]] = {
+    "five-peer": {"I": "five-peer-1", "II": "five-peer-2"},
+    "seventeen-peer": {
+        "I": "seventeen-peer-1",
+        "II": "seventeen-peer-2",
+        "III": "seventeen-peer-3",
+    },
+}
+"""Per system of the paper, the names of its cases."""
 
 
 def solve(instance: Instance, *, time_limit_s: float | None = None) -> Dispatch:
@@ -39,3 +70,10 @@ def solve(instance: Instance, *, time_limit_s: float | None = None) -> Dispatch:
     from fairwatt.models.moreno2021 import _model  # noqa: PLC0415
 
     return _model.solve(instance, time_limit_s=time_limit_s)
+
+
+def statements(system: str) -> tuple[Statement, ...]:
+    """Statements of the paper about a system of `CASES`, in its sequence."""
+    return {"five-peer": _five_peer.STATEMENTS, "seventeen-peer": _seventeen_peer.STATEMENTS}[
+        system
+    ]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-__all__ = ["ImportPrice", "Instance", "Member"]
+__all__ = ["ImportPrice", "Instance", "Member", "contracts"]
 
 _ROLE: Final = {
     "consumer": "consumer",
@@ -39,7 +39,11 @@ class ImportPrice(Enum):
     SELLERS_COST = "seller's cost"
     """Cg of the seller: reproduces both results of the five-peer system exactly."""
     NOTHING = "nothing"
-    """0: what is left of eq. 1 is what energy costs, generation once and export costs."""
+    """0: what is left of eq. 1 is what energy costs, generation once and export costs.
+
+    Prosumers may then hand energy through within a community at no cost, so that only generation
+    and net exports are determined.
+    """
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +126,7 @@ class Instance:
         Parameters
         ----------
         allowed
-            Pairs (seller, buyer) by name that may trade; None: all.
+            Pairs (seller, buyer) by name that may trade; None: all that their roles permit.
 
         Raises
         ------
@@ -132,8 +136,9 @@ class Instance:
         """
         members = tuple(_member(peer, community) for peer in community.peers)
         if allowed is None:
-            count = range(len(members))
-            pairs = [(s, b) for s in count for b in count if s != b]
+            sellers = [at for at, member in enumerate(members) if member.role != "consumer"]
+            buyers = [at for at, member in enumerate(members) if member.role != "producer"]
+            pairs = [(s, b) for s in sellers for b in buyers if s != b]
         else:
             pairs = [(_named(community, s), _named(community, b)) for s, b in allowed]
         agreed = contracts(community)
