@@ -48,9 +48,9 @@ def column(
             raise complain(None, f"must have one dimension, not {values.ndim}")
         if values.size and values.dtype.kind not in "iu":
             raise complain(None, f"must hold whole numbers, not {values.dtype}")
-        outside = (values < low) | (values > high)
-        if outside.any():
-            at = int(outside.argmax())
+        any_will_do = values.dtype == np.int64 and high - low == 2 * _INT64 - 1
+        if values.size and not any_will_do and not low <= values.min() <= values.max() <= high:
+            at = int(((values < low) | (values > high)).argmax())
             raise complain(at, _range_problem(values[at], low, high))
         numbers = values.astype(np.int64)
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -151,11 +152,11 @@ class Book:
             raise BookError("orders", f"columns differ in length: {sorted(counts)}")
         if len(set(book.ids)) < len(book.ids):
             raise _twice(book.ids)
-        total = int(book.energy_wh.sum())
-        if total > MAX_TOTAL_ENERGY_WH:
+        if book.total_energy_wh > MAX_TOTAL_ENERGY_WH:
             raise BookError(
                 "orders",
-                f"energies sum to {total} Wh, more than {MAX_TOTAL_ENERGY_WH}; split the book",
+                f"energies sum to {book.total_energy_wh} Wh, more than {MAX_TOTAL_ENERGY_WH}; "
+                "split the book",
             )
         return book
 
@@ -176,6 +177,11 @@ class Book:
         )
 
     __hash__ = None  # type: ignore[assignment]
+
+    @cached_property
+    def total_energy_wh(self) -> int:
+        """Energy of all orders together."""
+        return int(self.energy_wh.sum())
 
     @property
     def orders(self) -> Iterator[LimitOrder]:

@@ -19,7 +19,7 @@ import numpy as np
 
 from fairwatt import errors
 from fairwatt.market._columns import Column, dot
-from fairwatt.market.book import Book, Side
+from fairwatt.market.book import Book
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,7 +55,10 @@ def check(book: Book, clearing: Clearing) -> Proof:
     surplus = surplus_wh(book, fills, flows)
     if (at := _first(surplus != 0)) is not None:
         raise errors.NodeUnbalanced(at, int(surplus[at]), book.network.nodes[at])
-    proof = Proof(welfare(book, fills, flows), dual_bound(book, clearing.prices_micro_per_kwh))
+    proof = Proof(
+        welfare(book, fills, flows, in_bounds=True),
+        dual_bound(book, clearing.prices_micro_per_kwh, in_bounds=True),
+    )
     if proof.welfare != proof.dual_bound:
         raise errors.NotOptimal(proof.welfare, proof.dual_bound)
     return proof
@@ -96,28 +99,52 @@ def _check_flows(book: Book, clearing: Clearing) -> None:
 
 def surplus_wh(book: Book, fills: Column, flows: Column) -> Column:
     """Sum asks + inflow - outflow - bids at every node, Wh; fills and flows are within bounds."""
-    surplus = np.zeros(len(book.network.nodes), np.int64)
-    np.add.at(surplus, book.node, np.where(book.side == Side.ASK, fills, -fills))
-    np.add.at(surplus, book.network.targets, flows)
-    np.subtract.at(surplus, book.network.sources, flows)
+    network = book.network
+    sold = np.where(book.side, fills, -fills)  # a bid is 0, an ask 1
+    if len(network.nodes) == 1:
+        return np.array([sold.sum()])
+    # A float holds these sums exactly: the energies of a book sum to less than 2^52.
+    surplus = np.bincount(book.node, sold, len(network.nodes)).astype(np.int64)
+    np.add.at(surplus, network.targets, flows)
+    np.subtract.at(surplus, network.sources, flows)
     return surplus
 
 
-def welfare(book: Book, fills: Column, flows: Column) -> int:
-    """Sum the value to the bids less the cost of the asks less the tariffs, nano-token."""
+def welfare(book: Book, fills: Column, flows: Column, *, in_bounds: bool = False) -> int:
+    """Sum the value to the bids less the cost of the asks less the tariffs, nano-token.
+
+    Fills that are known to be in bounds are summed up faster.
+    """
     price = book.price_micro_per_kwh
-    worth = np.where(book.side == Side.BID, price, -price)
-    return dot(worth, fills) - dot(book.network.tariffs_micro_per_kwh, flows)
+    worth = np.where(book.side, -price, price)
+    value = _sum_over_orders(book, worth, fills) if in_bounds else dot(worth, fills)
+    return value - dot(book.network.tariffs_micro_per_kwh, flows)
 
 
-def dual_bound(book: Book, prices: Column) -> int:
-    """Bound the welfare of every clearing of the book, as these prices prove; nano-token."""
+def dual_bound(book: Book, prices: Column, *, in_bounds: bool = False) -> int:
+    """Bound the welfare of every clearing of the book, as these prices prove; nano-token.
+
+    With prices that are known to be in bounds it is faster.
+    """
     network = book.network
     margin = book.price_micro_per_kwh - prices[book.node]
-    gain = np.maximum(np.where(book.side == Side.BID, margin, -margin), 0)
+    gain = np.maximum(np.where(book.side, -margin, margin), 0)
+    energy = book.energy_wh
+    bound = _sum_over_orders(book, gain, energy) if in_bounds else dot(gain, energy)
+    if not network.links:
+        return bound
     spread = prices[network.targets] - prices[network.sources]
     rent = np.maximum(spread - network.tariffs_micro_per_kwh, 0)
-    return dot(gain, book.energy_wh) + dot(rent, network.capacities_wh)
+    return bound + dot(rent, network.capacities_wh)
+
+
+def _sum_over_orders(book: Book, money: Column, energies: Column) -> int:
+    """Sum money x energy, of prices or margins and energies that are in bounds."""
+    network = book.network
+    floor, cap = network.price_floor_micro_per_kwh, network.price_cap_micro_per_kwh
+    if max(cap - floor, -floor, cap) * book.total_energy_wh < 2**63:
+        return int(money @ energies)
+    return dot(money, energies)
 
 
 def _first(broken: NDArray[np.bool_]) -> int | None:
