@@ -120,12 +120,10 @@ class Game:
         self._range = None if marginal_range is None else self._checked_range(*marginal_range)
 
     def _checked_range(self, least: ArrayLike, most: ArrayLike) -> tuple[Amounts, Amounts]:
-        low, high = (
-            np.broadcast_to(np.asarray(bound, dtype=np.float64), (len(self),))
-            for bound in (least, most)
-        )
-        if not (np.isfinite(low) & np.isfinite(high) & (low <= high)).all():
-            raise SharingError("marginal_range: must be finite, the least not above the most")
+        low = _one_each("marginal_range", least, len(self))
+        high = _one_each("marginal_range", most, len(self))
+        if (low > high).any():
+            raise SharingError("marginal_range: the least must not be above the most")
         return low, high
 
     def __len__(self) -> int:
@@ -357,20 +355,23 @@ def amounts(field: str, values: ArrayLike, axes: tuple[int, ...] = (1,)) -> Amou
 
 
 def _spread(retail: ArrayLike, feed_in: ArrayLike, periods: int) -> Amounts:
-    tariffs = []
-    for field, given in (("retail", retail), ("feed_in", feed_in)):
-        tariff = amounts(field, given, axes=(0, 1))
-        if tariff.shape not in {(), (periods,)}:
-            raise SharingError(f"{field}: has shape {tariff.shape}, expected ({periods},)")
-        tariffs.append(np.broadcast_to(tariff, (periods,)))
-    spread: Amounts = tariffs[0] - tariffs[1]
+    dear, cheap = _one_each("retail", retail, periods), _one_each("feed_in", feed_in, periods)
+    spread: Amounts = dear - cheap
     if (spread < 0).any():
         at = int(np.argmax(spread < 0))
         raise SharingError(
-            f"feed_in[{at}]: {tariffs[1][at]:g} is above the retail tariff {tariffs[0][at]:g}, "
+            f"feed_in[{at}]: {cheap[at]:g} is above the retail tariff {dear[at]:g}, "
             "so that a community would lose by trading"
         )
     return spread
+
+
+def _one_each(field: str, values: ArrayLike, count: int) -> Amounts:
+    """Spread one number over `count` places, or require as many numbers."""
+    given = amounts(field, values, axes=(0, 1))
+    if given.ndim and given.size != count:
+        raise SharingError(f"{field}: has {given.size} numbers, expected one, or {count}")
+    return np.broadcast_to(given, (count,))
 
 
 def _by_player(orders: Orders, totals: Amounts) -> Amounts:
