@@ -18,15 +18,27 @@ from fairwatt.mechanisms._auctions import (
     pay_as_bid,
     uniform_price,
 )
+from fairwatt.mechanisms._pool import PoolResult
+from fairwatt.mechanisms._price_rules import (
+    alone,
+    bill_sharing,
+    mid_market_rate,
+    supply_demand_ratio,
+)
 
 __all__ = [
     "Auction",
     "ContinuousAuction",
     "PairPrice",
+    "PoolResult",
     "Step",
     "Trade",
+    "alone",
+    "bill_sharing",
     "continuous_double_auction",
     "efficiency",
+    "mid_market_rate",
     "pay_as_bid",
+    "supply_demand_ratio",
     "uniform_price",
 ]
