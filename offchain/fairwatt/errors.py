@@ -11,6 +11,9 @@
     ├── FileError               a file that cannot be read or written; carries its path
     ├── CaseError               a named case or a settings file that is malformed; carries a path
     ├── CommunityError          a community that cannot be planned for; carries a path
+    ├── PlanError               a day that could not be planned
+    │   ├── PlanInfeasible      somebody cannot be served; carries who and when
+    │   └── PlanTimeLimit       no optimum in time
     ├── ModelError              a published model that cannot be solved
     │   ├── ModelInfeasible     nothing keeps all of its constraints
     │   ├── ModelUnbounded      its cost falls without bound
@@ -67,6 +70,9 @@ __all__ = [
     "NotOptimal",
     "OracleError",
     "OrderError",
+    "PlanError",
+    "PlanInfeasible",
+    "PlanTimeLimit",
     "PriceCountMismatch",
     "PriceOutOfBounds",
     "ProofError",
@@ -161,6 +167,30 @@ class ModelNotConvex(ModelError):
 
 class StudyError(FairwattError):
     """A market design is unknown, or cannot take the community it was asked to."""
+
+
+class PlanError(FairwattError):
+    """A day could not be planned."""
+
+
+class PlanInfeasible(PlanError):
+    """Somebody cannot be served: `peers`, the first time in `period`."""
+
+    def __init__(self, problem: str, peers: tuple[str, ...], period: int) -> None:
+        super().__init__(f"no plan serves everybody: {problem}")
+        self.peers = peers
+        self.period = period
+
+
+class PlanTimeLimit(PlanError):
+    """There was no optimum within `time_limit_s`."""
+
+    def __init__(self, community: str, time_limit_s: float) -> None:
+        super().__init__(
+            f"no plan for {community} within {time_limit_s:g} s; allow more time, fewer periods or "
+            "fewer peers"
+        )
+        self.time_limit_s = time_limit_s
 
 
 class ChainError(FairwattError):
