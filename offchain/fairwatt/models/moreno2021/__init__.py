@@ -34,6 +34,7 @@ __all__ = [
     "as_printed",
     "charging_cycles",
     "contracts",
+    "findings",
     "objective",
     "objective_of",
     "solve",
@@ -76,4 +77,16 @@ def statements(system: str) -> tuple[Statement, ...]:
     """Statements of the paper about a system of `CASES`, in its sequence."""
     return {"five-peer": _five_peer.STATEMENTS, "seventeen-peer": _seventeen_peer.STATEMENTS}[
         system
+    ]
+
+
+def findings(system: str, results: Results) -> list[tuple[Statement, Finding]]:
+    """Check the statements about a system whose cases are all among the results.
+
+    All is as it should be where `finding.holds == statement.can_hold`.
+    """
+    return [
+        (statement, statement.check({case: results[case] for case in statement.cases}))
+        for statement in statements(system)
+        if set(statement.cases) <= set(results)
     ]

@@ -70,6 +70,12 @@ def solve(instance: Instance, *, time_limit_s: float | None = None) -> Dispatch:
         optimum = _solving.solve(m, time_limit_s=time_limit_s)
     except ModelInfeasible as error:
         raise ModelInfeasible(_culprit(instance) or str(error)) from error
+    charge, discharge = _array(m.charge, instance), _array(m.discharge, instance)
+    # Taking and giving at once is free where nothing is lost: only the difference means anything.
+    for n in m.stores:
+        if _store(m, n).charge_efficiency == _store(m, n).discharge_efficiency == 1.0:
+            both = np.minimum(charge[n], discharge[n])
+            charge[n], discharge[n] = charge[n] - both, discharge[n] - both
     pairs = {(s, b): _row(m.al, (b, s), instance) for s, b in instance.import_price_per_kwh}
     return Dispatch(
         optimum.objective,
@@ -77,8 +83,8 @@ def solve(instance: Instance, *, time_limit_s: float | None = None) -> Dispatch:
         _array(m.alpha, instance),
         _array(m.beta, instance),
         {pair: energy for pair, energy in pairs.items() if energy.max(initial=0) > _NOTHING_KWH},
-        _array(m.charge, instance),
-        _array(m.discharge, instance),
+        charge,
+        discharge,
         _array(m.level, instance),
         built,
         optimum.seconds,
@@ -207,8 +213,8 @@ def no_import(m: Any, n: int, t: int) -> Any:
 def no_export(m: Any, n: int, t: int) -> Any:
     """Roles: consumers export nothing, beta_n = 0.
 
-    Without it they would hand energy through: a consumer's Cg is 0, so what it resells within a
-    community would cost eq. 1 nothing, and be cheaper from there on than from who generated it.
+    Without it they would hand energy through: a consumer's Cg and export cost are 0, so what it
+    resells would cost eq. 1 nothing, and leave a community without its export cost.
     """
     return m.beta[n, t] == 0 if m.instance.members[n].role == "consumer" else pyo.Constraint.Skip
 
