@@ -25,12 +25,15 @@ from fairwatt.mechanisms._price_rules import (
     mid_market_rate,
     supply_demand_ratio,
 )
+from fairwatt.mechanisms._stackelberg import Demand, StackelbergResult, stackelberg
 
 __all__ = [
     "Auction",
     "ContinuousAuction",
+    "Demand",
     "PairPrice",
     "PoolResult",
+    "StackelbergResult",
     "Step",
     "Trade",
     "alone",
@@ -39,6 +42,7 @@ __all__ = [
     "efficiency",
     "mid_market_rate",
     "pay_as_bid",
+    "stackelberg",
     "supply_demand_ratio",
     "uniform_price",
 ]
