@@ -194,6 +194,18 @@ def test_nucleolus__values_in_millions_or_millionths__are_as_exact() -> None:
         assert shares.tolist() == pytest.approx([0.5, 1.25, 1.25], **exactly)
 
 
+@given(tables(3, 6, gains=True), st.sampled_from([1e-10, 1e-8, 1e-7]), st.integers(0, 99))
+@settings(max_examples=40, deadline=None)
+def test_nucleolus__values_rounded_by_an_optimisation__move_it_no_further(
+    values: list[float], noise: float, seed: int
+) -> None:
+    rounded = np.array(values)
+    rounded[3:] += noise * np.random.default_rng(seed).random(rounded.size - 3)
+    rounded[1 << np.arange((len(values) - 1).bit_length())] = 0
+    exact, moved = nucleolus(table(values)), nucleolus(table(rounded.tolist()))
+    assert moved.shares.tolist() == pytest.approx(exact.shares.tolist(), abs=100 * noise + 1e-9)
+
+
 def test_nucleolus__progress__counts_the_coalitions() -> None:
     told: list[tuple[int, int]] = []
     nucleolus(textbook.glove(), progress=lambda done, total: told.append((done, total)))

@@ -133,22 +133,25 @@ class _Lexicographic:
     """The sequence of programs. Values are scaled to at most 1 inside.
 
     Kept are equations: x(S) + e_k = v(S) for what round k settled, x(all) = v(all), and x_i = v(i)
-    for players who in every optimum get just what they have alone.
+    for players who in every optimum get just what they have alone. Values that an optimisation
+    rounded make them contradict one another a little where they depend on one another. So only
+    independent ones go into the next program, with the shares that the last one found, which
+    thereby stay feasible; all of them together decide the last digits in the end.
     """
 
     def __init__(self, values: Amounts, least: Amounts) -> None:
         players = least.size
         self._scale = float(np.abs(values).max()) or 1.0
         self._least = least / self._scale
+        self._all = float(values[-1]) / self._scale
         proper = slice(1, -1)
         self._members: Coalitions = every_coalition(players)[proper]
         self._values = values[proper] / self._scale
         everybody = np.ones((1, players), bool)
-        self._kept: list[tuple[NDArray[np.bool_], float, int]] = [
-            (everybody[0], float(values[-1]) / self._scale, -1)
-        ]
+        self._kept: list[tuple[NDArray[np.bool_], float, int]] = [(everybody[0], self._all, -1)]
         self._excesses: list[float] = []
-        self._basis: Amounts = everybody / np.sqrt(players)  # orthonormal rows
+        self._fixed: Coalitions = everybody  # independent ones of what is kept
+        self._basis: Amounts = everybody / np.sqrt(players)  # orthonormal, of the same span
         self._last: Amounts = np.empty(0)
 
     @property
@@ -177,17 +180,20 @@ class _Lexicographic:
 
     def shares(self) -> Amounts:
         """Solve the kept equations for the shares and the excesses: exact but for rounding."""
-        rows = np.zeros((len(self._kept), self._least.size + len(self._excesses)))
+        players = self._least.size
+        rows = np.zeros((len(self._kept), players + len(self._excesses)))
         right = np.empty(len(self._kept))
         for at, (members, value, round_) in enumerate(self._kept):
-            rows[at, : self._least.size] = members
+            rows[at, :players] = members
             right[at] = value
             if round_ >= 0:
-                rows[at, self._least.size + round_] = 1.0
-        polished = np.linalg.lstsq(rows, right, rcond=None)[0][: self._least.size]
+                rows[at, players + round_] = 1.0
+        polished = np.linalg.lstsq(rows, right, rcond=None)[0][:players]
+        polished += (self._all - polished.sum()) / players
         if np.abs(polished - self._last).max() > _AGREES:
             raise SharingError(
-                "the nucleolus could not be computed: its equations do not agree with HiGHS"
+                "the nucleolus could not be computed: its equations do not agree with HiGHS, as "
+                "the coalition values are rounded too much"
             )
         shares: Amounts = polished * self._scale
         return shares
@@ -197,6 +203,7 @@ class _Lexicographic:
         rest = self._beyond(members[None].astype(np.float64))
         length = np.linalg.norm(rest)
         if length > _IN_SPAN:
+            self._fixed = np.concatenate([self._fixed, members[None]])
             self._basis = np.concatenate([self._basis, rest / length])
 
     def _beyond(self, indicators: Amounts) -> Amounts:
@@ -210,28 +217,25 @@ class _Lexicographic:
         return distances
 
     def _program(self) -> Program:
-        """Columns: shares, then e. Rows: open coalitions, then what is kept."""
-        players = self._least.size
-        kept = np.array([members for members, _, _ in self._kept])
-        right = np.array(
-            [
-                value - (self._excesses[round_] if round_ >= 0 else 0.0)
-                for _, value, round_ in self._kept
-            ]
-        )
-        matrix = np.zeros((len(self._members) + len(kept), players + 1))
-        matrix[:, :players] = np.concatenate([self._members, kept])
-        matrix[: len(self._members), players] = 1.0
+        """Columns: shares, then e. Rows: open coalitions, then what is fixed."""
+        players, open_ = self._least.size, len(self._members)
+        least, right = self._least, np.array([self._all])
+        if self._last.size:  # may be below the bounds by HiGHS's tolerance
+            least = np.minimum(least, self._last)
+            right = np.append(right, self._fixed[1:] @ self._last)
+        matrix = np.zeros((open_ + right.size, players + 1))
+        matrix[:, :players] = np.concatenate([self._members, self._fixed])
+        matrix[:open_, players] = 1.0
         column, row = np.nonzero(matrix.T)
         starts = np.searchsorted(column, np.arange(players + 2))
         cost = np.zeros(players + 1)
         cost[-1] = 1.0
         return Program(
             cost=cost,
-            lower=np.append(self._least, -INFINITY),
+            lower=np.append(least, -INFINITY),
             upper=np.full(players + 1, INFINITY),
             row_lower=np.concatenate([self._values, right]),
-            row_upper=np.concatenate([np.full(len(self._members), INFINITY), right]),
+            row_upper=np.concatenate([np.full(open_, INFINITY), right]),
             starts=starts.astype(np.int32),
             indices=row.astype(np.int32),
             values=np.ones(row.size),
