@@ -36,6 +36,7 @@ HOUR = 3600
 DAY = 24 * HOUR
 NOTICE = 2 * DAY
 WITHDRAWAL_DELAY = 14 * DAY
+TREASURE = 10**29  # wei of community tokens that the treasury holds to deposit for members
 NANO = 10**9  # nano-token in a token, and wei in a nano-token
 
 TERMS = MarketTerms(
@@ -133,6 +134,9 @@ class Community:
             **signers,
         )
         contracts = self.chain.contracts
+        treasury = self.treasury
+        self.send(contracts.token.treasuryMint, treasury.address, TREASURE, sender=treasury)
+        self.send(contracts.token.approve, contracts.ledger, TREASURE, sender=treasury)
         # The operator owns links of the first version, so it is there before the network.
         supplier_at_grid = replace(NETWORK, links=())
         self.chain.create_network(supplier_at_grid, sender=self.dso)
@@ -188,12 +192,8 @@ class Community:
         return member
 
     def deposit(self, member: Member, nano: int) -> None:
-        """Mint tokens to the member's wallet and deposit them."""
-        contracts = self.chain.contracts
-        wallet = member.wallet
-        self.send(contracts.token.treasuryMint, wallet.address, nano * NANO, sender=self.treasury)
-        self.send(contracts.token.approve, contracts.ledger, nano * NANO, sender=wallet)
-        self.send(contracts.ledger.deposit, member.peer, nano, sender=wallet)
+        """Deposit tokens of the treasury for the member."""
+        self.send(self.chain.contracts.ledger.deposit, member.peer, nano, sender=self.treasury)
 
     # -------------------------------------------------------------------------------- orders
 

@@ -14,6 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _short_ways() -> Iterator[None]:
+    from tests.embedded import short_ways  # noqa: PLC0415 (web3 warns when it is imported)
+
+    with short_ways():
+        yield
+
+
 @pytest.fixture(scope="session")
 def founded() -> Iterator[Community]:
     with connect("ethereum:local:test"):
