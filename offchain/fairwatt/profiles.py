@@ -3,33 +3,49 @@
 The first column is the start of each row: ISO 8601 with an offset, or local time of a time zone.
 Rows must be consecutive and evenly spaced. A profile with longer rows than the periods asked for
 is spread evenly, one with shorter rows is summed up (energies) or averaged (prices, powers).
+
+A CSV file is UTF-8 text with commas, or with semicolons or tabs, between columns; with semicolons
+or tabs its numbers may have decimal commas. `.csv.gz` is read as well.
 """
 
 from __future__ import annotations
 
+import csv
+import gzip
+import io
+import re
+import warnings
+import zlib
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
-from difflib import get_close_matches
+from functools import cached_property
+from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Final, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 import pandas as pd
 
+from fairwatt.community import Horizon
 from fairwatt.errors import CaseError
+from fairwatt.tomltext import hint, short
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-    from fairwatt.community import Horizon
-
-__all__ = ["Profiles", "Quantity", "moment", "time_zone"]
+__all__ = ["Profiles", "Quantity", "change", "moment", "time_zone", "utc"]
 
 Quantity = Literal["energy", "rate"]
 """Whether a series adds up over time (kWh) or holds while it lasts (kW, token/kWh)."""
-_FIRST_ROW: Final = 2  # of a CSV file, as editors count: the first holds the names
+_YEARS: Final = range(1970, 2201)
+_SAMPLE_BYTES: Final = 1 << 16
+_DAY_SECONDS: Final = 86_400
+_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - local time of any zone
+_COMMA_NUMBER, _POINT_NUMBER = re.compile(r"[+-]?\d+,\d+"), re.compile(r"[+-]?\d+\.\d+")
+_EXAMPLE: Final = "2019-06-30T13:00"
 
 
 def time_zone(name: str, place: str) -> tzinfo:
@@ -50,7 +66,7 @@ def time_zone(name: str, place: str) -> tzinfo:
         offset = None
     if offset is None:
         raise CaseError(
-            place, f'{name!r} is no time zone; write one such as "Europe/Madrid" or "+01:00"'
+            place, f'{short(name)} is no time zone; write one such as "Europe/Madrid" or "+01:00"'
         )
     return timezone(offset)
 
@@ -61,26 +77,47 @@ def moment(time: datetime, zone: tzinfo, place: str) -> int:
     Raises
     ------
     CaseError
-        If the local time is skipped or repeated by a clock change.
+        If the local time is skipped or repeated by a clock change, or far from our age.
     """
+    if time.year not in _YEARS:
+        raise CaseError(place, f"the year must be {_YEARS[0]} to {_YEARS[-1]}, not {time.year}")
     if time.tzinfo is not None:
         return int(time.timestamp())
-    early, late = (time.replace(tzinfo=zone, fold=fold) for fold in (0, 1))
-    if early.utcoffset() != late.utcoffset():
-        change = "repeated" if early.astimezone(UTC) < late.astimezone(UTC) else "skipped"
+    happens = change(time, zone)
+    if happens is not None:
         raise CaseError(
             place,
-            f"{time.isoformat(sep=' ')} is {change} by a clock change of {zone}; write times with "
-            "their offset, such as 2019-10-27T02:30+02:00",
+            f"{time.isoformat(sep=' ')} is {happens} by a clock change of {zone}; write times with "
+            f"their offset, such as {_with_offset(time, zone)}",
         )
-    return int(early.timestamp())
+    return int(time.replace(tzinfo=zone).timestamp())
+
+
+def change(time: datetime, zone: tzinfo) -> Literal["skipped", "repeated"] | None:
+    """Whether a local time does not exist, or exists twice, because clocks change."""
+    early, late = (time.replace(tzinfo=zone, fold=fold) for fold in (0, 1))
+    if early.utcoffset() == late.utcoffset():
+        return None
+    return "repeated" if early.timestamp() < late.timestamp() else "skipped"
+
+
+def utc(time: int) -> str:
+    """Write Unix seconds as people read them."""
+    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=time)).strftime("%Y-%m-%dT%H:%MZ")
 
 
 @dataclass(frozen=True)
 class _Table:
+    """Columns of a file over evenly spaced rows; `first_row` is the number of the first."""
+
     start: int
     step_seconds: int
     columns: pd.DataFrame
+    first_row: int
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        return frozenset(self.columns.columns)
 
 
 @dataclass(frozen=True)
@@ -90,126 +127,167 @@ class Profiles:
     Parameters
     ----------
     folder
-        File names are relative to it.
+        File names are relative to it, and lead to no other place.
     zone
         Of times without an offset.
     """
 
     folder: Path
     zone: tzinfo
-    _tables: dict[str, _Table] = field(default_factory=dict, repr=False)
+    _tables: dict[str, _Table | CaseError] = field(default_factory=dict, repr=False)
 
     def read(
-        self, file: str, column: str, horizon: Horizon, quantity: Quantity, place: str
+        self,
+        file: str,
+        column: str,
+        horizon: Horizon,
+        quantity: Quantity,
+        place: str,
+        *,
+        low: float = -np.inf,
+        scale: float = 1.0,
     ) -> NDArray[np.float64]:
         """Values of a column over the periods of a horizon, shape (periods,).
+
+        Parameters
+        ----------
+        place
+            Where the file is asked for.
+        low
+            Least value that makes sense.
+        scale
+            What every value is multiplied by.
 
         Raises
         ------
         CaseError
-            With file, row and column of what is wrong; `place` is where the file is asked for.
+            With file, row and column of what is wrong.
         """
         table = self._table(file, place)
-        if column not in table.columns:
-            near = get_close_matches(column, [str(name) for name in table.columns], n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise CaseError(place, f"{file} has no column {column!r}{hint}")
-        first, rows = self._rows(file, table, horizon, place)
-        values = table.columns[column].iloc[first : first + rows]
-        numbers = pd.to_numeric(values, errors="coerce").to_numpy(np.float64)
-        wrong = ~np.isfinite(numbers)
+        if column not in table.names:
+            raise CaseError(
+                place, f"{file} has no column {short(column)}{hint(column, table.names)}"
+            )
+        begin, rows = self._rows(file, table, horizon)
+        values = table.columns[column].iloc[begin : begin + rows]
+        numbers = pd.to_numeric(values, errors="coerce").to_numpy(np.float64) * scale
+        wrong = ~(np.isfinite(numbers) & (numbers >= low))
         if wrong.any():
             at = int(np.argmax(wrong))
-            row, cell = first + at + _FIRST_ROW, values.iloc[at]
-            what = "is missing" if pd.isna(cell) else f"is no number: {cell!r}"
-            raise CaseError(f"{self.folder / file}, row {row}, column {column!r}", what)
-        return _resampled(numbers, table.step_seconds, horizon.period_seconds, quantity)
+            more = f" ({int(wrong.sum()) - 1} more rows too)" if wrong.sum() > 1 else ""
+            row = begin + at + table.first_row
+            raise CaseError(
+                f"{self.folder / file}, row {row}, column {column!r}",
+                _complaint(values.iloc[at], low) + more,
+            )
+        return _over(numbers, table, horizon, quantity, begin)
 
-    def _rows(self, file: str, table: _Table, horizon: Horizon, place: str) -> tuple[int, int]:
+    def columns(self, file: str, place: str) -> tuple[str, ...]:
+        """Names of the columns of values of a file, as it has them.
+
+        Raises
+        ------
+        CaseError
+            As `read`.
+        """
+        return tuple(self._table(file, place).columns.columns)
+
+    def span(self, file: str, place: str) -> Horizon:
+        """The rows of a file as a horizon.
+
+        Raises
+        ------
+        CaseError
+            As `read`.
+        """
+        table = self._table(file, place)
+        return Horizon(table.start, table.step_seconds or 3600, len(table.columns))
+
+    def _rows(self, file: str, table: _Table, horizon: Horizon) -> tuple[int, int]:
         """First row and number of rows that cover the horizon."""
-        step, period = table.step_seconds, horizon.period_seconds
+        path, period = str(self.folder / file), horizon.period_seconds
+        step = table.step_seconds or period  # a single row is as long as the periods
         if step % period and period % step:
             raise CaseError(
-                place,
-                f"{file} has a row every {step} s, which neither divides nor is a multiple of "
-                f"periods of {period} s",
+                path,
+                f"has a row every {_duration(step)}, which neither divides nor is a multiple of "
+                f"periods of {_duration(period)}; choose other periods",
             )
-        first, offset = divmod(horizon.start - table.start, step)
-        seconds = horizon.periods * period
-        end = table.start + len(table.columns) * step
-        if first < 0 or horizon.start + seconds > end:
+        finish, end = _end(horizon), table.start + len(table.columns) * step
+        if horizon.start < table.start or finish > end:
             raise CaseError(
-                place,
-                f"{file} covers {_utc(table.start)} to {_utc(end)}, the horizon is "
-                f"{_utc(horizon.start)} to {_utc(horizon.start + seconds)}",
+                path,
+                f"covers {utc(table.start)} to {utc(end)}, the horizon is {utc(horizon.start)} to "
+                f"{utc(finish)}; choose another horizon or bring more rows",
             )
-        if offset or seconds % step:
+        if (horizon.start - table.start) % min(step, period) or (finish - table.start) % min(
+            step, period
+        ):
             raise CaseError(
-                place, f"the horizon must start and end with a row of {file}, every {step} s"
+                path,
+                f"has a row every {_duration(step)} from {utc(table.start)}; a horizon from "
+                f"{utc(horizon.start)} to {utc(finish)} cuts through its rows",
             )
-        return first, seconds // step
+        begin = (horizon.start - table.start) // step
+        return begin, -((table.start - finish) // step) - begin
 
     def _table(self, file: str, place: str) -> _Table:
+        """A file, read once; what is wrong with it is said once."""
         if file not in self._tables:
-            self._tables[file] = self._load(file, place)
-        return self._tables[file]
+            try:
+                self._tables[file] = self._load(file, place)
+            except CaseError as error:
+                self._tables[file] = error
+        table = self._tables[file]
+        if isinstance(table, CaseError):
+            raise table
+        return table
 
     def _load(self, file: str, place: str) -> _Table:
+        named = PureWindowsPath(file)  # knows both slashes, and drives
+        if named.anchor or ".." in named.parts:
+            raise CaseError(place, f"{file!r} must be a file in the folder of the case")
         path = self.folder / file
-        try:
-            frame = pd.read_parquet(path) if _is_parquet(file) else pd.read_csv(path)
-        except FileNotFoundError as error:
-            raise CaseError(place, f"there is no file {path}") from error
-        except ImportError as error:
-            raise CaseError(
-                place, "Parquet files need the package pyarrow: pip install 'fairwatt[parquet]'"
-            ) from error
-        except (OSError, ValueError) as error:  # pandas: ParserError, UnicodeDecodeError and others
-            raise CaseError(place, f"{path} cannot be read: {error}") from error
-        if isinstance(frame.index, pd.DatetimeIndex):
-            frame = frame.reset_index()
+        frame = _read(path, place)
         if frame.shape[1] < 2 or len(frame) < 1:
-            raise CaseError(place, f"{path} needs a column of times, others of values, and rows")
-        start, step = self._times(frame.iloc[:, 0], path)
-        columns = frame.iloc[:, 1:]
-        columns.columns = columns.columns.map(str)
-        return _Table(start, step, columns)
-
-    def _times(self, times: pd.Series[str], path: Path) -> tuple[int, int]:
-        """Start of the first row and distance of the rows, which must be even."""
-        starts = np.array(
-            [self._time(time, at, path) for at, time in enumerate(times)], dtype=np.int64
-        )
-        if starts.size == 1:
-            return int(starts[0]), 3600
-        steps = np.diff(starts)
-        step = int(steps[0])
-        uneven = steps != step
-        if step <= 0 or uneven.any():
-            at = int(np.argmax(uneven)) if step > 0 else 0
             raise CaseError(
-                f"{path}, row {at + 1 + _FIRST_ROW}",
-                f"comes {steps[at]} s after the row before, the first rows are {step} s apart; "
-                "rows must be evenly spaced, without gap or repetition",
+                str(path), "needs a column of times, columns of values, and at least one row"
             )
-        return int(starts[0]), step
+        first_row = 1 if _is_parquet(path) else 2  # of a CSV file, as editors count
+        starts = _Times(frame.iloc[:, 0], path, self.zone, first_row).starts()
+        return _Table(
+            int(starts[0]), _step(starts, path, self.zone, first_row), frame.iloc[:, 1:], first_row
+        )
 
-    def _time(self, time: object, row: int, path: Path) -> int:
-        place = f"{path}, row {row + _FIRST_ROW}"
-        if isinstance(time, pd.Timestamp):
-            return moment(time.to_pydatetime(), self.zone, place)
-        try:
-            return moment(datetime.fromisoformat(str(time).strip()), self.zone, place)
-        except ValueError as error:
-            raise CaseError(
-                place, f"{time!r} is no time; write one such as 2019-06-30T13:00"
-            ) from error
+
+def _complaint(cell: object, low: float) -> str:
+    cells = pd.Series([cell])
+    if cells.isna().all():
+        return "is missing"
+    number = float(pd.to_numeric(cells, errors="coerce").iloc[0])
+    if np.isnan(number):
+        return f"is no number: {short(str(cell))}"
+    if np.isinf(number):
+        return f"must be a finite number, not {cell}"
+    return f"must be at least {low:g}, not {cell}; loads and generation are both written positive"
+
+
+def _over(
+    numbers: NDArray[np.float64], table: _Table, horizon: Horizon, quantity: Quantity, begin: int
+) -> NDArray[np.float64]:
+    """Values per period of rows that cover the horizon, and perhaps more at its ends."""
+    step, period = table.step_seconds or horizon.period_seconds, horizon.period_seconds
+    values = _resampled(numbers, step, period, quantity)
+    first = (horizon.start - table.start - begin * step) // period
+    return values[first : first + horizon.periods]
 
 
 def _resampled(
     values: NDArray[np.float64], step: int, period: int, quantity: Quantity
 ) -> NDArray[np.float64]:
-    if step >= period:
+    if step == period:
+        return values
+    if step > period:
         parts = step // period
         return np.repeat(values / parts if quantity == "energy" else values, parts)
     groups = values.reshape(-1, period // step)
@@ -219,9 +297,302 @@ def _resampled(
     return result
 
 
-def _is_parquet(file: str) -> bool:
-    return file.lower().endswith((".parquet", ".pq"))
+# ------------------------------------------------------------------------------------------ files
 
 
-def _utc(time: int) -> str:
-    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=time)).strftime("%Y-%m-%dT%H:%MZ")
+def _read(path: Path, place: str) -> pd.DataFrame:
+    """Times in the first column, values in the others; columns have unique names."""
+    try:
+        frame = _read_parquet(path) if _is_parquet(path) else _read_csv(path)
+    except FileNotFoundError as error:
+        raise CaseError(place, f"there is no file {path}") from error
+    except ImportError as error:
+        raise CaseError(
+            place, "Parquet files need the package pyarrow: pip install 'fairwatt[parquet]'"
+        ) from error
+    except CaseError:
+        raise
+    except (OSError, EOFError, zlib.error) as error:
+        raise CaseError(str(path), f"cannot be read: {error}") from error
+    except (ValueError, TypeError, KeyError, NotImplementedError) as error:  # ParserError, Arrow
+        raise CaseError(str(path), f"cannot be read: {_one_line(error)}") from error
+    names = [str(name).strip() for name in frame.columns]
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise CaseError(str(path), f"has {count} columns of the name {short(name)}")
+    return frame.set_axis(names, axis=1)
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    frame = pd.read_parquet(path)
+    return frame.reset_index() if isinstance(frame.index, pd.DatetimeIndex) else frame
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    sample = _sample(path)
+    separator = _separator(sample, path)
+    names = [name.strip() for name in next(csv.reader(io.StringIO(sample), delimiter=separator))]
+    _require_header(names, path)
+    # Columns without a name are kept apart: they only matter to who asks for them.
+    names = [name or f"(column {at})" for at, name in enumerate(names, start=1)]
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise CaseError(f"{path}, row 1", f"has {count} columns of the name {short(name)}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            warnings.simplefilter("ignore", pd.errors.DtypeWarning)  # of words among numbers
+            frame = pd.read_csv(
+                path,
+                sep=separator,
+                decimal=_decimal(sample, separator, path),
+                header=0,
+                names=names,
+                index_col=False,
+                dtype={names[0]: str},
+                encoding="utf-8-sig",
+                skip_blank_lines=False,
+                skipinitialspace=True,
+            )
+    except (pd.errors.ParserWarning, pd.errors.ParserError) as error:
+        raise CaseError(
+            str(path),
+            f"has rows with more values than its header has names ({_one_line(error)}); numbers "
+            "with decimal commas need semicolons between columns",
+        ) from error
+    except UnicodeDecodeError as error:
+        raise CaseError(str(path), f"is not UTF-8 text ({error}); save it as UTF-8") from error
+    rows = len(frame)
+    while rows and frame.iloc[rows - 1].isna().all():  # empty lines at the end
+        rows -= 1
+    return frame.iloc[:rows]
+
+
+def _sample(path: Path) -> str:
+    """The first lines of a CSV file, decoded."""
+    if path.name.lower().endswith(".gz"):
+        with gzip.open(path, "rb") as packed:
+            start = packed.read(_SAMPLE_BYTES)
+    else:
+        with path.open("rb") as file:
+            start = file.read(_SAMPLE_BYTES)
+    if not start.strip():
+        raise CaseError(str(path), "is empty")
+    if start.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise CaseError(str(path), "is UTF-16 text; save it as UTF-8")
+    if b"\0" in start:
+        raise CaseError(str(path), "is no text; save the table as CSV")
+    if len(start) == _SAMPLE_BYTES:
+        start = start[: start.rfind(b"\n") + 1] or start
+    try:
+        return start.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise CaseError(str(path), f"is not UTF-8 text ({error}); save it as UTF-8") from error
+
+
+def _separator(sample: str, path: Path) -> str:
+    header = sample.splitlines()[0]
+    counts = {separator: header.count(separator) for separator in (",", ";", "\t")}
+    best = max(counts, key=counts.__getitem__)
+    if not counts[best]:
+        raise CaseError(
+            f"{path}, row 1",
+            "must be the names of the columns with commas between them: one of times, others of "
+            f"values; it is {short(header)}",
+        )
+    return best
+
+
+def _require_header(names: list[str], path: Path) -> None:
+    if re.match(r"\d{4}-\d", names[0]):
+        raise CaseError(
+            f"{path}, row 1", f"must be the names of the columns, not values: {short(names[0])}"
+        )
+
+
+def _decimal(sample: str, separator: str, path: Path) -> str:
+    """Comma or point; where commas do not separate columns they may stand in numbers."""
+    if separator == ",":
+        return "."
+    rows = list(csv.reader(io.StringIO(sample), delimiter=separator))[1:]
+    cells = [cell.strip() for row in rows for cell in row[1:]]
+    has_commas = any(_COMMA_NUMBER.fullmatch(cell) for cell in cells)
+    if has_commas and any(_POINT_NUMBER.fullmatch(cell) for cell in cells):
+        raise CaseError(
+            str(path), "has numbers with decimal commas and others with points; use one of them"
+        )
+    return "," if has_commas else "."
+
+
+def _is_parquet(path: Path) -> bool:
+    return path.name.lower().endswith((".parquet", ".pq"))
+
+
+def _one_line(error: Exception | Warning) -> str:
+    return short(" ".join(str(error).split()))[1:-1]
+
+
+# ------------------------------------------------------------------------------------------ times
+
+
+@dataclass(frozen=True)
+class _Times:
+    """The column of times of a file."""
+
+    cells: pd.Series
+    path: Path
+    zone: tzinfo
+    first_row: int
+
+    def starts(self) -> NDArray[np.int64]:
+        """Unix seconds of every row."""
+        cells = self.cells
+        self._refuse(cells.isna().to_numpy(), lambda _: "has no time in its first column")
+        if isinstance(cells.dtype, pd.DatetimeTZDtype):
+            return self._seconds(cells.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy())
+        if pd.api.types.is_datetime64_dtype(cells.dtype):
+            return self._unix(self._seconds(cells.to_numpy()))
+        if not (
+            pd.api.types.is_object_dtype(cells.dtype) or isinstance(cells.dtype, pd.StringDtype)
+        ):
+            raise CaseError(
+                str(self.path), f"must have times such as {_EXAMPLE} in its first column"
+            )
+        return self._parsed([str(cell).strip() for cell in cells.tolist()])
+
+    def _parsed(self, texts: list[str]) -> NDArray[np.int64]:
+        try:
+            times = list(map(datetime.fromisoformat, texts))
+        except ValueError:
+            times = [self._time(text, at) for at, text in enumerate(texts)]
+        aware = np.array([time.tzinfo is not None for time in times])
+        self._refuse(
+            aware != aware[0],
+            lambda at: (
+                f"{texts[at]} has {'no' if aware[0] else 'an'} offset from UTC, unlike the first "
+                "row; write all times with it, or none"
+            ),
+        )
+        years = np.array([time.year for time in times])
+        self._refuse(
+            (years < _YEARS[0]) | (years > _YEARS[-1]),
+            lambda at: f"the year must be {_YEARS[0]} to {_YEARS[-1]}: {texts[at]}",
+        )
+        clock = times if aware[0] else [time.replace(tzinfo=UTC) for time in times]
+        micro = np.round(np.array([time.timestamp() for time in clock]) * 1e6)
+        seconds = self._seconds(micro.astype("datetime64[us]"))
+        return seconds if aware[0] else self._unix(seconds)
+
+    def _time(self, text: str, at: int) -> datetime:
+        try:
+            return datetime.fromisoformat(text)
+        except ValueError:
+            raise CaseError(self._row(at), _no_time(text)) from None
+
+    def _seconds(self, exact: NDArray[np.datetime64]) -> NDArray[np.int64]:
+        seconds = exact.astype("datetime64[s]")
+        self._refuse(seconds != exact, lambda at: f"{exact[at]} is no whole second")
+        return seconds.astype(np.int64)
+
+    def _unix(self, local: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Unix seconds of local times; only rows of a day with a clock change are looked at."""
+        days, day_of = np.unique(local // _DAY_SECONDS, return_inverse=True)
+        offsets, steady = self._offsets(days)
+        result = local - offsets[day_of]
+        for at in np.flatnonzero(~steady[day_of]).tolist():
+            result[at] = self._resolved(_EPOCH + timedelta(seconds=int(local[at])), at, result)
+        return result
+
+    def _offsets(self, days: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Offset from UTC in seconds at the start of each day, and whether it lasts."""
+        midnights = [_EPOCH + timedelta(days=int(day) + end) for day in days for end in (0, 1)]
+        ends = np.array([_offset(time, self.zone) for time in midnights], np.int64).reshape(-1, 2)
+        return ends[:, 0], ends[:, 0] == ends[:, 1]
+
+    def _resolved(self, time: datetime, at: int, before: NDArray[np.int64]) -> int:
+        """A repeated hour stands first for its first occurrence, then for its second."""
+        happens = change(time, self.zone)
+        early, late = (int(time.replace(tzinfo=self.zone, fold=f).timestamp()) for f in (0, 1))
+        if happens == "skipped":
+            raise CaseError(
+                self._row(at),
+                f"{time.isoformat(sep=' ')} is skipped by a clock change of {self.zone}; if the "
+                "file keeps standard time all year, set time_zone to its offset, such as "
+                f'"{_standard(time, self.zone)}"',
+            )
+        if happens == "repeated" and at == 0:
+            raise CaseError(
+                self._row(at),
+                f"{time.isoformat(sep=' ')} is repeated by a clock change of {self.zone}; write "
+                f"times with their offset, such as {_with_offset(time, self.zone)}",
+            )
+        return early if at == 0 or early > before[at - 1] else late
+
+    def _row(self, at: int) -> str:
+        return f"{self.path}, row {at + self.first_row}"
+
+    def _refuse(self, wrong: NDArray[np.bool_], why: Callable[[int], str]) -> None:
+        if wrong.any():
+            at = int(np.argmax(wrong))
+            raise CaseError(self._row(at), why(at))
+
+
+def _step(starts: NDArray[np.int64], path: Path, zone: tzinfo, first_row: int) -> int:
+    """Distance of the rows in seconds, which must be even; 0 for a single row."""
+    if starts.size == 1:
+        return 0
+    steps = np.diff(starts)
+    step = int(np.median(steps))
+    uneven = steps != step
+    if step > 0 and not uneven.any():
+        return step
+    at = int(np.argmax(uneven)) if step > 0 else int(np.argmax(steps <= 0))
+    place, found = f"{path}, row {at + 1 + first_row}", int(steps[at])
+    if found <= 0:
+        what = "repeats the time of" if found == 0 else "is earlier than"
+        raise CaseError(
+            place, f"{utc(int(starts[at + 1]))} {what} the row before; each time must come once"
+        )
+    local = [datetime.fromtimestamp(int(time), zone) for time in starts[at : at + 2]]
+    clocks = (
+        f"; clocks of {zone} change there: write times with their offset, or set time_zone to the "
+        "offset that the file keeps"
+        if local[0].utcoffset() != local[1].utcoffset()
+        else ""
+    )
+    raise CaseError(
+        place,
+        f"comes {_duration(found)} after the row before, other rows {_duration(step)}; rows must "
+        f"be evenly spaced, without gaps{clocks}",
+    )
+
+
+def _no_time(text: str) -> str:
+    what = f"{short(text)} is no time; write one such as {_EXAMPLE}"
+    if re.match(r"\d{1,2}[./-]\d{1,2}[./-]\d{2,4}", text):
+        return f"{what}: year, month, day cannot be mixed up"
+    return what
+
+
+def _with_offset(time: datetime, zone: tzinfo) -> str:
+    return time.replace(tzinfo=zone, fold=1).isoformat(timespec="minutes")
+
+
+def _offset(time: datetime, zone: tzinfo) -> int:
+    """Seconds that a local time is ahead of UTC."""
+    return int((time.replace(tzinfo=zone).utcoffset() or timedelta()).total_seconds())
+
+
+def _standard(time: datetime, zone: tzinfo) -> str:
+    """Offset of the zone in the January of the year or the July, whichever is less."""
+    ahead = min(_offset(datetime(time.year, month, 1), zone) for month in (1, 7))  # noqa: DTZ001
+    return datetime(2000, 1, 1, tzinfo=timezone(timedelta(seconds=ahead))).isoformat()[-6:]
+
+
+def _end(horizon: Horizon) -> int:
+    return horizon.start + horizon.periods * horizon.period_seconds
+
+
+def _duration(seconds: int) -> str:
+    minutes, rest = divmod(seconds, 60)
+    return f"{seconds} s" if rest else f"{minutes} minutes" if minutes != 1 else "1 minute"

@@ -7,7 +7,7 @@ works in whole numbers: `Community.book` says in them what the peers want.
 
 from __future__ import annotations
 
-from fairwatt.community._community import Community, Horizon, Peer, Supplier
+from fairwatt.community._community import ROLES, Community, Horizon, Peer, Supplier
 from fairwatt.community._series import Array, Series
 from fairwatt.community.assets import (
     Asset,
@@ -22,6 +22,7 @@ from fairwatt.community.assets import (
 )
 
 __all__ = [
+    "ROLES",
     "Array",
     "Asset",
     "Community",
