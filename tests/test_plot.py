@@ -16,7 +16,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.image import imread
 from matplotlib.text import Text
 
-from fairwatt import plot
 from fairwatt.cases import Case
 from fairwatt.errors import (
     FairwattError,
@@ -26,6 +25,7 @@ from fairwatt.errors import (
     PriceCountMismatch,
 )
 from fairwatt.market import Book, Clearing, LimitOrder, Link, Network, Side, clear
+from fairwatt.plot import _network
 from fairwatt.plot import MAX_NODES, Panel, draw_clearings
 from tests.market.shorthand import ask, bid, book, network
 from tests.named_books import NAMED_BOOKS
@@ -258,7 +258,7 @@ def test_draw_clearings__chain_of_ten__labels_every_link(tmp_path):
     ],
 )
 def test_draw_clearings__any_network__no_text_covers_another_or_leaves_the_page(panels):
-    figure = plot._figure(panels)
+    figure = _network._figure(panels)
     renderer = FigureCanvasAgg(figure).get_renderer()
     figure.draw(renderer)
     boxes = [

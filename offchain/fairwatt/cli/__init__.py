@@ -41,6 +41,8 @@ _COMMANDS: Final = {
     "schema": _Lazy("fairwatt.cli.market:schema", "Print the format of a book or a clearing."),
     "order": _Lazy("fairwatt.cli.order:order", "Write, sign and check orders."),
     "case": _Lazy("fairwatt.cli.case:case", "Look at the markets that come with the project."),
+    "plan": _Lazy("fairwatt.cli.plan:plan", "Plan the day of a community."),
+    "study": _Lazy("fairwatt.cli.study:study", "Compare market designs on a community."),
     "demo": _Lazy("fairwatt.cli.demo:demo", "Run a market day on a chain in this process."),
     "oracle": _Lazy("fairwatt.cli.oracle:oracle", "Check, clear and reconcile on a chain."),
 }

@@ -1,19 +1,15 @@
 """Pictures of clearings: the network with its prices, who sells and buys, what the links carry.
 
-Everything is laid out in inches on one page, without randomness, so the same clearings give the
-same picture. Floats are fine here: nothing in a picture goes back into the market.
+Everything is laid out in inches on one page.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-import warnings
 from dataclasses import dataclass, field, replace
-from io import BytesIO
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, Normalize, to_rgb
@@ -32,6 +28,7 @@ from fairwatt.errors import (
     PriceCountMismatch,
 )
 from fairwatt.market import Side
+from fairwatt.plot._picture import BLUE, GREEN, GREY, INK, RED, SOFT, picture_kind, save
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -49,18 +46,12 @@ MAX_NODES: Final = 40
 Points = NDArray[np.float64]
 Columns = tuple[tuple[int, ...], ...]
 
-# Okabe and Ito's colours, told apart with any colour vision; every meaning has a sign as well.
-_SELLS, _BUYS, _OWN = "#007a5a", "#0072b2", "#c9ccd0"
-_INK, _SOFT, _IDLE, _FLOW, _FULL = "#1f2328", "#6a6f75", "#b4b8bd", "#4d5257", "#d55e00"
+# Every meaning of a colour has a sign as well.
+_SELLS, _BUYS, _OWN = GREEN, BLUE, GREY
+_INK, _SOFT, _IDLE, _FLOW, _FULL = INK, SOFT, "#b4b8bd", "#4d5257", RED
 _PRICES: Final = LinearSegmentedColormap.from_list(
     "fairwatt", ["#fff3cf", "#fbd884", "#f0ab4c", "#c9733a", "#8a4332", "#4f2230"]
 )
-_STYLE: Final[dict[Any, Any]] = {
-    "font.family": "sans-serif",
-    "svg.fonttype": "none",  # text stays text: it can be searched, read aloud and tested
-    "svg.hashsalt": "fairwatt",
-}
-_DPI: Final = 160
 _PAGE: Final = 14.0  # widest row of panels, inches
 _MARGIN: Final = 0.3
 _PAD: Final = 0.12  # inside a card
@@ -91,8 +82,6 @@ class Panel:
 def draw_clearings(panels: Sequence[Panel], path: Path) -> None:
     """Draw clearings into one picture, a panel each, with one price scale for all.
 
-    The caller's Matplotlib settings neither matter nor change.
-
     Parameters
     ----------
     path
@@ -106,28 +95,12 @@ def draw_clearings(panels: Sequence[Panel], path: Path) -> None:
     PriceCountMismatch, FlowCountMismatch, FillCountMismatch, NegativeQuantity
         If a clearing does not fit its book.
     """
-    kind = path.suffix.lower().lstrip(".")
-    if kind not in ("png", "svg"):
-        raise FairwattError(f"{path}: a picture is written as .png or .svg, not as {kind!r}")
+    picture_kind(path)
     if not panels:
         raise FairwattError(f"{path}: there is no clearing to draw")
     for panel in panels:
         _check(panel)
-    picture = BytesIO()
-    with mpl.rc_context(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        mpl.rcdefaults()
-        for key, value in _STYLE.items():
-            mpl.rcParams[key] = value
-        metadata: dict[str, str | None] = (
-            {"Creator": "Fairwatt", "Date": None} if kind == "svg" else {"Software": None}
-        )
-        _figure(panels).savefig(picture, format=kind, dpi=_DPI, metadata=metadata)
-    try:
-        path.write_bytes(picture.getvalue())
-    except OSError as error:
-        reason = error.strerror or error
-        raise FairwattError(f"{path}: the picture cannot be written: {reason}") from error
+    save(lambda: _figure(panels), path)
 
 
 def _check(panel: Panel) -> None:

@@ -1,0 +1,13 @@
+"""Pictures: clearings on their network, day plans, market designs side by side.
+
+Without randomness and independent of the caller's Matplotlib settings, so the same data give the
+same picture. Floats are fine here: nothing in a picture goes back into the market.
+"""
+
+from __future__ import annotations
+
+from fairwatt.plot._network import MAX_NODES, Panel, draw_clearings
+from fairwatt.plot._plan import draw_plan
+from fairwatt.plot._study import draw_study
+
+__all__ = ["MAX_NODES", "Panel", "draw_clearings", "draw_plan", "draw_study"]
