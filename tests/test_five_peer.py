@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-import highspy
 import pytest
 
 from fairwatt import market
 from fairwatt.cases import Case
-from fairwatt.community import Generator, Peer
-from fairwatt.market import Side
+from fairwatt.community import Community, Generator, Horizon, Load, Peer
+from fairwatt.market import Network, Side
 from fairwatt.market.trades import net_positions_wh, trades_wh
 from fairwatt.models import moreno2021
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from fairwatt.market import Book, Clearing
 
 CASE_I, CASE_II = "five-peer-1", "five-peer-2"
@@ -199,92 +196,55 @@ def test_case__links_out_of_a_seller__carry_its_export_cost(name: str) -> None:
         assert tariffs == {round(peer.export_cost_per_kwh * 10**6)}
 
 
-# ------------------------------------------------------------------- the printed table
+# ------------------------------------------------------------------------------ the printed table
 
-
-@dataclass(frozen=True)
-class PaperPeer:
-    """A row of Table 1: kW, dollars/kWh."""
-
-    community: int
-    largest: float = 0
-    cost: float = 0
-    export_cost: float = 0
-    load: float = 0
-
-
+# Table 1: role, community of case II, largest power kW, Cg and Cexp $/kWh, load kWh.
 PRINTED = {
-    "G": PaperPeer(1, 5000, 0.096, 0.01584),
-    "P2": PaperPeer(3, load=140),
-    "P3": PaperPeer(2, 250, 0.048, 0.0216, 50),
-    "P4": PaperPeer(3, load=100),
-    "P5": PaperPeer(3, 20, 0.050, 0.0048, 20),
+    "G": ("producer", 1, 5000, 0.096, 0.01584, 0),
+    "P2": ("consumer", 3, 0, 0, 0, 140),
+    "P3": ("prosumer", 2, 250, 0.048, 0.0216, 50),
+    "P4": ("consumer", 3, 0, 0, 0, 100),
+    "P5": ("prosumer", 3, 20, 0.050, 0.0048, 20),
 }
-CAN_IMPORT, CAN_EXPORT = ("P2", "P3", "P4", "P5"), ("G", "P3", "P5")  # the roles
 
 
-def minimise_objective(
-    peers: Mapping[str, PaperPeer], *, communities: bool
-) -> tuple[float, dict[str, float], dict[str, float]]:
-    """Minimise eq. 1 itself, by linear programming; objective, generation, exports.
-
-    min  sum_n Cg_n P_n + sum_mn (Cg_m + e_mn) q_mn,  P_n + imports - exports = load
-    """
-    solver = highspy.Highs()
-    solver.setOptionValue("output_flag", False)
-    generated = {
-        name: solver.addVariable(0, peer.largest, peer.cost) for name, peer in peers.items()
-    }
-    traded = {}
-    for seller in CAN_EXPORT:
-        for buyer in CAN_IMPORT:
-            inside = communities and peers[seller].community == peers[buyer].community
-            cost = peers[seller].cost + (0 if inside else peers[seller].export_cost)
-            if seller != buyer:
-                traded[seller, buyer] = solver.addVariable(0, highspy.kHighsInf, cost)
-    for name, peer in peers.items():
-        balance = generated[name]
-        for (seller, buyer), energy in traded.items():
-            if name == buyer:
-                balance = balance + energy
-            elif name == seller:
-                balance = balance - energy
-        solver.addConstr(balance == peer.load)
-    solver.run()
-    assert solver.getModelStatus() == highspy.HighsModelStatus.kOptimal
-    exported = dict.fromkeys(peers, 0.0)
-    for (seller, _), energy in traded.items():
-        exported[seller] += solver.val(energy)
-    generation = {name: solver.val(variable) for name, variable in generated.items()}
-    return solver.getObjectiveValue(), generation, exported
+def table_1(*, communities: bool, p5_kw: float = 20, p5_export_cost: float = 0.0048) -> Community:
+    """The table as printed, but for what is given of P5; the model needs no network."""
+    peers = []
+    for at, (name, row) in enumerate(PRINTED.items()):
+        role, community, power, cost, export_cost, load = row
+        if name == "P5":
+            power, export_cost = p5_kw, p5_export_cost
+        assets = (*([Generator(power, cost)] if power else []), Load(load))
+        number = community if communities else at
+        peers.append(Peer(name, role, "n", assets, number, export_cost_per_kwh=export_cost))
+    network = Network(("n",), (), 0, 200_000)
+    return Community("table 1", Horizon(0, 3600, 1), network, (), tuple(peers))
 
 
-def corrected(*, largest: bool, export_cost: bool) -> dict[str, PaperPeer]:
-    p5 = PRINTED["P5"]
-    p5 = replace(p5, largest=200) if largest else p5
-    p5 = replace(p5, export_cost=0.0254) if export_cost else p5
-    return PRINTED | {"P5": p5}
+def minimum(community: Community) -> tuple[float, list[float], list[float]]:
+    """Minimise eq. 1 itself; objective, generation, exports."""
+    dispatch = moreno2021.solve(moreno2021.Instance.of(community))
+    return (
+        dispatch.objective,
+        dispatch.generation_kwh[:, 0].tolist(),
+        dispatch.export_kwh[:, 0].tolist(),
+    )
 
 
 @pytest.mark.parametrize("communities", [False, True])
 def test_printed_table__takes_40_kw_from_the_grid__contradicting_both_results(
     communities: bool,
 ) -> None:
-    objective, generation, _ = minimise_objective(PRINTED, communities=communities)
+    objective, generation, _ = minimum(table_1(communities=communities))
     assert objective == pytest.approx(35.2336, abs=1e-9)
-    assert generation == pytest.approx({"G": 40, "P2": 0, "P3": 250, "P4": 0, "P5": 20})
+    assert generation == pytest.approx([40, 0, 250, 0, 20])
 
 
 @pytest.mark.parametrize("name", BOTH)
 def test_printed_table__cleared_by_the_market__takes_40_kwh_from_the_grid(name: str) -> None:
     case = Case.load(name)
-    peers = tuple(
-        replace(peer, assets=(peer.assets[0], replace(generator(peer), power_kw=20)))
-        if peer.name == "P5"
-        else peer
-        for peer in case.community.peers
-    )
-    case = replace(case, community=replace(case.community, peers=peers))
+    case = replace(case, community=moreno2021.as_printed(case.community))
     book = case.book()
     clearing = market.clear(book)
     assert moreno2021.objective_of(case, book, clearing) == Fraction("35.2336")
@@ -292,27 +252,25 @@ def test_printed_table__cleared_by_the_market__takes_40_kwh_from_the_grid(name: 
 
 
 def test_printed_table__export_cost_corrected_only__is_still_contradicted() -> None:
-    peers = corrected(largest=False, export_cost=True)
-    objective, generation, _ = minimise_objective(peers, communities=False)
+    objective, generation, _ = minimum(table_1(communities=False, p5_export_cost=0.0254))
     assert objective == pytest.approx(35.2336, abs=1e-9)
-    assert generation["G"] == pytest.approx(40)
+    assert generation[0] == pytest.approx(40)
 
 
 def test_printed_table__largest_power_corrected_only__lets_p5_sell_before_p3_in_case_1() -> None:
-    peers = corrected(largest=True, export_cost=False)
-    objective, _, exported = minimise_objective(peers, communities=False)
-    assert exported == pytest.approx({"G": 0, "P2": 0, "P3": 60, "P4": 0, "P5": 180})
+    objective, _, exported = minimum(table_1(communities=False, p5_kw=200))
+    assert exported == pytest.approx([0, 0, 60, 0, 180])
     assert objective != pytest.approx(31.936, abs=1e-3)
 
 
 @pytest.mark.parametrize(
-    ("name", "export_cost", "printed"), [(CASE_I, True, 31.936), (CASE_II, False, 28.456)]
+    ("name", "export_cost", "printed"), [(CASE_I, 0.0254, 31.936), (CASE_II, 0.0048, 28.456)]
 )
 def test_corrected_table__minimum_of_the_objective__is_the_printed_result(
-    name: str, export_cost: bool, printed: float
+    name: str, export_cost: float, printed: float
 ) -> None:
-    peers = corrected(largest=True, export_cost=export_cost)
-    objective, generation, exported = minimise_objective(peers, communities=name == CASE_II)
+    community = table_1(communities=name == CASE_II, p5_kw=200, p5_export_cost=export_cost)
+    objective, generation, exported = minimum(community)
     assert objective == pytest.approx(printed, abs=1e-9)
-    assert generation == pytest.approx({peer: row[0] for peer, row in TABLES[name].items()})
-    assert exported == pytest.approx({peer: row[2] for peer, row in TABLES[name].items()})
+    assert generation == pytest.approx([row[0] for row in TABLES[name].values()])
+    assert exported == pytest.approx([row[2] for row in TABLES[name].values()])

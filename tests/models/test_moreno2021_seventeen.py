@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from fairwatt.market import Book
     from fairwatt.models.moreno2021 import Statement
 
+PAGE = Path(__file__).parents[2] / "docs" / "seventeen-peer.md"
 NAMES = moreno2021.CASES["seventeen-peer"]
 STATEMENTS = moreno2021.statements("seventeen-peer")
 
@@ -407,3 +409,123 @@ def test_clear__each_hour_of_case_3_with_storage_as_planned__gives_the_model_s_d
         assert generated == pytest.approx(dispatch.generation_kwh[:, hour], abs=0.002), hour
         exported = (dispatch.export_kwh - dispatch.import_kwh)[:, hour]
         assert net == pytest.approx(exported, abs=0.002), hour
+
+
+# ----------------------------------------------------------------------------------------- the page
+
+
+def _row(*cells: object) -> str:
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def _figure(value: float) -> str:
+    return f"{round(value, 6) + 0.0:g}"
+
+
+def _peers() -> list[str]:
+    head = _row("peer", "role", "community", "load, kWh", "largest power, kW", "Cg", "Cexp")
+    rows = [head, "|---|---|---|---|---|---|---|"]
+    instance = result("II").instance
+    for peer, member in zip(result("II").community.peers, instance.members, strict=True):
+        figures = (
+            member.load_kwh[0], member.most_kwh[0], member.cost_per_kwh[0], peer.export_cost_per_kwh
+        )  # fmt: skip
+        shown = [_figure(value) if value else "" for value in figures]
+        rows.append(_row(peer.name, peer.role, peer.community, *shown))
+    return rows
+
+
+def _contracts() -> list[str]:
+    agreed = moreno2021.contracts(result("III").community)
+    rows = [_row("from", *range(1, 5)), "|---|---|---|---|---|"]
+    for of, name in enumerate(("main grid", "1", "2", "3", "4")):
+        cells = [_figure(agreed[of, to]) if of != to else "" for to in range(1, 5)]
+        rows.append(_row(name, *cells))
+    return rows
+
+
+def _statements() -> list[str]:
+    rows = [_row("statement", "section", "taken to mean", "computed"), "|---|---|---|---|"]
+    for statement in STATEMENTS:
+        numbers = statement.check(results(statement)).numbers
+        shown = numbers if statement.can_hold else f"**cannot hold**: {numbers}"
+        rows.append(_row(statement.text, statement.where, statement.reading, shown))
+    return [row.replace("$", "\\$").replace("|  |", "| |") for row in rows]
+
+
+def _dispatch() -> list[str]:
+    does = ("generates", "imports", "exports")
+    head = _row("peer", *(f"{case}: {what}" for case in ("I", "II") for what in does))
+    rows = [head, "|---|---|---|---|---|---|---|"]
+    for at, peer in enumerate(result("I").community.peers):
+        figures = [
+            _figure(getattr(result(case).dispatch, what)[at, 0])
+            for case in ("I", "II")
+            for what in ("generation_kwh", "import_kwh", "export_kwh")
+        ]
+        rows.append(_row(peer.name, *figures))
+    return rows
+
+
+def _day() -> list[str]:
+    day = result("III")
+    rows = [
+        _row("h", "load", "P6", "P5", "P8", "others", "stored at P3", "stored at P6"),
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    shown = [day.generated(name) for name in ("P6", "P5", "P8")]
+    others = day.dispatch.generation_kwh.sum(axis=0) - sum(shown)
+    levels = [day.dispatch.level_kwh[day.instance.index(name)] for name in ("P3", "P6")]
+    for hour in range(24):
+        columns = [day.load_kwh.sum(axis=0), *shown, others, *levels]
+        rows.append(_row(hour + 1, *(f"{abs(round(column[hour], 1)):g}" for column in columns)))
+    return rows
+
+
+TABLES = {
+    "PEERS": _peers,
+    "CONTRACTS": _contracts,
+    "STATEMENTS": _statements,
+    "DISPATCH": _dispatch,
+    "DAY": _day,
+}
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_page__tables__show_what_is_computed(table: str) -> None:
+    assert "\n".join(TABLES[table]()) in PAGE.read_text(encoding="utf-8")
+
+
+def test_page__storage_and_objectives__are_those_of_the_cases() -> None:
+    page = " ".join(PAGE.read_text(encoding="utf-8").split())
+    stores = {m.name: m.storage for m in result("III").instance.members if m.storage is not None}
+    one, other = stores["P3"], stores["P6"]
+    assert (
+        f"P3 stores {one.energy_kwh:g} kWh at {one.charge_kw:g} kW with efficiencies of "
+        f"{one.charge_efficiency:g} either way, and starts and ends the day with "
+        f"{one.initial_kwh:g} kWh."
+    ) in page
+    assert one.charge_kw == one.discharge_kw
+    assert one.charge_efficiency == one.discharge_efficiency
+    assert (
+        f"P6 stores {other.energy_kwh:g} kWh, charged at {other.charge_kw:g} kW and discharged at "
+        f"{other.discharge_kw:g} kW with {other.charge_efficiency:g} either way, and starts empty."
+    ) in page
+    assert (other.initial_kwh, other.discharge_efficiency) == (0, other.charge_efficiency)
+    objectives = [f"{result(case).dispatch.objective:.6g}" for case in ("I", "II")]
+    assert page.count(" and ".join(objectives)) == 2
+
+
+def test_page__costs_that_make_the_day_unique__rise_by_a_hundred_thousandth_with_the_load() -> None:
+    day = result("III")
+    order = np.argsort(day.load_kwh.sum(axis=0), kind="stable")
+    for name in ("P5", "P6", "P8"):
+        cost = day.instance.members[day.instance.index(name)].cost_per_kwh[order]
+        assert np.diff(cost) == pytest.approx(np.full(23, 0.00001))
+
+
+def test_page__prosumers_by_day__generate_nothing_at_night() -> None:
+    for name in ("P3", "P10"):
+        most = result("III").instance.members[result("III").instance.index(name)].most_kwh
+        assert most[:6].tolist() == most[18:].tolist() == [0] * 6
+        assert most[6:17].min() > 0

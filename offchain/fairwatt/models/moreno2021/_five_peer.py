@@ -68,7 +68,7 @@ def _table(case: str) -> Callable[[Results], Finding]:
             float(np.abs(getattr(dispatch, name)[:, 0] - row).max())
             for name, row in _TABLES[case].items()
         )
-        return Finding(worst < EXACT, f"largest deviation {worst:.3g} kWh")
+        return Finding(worst < EXACT, f"largest deviation {round(worst, 6):g} kWh")
 
     return check
 

@@ -75,7 +75,7 @@ def _same_imports(results: Results) -> Finding:
     worst = max(abs(other.imported(name) - energy) for name, energy in imported.items())
     return Finding(
         worst < EXACT and min(imported.values()) > 0,
-        f"{sum(imported.values()):g} kWh in both, largest change {worst:.3g} kWh",
+        f"{sum(imported.values()):g} kWh in both, largest change {round(worst, 6):g} kWh",
     )
 
 
