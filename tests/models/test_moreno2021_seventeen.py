@@ -18,6 +18,7 @@ from fairwatt.market import Link
 from fairwatt.market.trades import net_positions_wh
 from fairwatt.models import moreno2021
 from fairwatt.models.moreno2021 import ImportPrice, Instance, Result
+from fairwatt.planner import plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -529,3 +530,30 @@ def test_page__prosumers_by_day__generate_nothing_at_night() -> None:
         most = result("III").instance.members[result("III").instance.index(name)].most_kwh
         assert most[:6].tolist() == most[18:].tolist() == [0] * 6
         assert most[6:17].min() > 0
+
+
+# ------------------------------------------------------------------------------ the day's planner
+
+
+@pytest.mark.parametrize("name", [*moreno2021.CASES["five-peer"].values(), *NAMES.values()])
+def test_plan__every_case_of_the_paper__costs_what_the_model_finds(name: str) -> None:
+    """At import prices of nothing: both then minimise what energy costs."""
+    community = Case.load(name).community
+    instance = Instance.of(community, import_price=ImportPrice.NOTHING)
+    objective = moreno2021.solve(instance).objective
+    assert plan(community).objective == pytest.approx(objective, abs=1e-6)
+
+
+def test_plan__case_3__has_the_schedules_of_the_model() -> None:
+    dispatch = result("III").dispatch
+    expected = {
+        (kind, peer): getattr(dispatch, array)[at]
+        for kind, array in (("generator", "generation_kwh"), ("storage", "discharge_kwh"))
+        for at, peer in enumerate(result("III").community.peers)
+    }
+    planned = plan(result("III").community)
+    for schedule in planned.schedules:
+        if schedule.asset.kind in {"generator", "storage"}:
+            peer = result("III").community.peers[schedule.peer]
+            found = expected[schedule.asset.kind, peer]
+            assert schedule.inject_kwh == pytest.approx(found, abs=1e-6), peer.name
