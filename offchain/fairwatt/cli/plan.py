@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
-from rich.console import Console
 
 from fairwatt.cli._case_options import case_options
+from fairwatt.cli._progress import progress_bar
 from fairwatt.cli._text import Column, echo_json, echo_table, json_option, plural
 from fairwatt.files import write
 from fairwatt.planner import plan as make_plan
@@ -52,10 +52,17 @@ def plan(
     CASE is a name of `fairwatt case list`, or the path of a folder with a case. Prices are those
     that make the plan everybody's own best choice.
     """
-    with Console(stderr=True).status("planning") as status:
-        result = make_plan(case.community, time_limit_s=time_limit)
+    with progress_bar() as bar:
+        task = bar.add_task("building the program", total=None)
+        result = make_plan(
+            case.community,
+            time_limit_s=time_limit,
+            progress=lambda solving: bar.update(
+                task, description=f"solving, iteration {solving.iterations:,}"
+            ),
+        )
         if picture is not None:
-            status.update("drawing")
+            bar.update(task, description="drawing")
             _draw(result, case, picture)
     if table is not None:
         write(table, _csv(result, case))

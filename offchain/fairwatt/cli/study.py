@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 
 from fairwatt.cases import Case
 from fairwatt.cli._case_options import case_options
+from fairwatt.cli._progress import progress_bar
 from fairwatt.cli._text import Column, echo_json, echo_table, json_option, plural
 from fairwatt.files import write
 from fairwatt.study import DESIGNS, design_names
@@ -69,12 +69,20 @@ def study(
             f"there is no design {min(unknown)!r}; there are {', '.join(design_names())}",
             param_hint="--designs",
         )
-    with Console(stderr=True).status("starting") as status:
-        result = run_study(case.community, chosen, seed=seed, progress=status.update)
-        status.update("what the paper says")
+    with progress_bar() as bar:
+        task = bar.add_task("starting", total=None)
+        result = run_study(
+            case.community,
+            chosen,
+            seed=seed,
+            progress=lambda what, done, total: bar.update(
+                task, description=what, completed=done, total=total
+            ),
+        )
+        bar.update(task, description="what the paper says")
         findings = _findings(case)
         if picture is not None:
-            status.update("drawing")
+            bar.update(task, description="drawing")
             _draw(result, case, picture)
     if table is not None:
         write(table, _csv(result))

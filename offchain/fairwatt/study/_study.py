@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
-from fairwatt.errors import StudyError
+from fairwatt.errors import MechanismError, SharingError, StudyError
 from fairwatt.sharing import gini
 from fairwatt.study._designs import DESIGNS, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from fairwatt.community import Array, Community
-    from fairwatt.study._designs import Priced
+    from fairwatt.study._designs import Design
     from fairwatt.study._figures import Figures
 
-__all__ = ["Outcome", "Study", "study"]
+__all__ = ["Outcome", "Progress", "Study", "study"]
+
+Progress: TypeAlias = Callable[[str, int, int], None]
+"""Told what begins, and how many of how many designs are done."""
 
 _DUST_TOKEN: Final = 1e-6
 """Differences of bills below this are rounding."""
@@ -143,7 +147,7 @@ def study(
     designs: Sequence[str] | None = None,
     *,
     seed: int = 2021,
-    progress: Callable[[str], None] = lambda _: None,
+    progress: Progress = lambda *_: None,
 ) -> Study:
     """Run market designs on a community.
 
@@ -154,7 +158,7 @@ def study(
     seed
         Of the sequence in which orders arrive at auctions, and of sampled Shapley values.
     progress
-        Called with the title of each design before it runs.
+        Called with what begins, and how many of how many designs are done.
 
     Raises
     ------
@@ -167,28 +171,35 @@ def study(
     for key in wanted:
         if key not in DESIGNS:
             raise StudyError(f"there is no design {key!r}; there are {', '.join(DESIGNS)}")
-    stage = Stage(community, seed, progress)
-    outcomes, left_out = [], {}
+    outcomes: list[Outcome] = []
+    left_out: dict[str, str] = {}
+    stage = Stage(community, seed, lambda what: progress(what, len(outcomes), len(wanted)))
     for key in wanted:
         design = DESIGNS[key]
-        if reason := design.refuses(stage):
+        stage.progress(design.title)
+        try:
+            outcomes.append(_run(key, design, stage))
+        except (StudyError, MechanismError, SharingError) as reason:
             if designs is not None:
-                raise StudyError(f"{design.title} cannot take {community.name}: {reason}")
-            left_out[key] = reason
-            continue
-        progress(design.title)
-        for shared in design.needs:
-            getattr(stage, shared)  # computed once, on nobody's clock
-        start = perf_counter()
-        priced = design.run(stage)
-        outcomes.append(_outcome(key, design.title, priced, perf_counter() - start))
+                raise StudyError(
+                    f"{design.title} cannot take {community.name}: {reason}"
+                ) from reason
+            left_out[key] = str(reason)
     return Study(community, tuple(outcomes), left_out)
 
 
-def _outcome(key: str, title: str, priced: Priced, seconds: float) -> Outcome:
+def _run(key: str, design: Design, stage: Stage) -> Outcome:
+    if reason := design.refuses(stage):
+        raise StudyError(reason)
+    for shared in design.needs:
+        getattr(stage, shared)  # computed once, on nobody's clock
+    start = perf_counter()
+    priced = design.run(stage)
+    seconds = perf_counter() - start
     low = high = None
     if priced.prices is not None and priced.prices.size:
         low, high = float(priced.prices.min()), float(priced.prices.max())
     return Outcome(
-        key, title, priced.bills, priced.kept, low, high, priced.figures, seconds, priced.note
-    )
+        key, design.title, priced.bills, priced.kept, low, high, priced.figures, seconds,
+        priced.note,
+    )  # fmt: skip
