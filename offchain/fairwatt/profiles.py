@@ -119,6 +119,20 @@ class _Table:
     def names(self) -> frozenset[str]:
         return frozenset(self.columns.columns)
 
+    def values(self, column: str, begin: int, rows: int) -> NDArray[np.float64]:
+        """Numbers of a column, NaN for what is none."""
+        if column in self._numbers:
+            return self._numbers[column][begin : begin + rows]
+        cells = self.columns[column].iloc[begin : begin + rows].astype(str)
+        return pd.to_numeric(cells, errors="coerce").to_numpy(np.float64)
+
+    @cached_property
+    def _numbers(self) -> dict[str, NDArray[np.float64]]:
+        """Columns that hold nothing but numbers, all at once: a thousand one by one are slow."""
+        numeric = self.columns.select_dtypes("number")
+        matrix = np.ascontiguousarray(numeric.to_numpy(np.float64).T)
+        return dict(zip(numeric.columns, matrix, strict=True))
+
 
 @dataclass(frozen=True)
 class Profiles:
@@ -169,8 +183,7 @@ class Profiles:
                 place, f"{file} has no column {short(column)}{hint(column, table.names)}"
             )
         begin, rows = self._rows(file, table, horizon)
-        values = table.columns[column].iloc[begin : begin + rows]
-        numbers = pd.to_numeric(values, errors="coerce").to_numpy(np.float64) * scale
+        numbers = table.values(column, begin, rows) * scale
         wrong = ~(np.isfinite(numbers) & (numbers >= low))
         if wrong.any():
             at = int(np.argmax(wrong))
@@ -178,7 +191,7 @@ class Profiles:
             row = begin + at + table.first_row
             raise CaseError(
                 f"{self.folder / file}, row {row}, column {column!r}",
-                _complaint(values.iloc[at], low) + more,
+                _complaint(table.columns[column].iloc[begin + at], low) + more,
             )
         return _over(numbers, table, horizon, quantity, begin)
 
@@ -261,13 +274,13 @@ class Profiles:
 
 
 def _complaint(cell: object, low: float) -> str:
-    cells = pd.Series([cell])
-    if cells.isna().all():
+    if pd.Series([cell]).isna().all():
         return "is missing"
-    number = float(pd.to_numeric(cells, errors="coerce").iloc[0])
-    if np.isnan(number):
+    try:
+        number = float(str(cell))
+    except ValueError:
         return f"is no number: {short(str(cell))}"
-    if np.isinf(number):
+    if not np.isfinite(number):
         return f"must be a finite number, not {cell}"
     return f"must be at least {low:g}, not {cell}; loads and generation are both written positive"
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from fairwatt import tomltext
 from fairwatt.cases._horizon import HorizonChoice
 from fairwatt.cases._reading import FILE, Published, Reader
 from fairwatt.errors import CaseError
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from fairwatt.community import Community, Horizon
     from fairwatt.market import Book
 
-__all__ = ["CASES", "Case", "find", "names", "schema"]
+__all__ = ["CASES", "Case", "find", "names", "schema", "titles"]
 
 _PACKAGE: Final = Path(__file__).parents[1]
 _PACKED: Final = _PACKAGE / "_cases"
@@ -119,6 +120,17 @@ def find(name: str | Path, folder: Path = CASES) -> Path:
 def names(folder: Path = CASES) -> list[str]:
     """Names of all cases in a folder."""
     return sorted(path.parent.name for path in folder.glob(f"*/{FILE}"))
+
+
+def titles(folder: Path = CASES) -> dict[str, str]:
+    """Titles of all cases in a folder, by name.
+
+    Raises
+    ------
+    CaseError
+        If a case file is no TOML or has no title.
+    """
+    return {name: tomltext.read(folder / name / FILE).text("title") for name in names(folder)}
 
 
 def schema() -> dict[str, Any]:

@@ -290,10 +290,7 @@ class Reader:
         return horizons
 
     def _horizon(self, entry: Table, default: Horizon | None) -> Horizon:
-        start = entry.any_of("start", datetime, date)
-        if not isinstance(start, datetime):
-            start = datetime.combine(start, time())
-        begin = moment(start, self.zone, entry.place("start"))
+        begin = moment(self._start(entry), self.zone, entry.place("start"))
         if entry.has("period_minutes") or default is None:
             seconds = entry.whole("period_minutes", 1, 24 * 60) * 60
         else:
@@ -308,11 +305,23 @@ class Reader:
         self.problems.done(entry)
         return horizon
 
+    def _start(self, entry: Table) -> datetime:
+        value = entry.any_of("start", datetime, date, str)
+        if isinstance(value, str):
+            try:
+                value = datetime.fromisoformat(value.strip())
+            except ValueError:
+                raise CaseError(
+                    entry.place("start"),
+                    f"must be a date, or a date with time, such as 2019-01-14, not {short(value)}",
+                ) from None
+        return value if isinstance(value, datetime) else datetime.combine(value, time())
+
     # --------------------------------------------------------------------- suppliers and network
 
     def _suppliers(self) -> tuple[Supplier, ...]:
         suppliers = []
-        self.supplier_names: list[str] = []
+        self.supplier_names = dict[str, None]()
         for entry in self._entries(self.content, "suppliers"):
             before = len(self.problems.found)
             name, tariffs = "", dict[str, Any]()
@@ -405,11 +414,14 @@ class Reader:
     # ------------------------------------------------------------------------------------- peers
 
     def _peers(self) -> tuple[Peer, ...]:
-        peers, self.peer_names = [], list[str]()
-        if not self.content.has("peers"):
+        peers, self.peer_names = list[Peer](), dict[str, None]()
+        entries = self._entries(self.content, "peers")
+        if not entries:
             with self.noted():
-                raise CaseError(self.content.place("peers"), "is missing; write one [[peers]] each")
-        for entry in self._entries(self.content, "peers"):
+                raise CaseError(
+                    self.content.place("peers"), "there is none; write [[peers]] for each of them"
+                )
+        for entry in entries:
             before = len(self.problems.found)
             values: dict[str, Any] = {"name": ""}
             with self.noted():
@@ -481,7 +493,7 @@ class Reader:
                 f"is missing; write one of {', '.join(self.supplier_names)}, or "
                 f'"{_NOBODY}" for a peer that only trades in the community',
             )
-        return self.supplier_names[0]
+        return next(iter(self.supplier_names))
 
     # ------------------------------------------------------------------------------------ assets
 
@@ -504,7 +516,8 @@ class Reader:
                 if key in kind.series_fields:
                     quantity: Quantity = "energy" if key == "energy_kwh" else "rate"
                     low = 0.0 if key in _NOT_NEGATIVE else -np.inf
-                    values[key] = self._series(entry, key, peer, quantity, low=low)
+                    bound = _HIGHEST_PRICE if key.endswith("_per_kwh") else np.inf
+                    values[key] = self._series(entry, key, peer, quantity, low=low, bound=bound)
                 else:
                     values[key] = entry.number(key)
         window: list[Any] = []
@@ -655,7 +668,7 @@ class Reader:
             return table.tables(key)
         return []
 
-    def _name(self, entry: Table, names: list[str], what: str) -> str:
+    def _name(self, entry: Table, names: dict[str, None], what: str) -> str:
         name = entry.text("name")
         if name in names:
             raise CaseError(entry.place("name"), f"{name!r} is there twice; name each {what} once")
@@ -663,7 +676,7 @@ class Reader:
             raise CaseError(
                 entry.place("name"), f"must be plain letters without spaces around: {short(name)}"
             )
-        names.append(name)
+        names[name] = None
         return name
 
     def _made(self, entry: Table, kind: type[Any], **values: Any) -> Any:

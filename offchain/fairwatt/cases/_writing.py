@@ -55,7 +55,7 @@ def write_example(folder: Path) -> Case:
 
 def write_from_profiles(
     folder: Path,
-    load: Path,
+    load: Path | None = None,
     pv: Path | None = None,
     *,
     retail_per_kwh: float = RETAIL,
@@ -72,7 +72,7 @@ def write_from_profiles(
     folder
         Of the new case; the profiles are copied into it.
     load, pv
-        Profiles in kWh per row. Columns of one name belong to one peer.
+        Profiles in kWh per row, one of them at least. Columns of one name belong to one peer.
     zone_name
         Time zone of times without an offset.
     start, days
@@ -87,7 +87,10 @@ def write_from_profiles(
     """
     zone = time_zone(zone_name, "time_zone")
     files = {name: path for name, path in (("load", load), ("pv", pv)) if path is not None}
-    columns, spans = {}, []
+    if not files:
+        raise CaseError("profiles", "there is neither a load nor a PV profile")
+    columns: dict[str, tuple[str, ...]] = {}
+    spans = []
     for name, path in files.items():
         profiles = Profiles(path.parent, zone)
         columns[name] = profiles.columns(path.name, str(path))
@@ -99,16 +102,13 @@ def write_from_profiles(
     def fill(into: Path) -> None:
         for name, path in files.items():
             shutil.copyfile(path, into / copies[name])
-        homes = [
-            _Home(
-                peer,
-                copies["load"] if peer in columns["load"] else None,
-                copies["pv"] if peer in columns.get("pv", ()) else None,
-            )
-            for peer in peers
-        ]
+
+        def file(name: str, peer: str) -> str | None:
+            return copies[name] if peer in columns.get(name, ()) else None
+
+        homes = [_Home(peer, file("load", peer), file("pv", peer)) for peer in peers]
         head = _Head(
-            title=f"{len(homes)} homes of {load.name}",
+            title=f"{len(homes)} homes of {next(iter(files.values())).name}",
             source=f"Profiles of {' and '.join(path.name for path in files.values())}.",
             zone_name=zone_name,
             retail_per_kwh=retail_per_kwh,
@@ -328,22 +328,26 @@ def _written(
         raise CaseError(str(folder), "is there already and not empty; choose another folder")
     if not folder.resolve().parent.is_dir():
         raise CaseError(str(folder), f"there is no folder {folder.parent}")
-    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.resolve().parent))
-    try:
+    target = folder.resolve()
+    with tempfile.TemporaryDirectory(
+        prefix=f".{target.name}.", dir=target.parent, ignore_cleanup_errors=True
+    ) as scratch:
+        draft = Path(scratch) / target.name
+        draft.mkdir()
         fill(draft)
         try:
-            Case.load(draft)
+            case = Case.load(draft)
         except CaseError as error:
             path = error.path
             for name, origin in (origins or {}).items():
                 path = path.replace(str(draft / name), str(origin))
             raise CaseError(path.replace(str(draft), str(folder)), error.problem) from error
-        draft.chmod(0o755)
-        draft.replace(folder)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
-    return Case.load(folder)
+        if target.exists():
+            for file in draft.iterdir():
+                file.replace(target / file.name)
+        else:
+            draft.replace(target)
+    return case
 
 
 # --------------------------------------------------------------------------------------- profiles

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, overload
 
 import click
 
 from fairwatt.cases import Case, HorizonChoice
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from datetime import datetime
 
-__all__ = ["CASE", "case_options"]
+__all__ = ["CASE", "START", "case_options"]
 
-CASE: Final[Callable[..., Any]] = click.argument("name", metavar="CASE")
+_Option: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
+CASE: Final[_Option] = click.argument("name", metavar="CASE")
 """Argument `name` of a command: a case of the project, or the path of a folder with one."""
-_TIMES: Final = ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M%z", "%Y-%m-%dT%H:%M:%S%z")
-_OPTIONS: Final = (
+START: Final[_Option] = click.option(
+    "--start",
+    type=click.DateTime(("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M%z", "%Y-%m-%dT%H:%M:%S%z")),
+    metavar="TIME",
+    help="Start then: a date or a time, local time of the case unless with an offset.",
+)
+_OPTIONS: Final[tuple[_Option, ...]] = (
     CASE,
     click.option(
         "--horizon",
@@ -27,28 +33,28 @@ _OPTIONS: Final = (
         metavar="NAME",
         help="A horizon that the case names, such as winter.",
     ),
-    click.option(
-        "--start",
-        type=click.DateTime(_TIMES),
-        metavar="TIME",
-        help="Start elsewhere: a date or a time, local time of the case unless with an offset.",
-    ),
+    START,
     click.option("--periods", type=click.IntRange(1, 1_000_000), help="Take so many periods."),
     click.option("--days", type=click.IntRange(1, 3660), help="Take so many days."),
-    click.option(
-        "--period",
-        "--period-minutes",
-        "period_minutes",
-        type=click.IntRange(1, 1440),
-        metavar="MINUTES",
-        help="Length of a period, such as 15 or 60; profiles are spread or summed up.",
-    ),
     click.option("--without", multiple=True, metavar="PEER", help="Leave out a peer; repeatable."),
 )
 
 
-def case_options(command: Callable[..., Any]) -> Callable[..., Any]:
+@overload
+def case_options(command: Callable[..., Any], /) -> Callable[..., Any]: ...
+@overload
+def case_options(*, minutes: tuple[str, ...]) -> _Option: ...
+def case_options(
+    command: Callable[..., Any] | None = None,
+    *,
+    minutes: tuple[str, ...] = ("--period", "--period-minutes"),
+) -> Callable[..., Any]:
     """Give a command the argument CASE and the options of the horizon; it gets a loaded `case`.
+
+    Parameters
+    ----------
+    minutes
+        Names of the option for the length of a period.
 
     Examples
     --------
@@ -56,7 +62,12 @@ def case_options(command: Callable[..., Any]) -> Callable[..., Any]:
     ... @case_options
     ... def plan(case: Case) -> None: ...
     """
+    if command is None:
+        return lambda given: _with_case(given, minutes)
+    return _with_case(command, minutes)
 
+
+def _with_case(command: Callable[..., Any], minutes: tuple[str, ...]) -> Callable[..., Any]:
     @wraps(command)
     def with_case(
         *,
@@ -74,6 +85,14 @@ def case_options(command: Callable[..., Any]) -> Callable[..., Any]:
         choice = HorizonChoice(horizon_name, start, periods, days, period_minutes)
         return command(case=Case.load(name, horizon=choice, without=without), **others)
 
-    for option in reversed(_OPTIONS):
-        with_case = option(with_case)
-    return with_case
+    period: _Option = click.option(
+        *minutes,
+        "period_minutes",
+        type=click.IntRange(1, 1440),
+        metavar="MINUTES",
+        help="Length of a period, such as 15 or 60; profiles are spread or summed up.",
+    )
+    result: Callable[..., Any] = with_case
+    for option in (period, *reversed(_OPTIONS)):
+        result = option(result)
+    return result

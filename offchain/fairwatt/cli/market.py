@@ -102,13 +102,18 @@ def verify(book_path: Path, clearing_path: Path, *, as_json: bool) -> None:
     epilog="""\b
 Examples:
   fairwatt schema book > book.schema.json
-  fairwatt schema clearing
+  fairwatt schema case
 """
 )
-@click.argument("kind", type=click.Choice(["book", "clearing"]))
+@click.argument("kind", type=click.Choice(["book", "case", "clearing"]))
 @click.option("--json", is_flag=True, expose_value=False, help="A schema is JSON in any case.")
 def schema(kind: Any) -> None:
-    """Print the format of a book or a clearing, as JSON Schema (draft 2020-12)."""
+    """Print the format of a book, a case or a clearing, as JSON Schema (draft 2020-12)."""
+    if kind == "case":
+        from fairwatt import cases  # noqa: PLC0415 - books and clearings need no pandas
+
+        echo_json(cases.schema())
+        return
     echo_json(documents.schema(kind))
 
 
