@@ -274,11 +274,13 @@ def _groups(community: Community) -> Groups:
     )
 
 
-def _habit(at: int, assets: Sequence[Asset]) -> object:
-    """Whether a peer only draws or only injects; its own name if it may use what it generates."""
+def _habit(at: int, assets: Sequence[Asset]) -> int | str:
+    """Whether a peer only draws or only injects; its own position if it can do both."""
     injects = any(isinstance(asset, Photovoltaic | Generator | Storage) for asset in assets)
     draws = any(not isinstance(asset, Photovoltaic | Generator) for asset in assets)
-    return at if injects and draws else injects
+    if injects and draws:
+        return at
+    return "injects" if injects else "draws"
 
 
 def _place(community: Community, groups: Groups, limited: tuple[int, ...]) -> list[Placed]:
