@@ -4,7 +4,6 @@ pragma solidity 0.8.37;
 import {AccessControlDefaultAdminRules} from "@openzeppelin/contracts/access/extensions/AccessControlDefaultAdminRules.sol";
 import {Pausable} from "@openzeppelin/contracts/utils/Pausable.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
-import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
 
 import {ILedger} from "./interfaces/ILedger.sol";
 import {IOrderBook} from "./interfaces/IOrderBook.sol";
@@ -12,6 +11,7 @@ import {IPeerRegistry} from "./interfaces/IPeerRegistry.sol";
 import {Market, Order} from "./MarketTypes.sol";
 import {Orders} from "./Orders.sol";
 import {Sessions} from "./Sessions.sol";
+import {Signatures} from "./Signatures.sol";
 
 /// @title Markets, their gates, and placed orders
 /// @notice Specified in `IOrderBook`.
@@ -105,8 +105,12 @@ contract OrderBook is IOrderBook, AccessControlDefaultAdminRules, EIP712, Pausab
             terms.readingWindowSeconds < terms.settlementWindowSeconds,
             ReadingsNeverEstimated(terms.readingWindowSeconds, terms.settlementWindowSeconds)
         );
+        uint256 awaited = terms.gateLeadSeconds + length + terms.readingWindowSeconds;
+        require(
+            terms.clearingWindowSeconds <= awaited,
+            ClearedAfterReadings(terms.clearingWindowSeconds, awaited)
+        );
         uint256 unsettled = terms.gateLeadSeconds + length + terms.settlementWindowSeconds;
-        if (unsettled < terms.clearingWindowSeconds) unsettled = terms.clearingWindowSeconds;
         uint256 delay = LEDGER.WITHDRAWAL_DELAY_SECONDS();
         require(unsettled < delay, MarketTooSlow(unsettled + 1, delay));
 
@@ -306,11 +310,7 @@ contract OrderBook is IOrderBook, AccessControlDefaultAdminRules, EIP712, Pausab
         order.requireAdmissible(market, peer, REGISTRY.boundsOf(market.network));
         orderHash = order.hash();
         require(
-            SignatureChecker.isValidSignatureNow(
-                peer.wallet,
-                _hashTypedDataV4(orderHash),
-                signature
-            ),
+            Signatures.isAccepted(peer.wallet, _hashTypedDataV4(orderHash), signature),
             WrongSigner(order.peer, order.nonce)
         );
         require(

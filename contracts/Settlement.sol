@@ -3,7 +3,6 @@ pragma solidity 0.8.37;
 
 import {AccessControlDefaultAdminRules} from "@openzeppelin/contracts/access/extensions/AccessControlDefaultAdminRules.sol";
 import {Pausable} from "@openzeppelin/contracts/utils/Pausable.sol";
-import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
 import {BitMaps} from "@openzeppelin/contracts/utils/structs/BitMaps.sol";
@@ -16,6 +15,7 @@ import {ISettlement} from "./interfaces/ISettlement.sol";
 import {Link, Market, Order, Step} from "./MarketTypes.sol";
 import {Orders} from "./Orders.sol";
 import {Sessions} from "./Sessions.sol";
+import {Signatures} from "./Signatures.sol";
 
 /// @title Clearing and reconciliation
 /// @notice Specified in `ISettlement`.
@@ -241,8 +241,7 @@ contract Settlement is ISettlement, AccessControlDefaultAdminRules, EIP712, Paus
         taken.placed = filled.signature.length == 0;
         if (!taken.placed) {
             bytes32 digest = MessageHashUtils.toTypedDataHash(domain, taken.orderHash);
-            // slither-disable-next-line unused-return (a failed recovery is the zero address, which is refused below)
-            (address signer, , ) = ECDSA.tryRecoverCalldata(digest, filled.signature);
+            address signer = Signatures.keySigner(digest, filled.signature);
             require(
                 signer == wallet && signer != address(0),
                 OrderSignerMismatch(order.peer, order.nonce, signer)
@@ -409,10 +408,11 @@ contract Settlement is ISettlement, AccessControlDefaultAdminRules, EIP712, Paus
         session.sessionStart = sessionStart;
         session.peer = REGISTRY.peerAt(id, sessionStart);
         require(session.peer.meter != address(0), PeerNotMetered(id));
-        require(
-            !_settledReadings[market][sessionStart].get(id),
-            ReadingAlreadySettled(id, sessionStart)
-        );
+        bool isEstimate = reading.signature.length == 0;
+        if (
+            _settledReadings[market][sessionStart].get(id) ||
+            (isEstimate && _estimatedReadings[market][sessionStart].get(id))
+        ) return ILedger.Payment(id, session.peer.supplier, 0);
         session.positionWh = _positionWh(positions, reading, terms.periodsPerSession);
         session.tariffs = REGISTRY.tariffsFor(
             session.peer.supplier,
@@ -422,9 +422,7 @@ contract Settlement is ISettlement, AccessControlDefaultAdminRules, EIP712, Paus
             terms.periodsPerSession
         );
         int256 paymentNano =
-            reading.signature.length == 0
-                ? _settleEstimate(session, reading)
-                : _settleMetered(session, reading);
+            isEstimate ? _settleEstimate(session, reading) : _settleMetered(session, reading);
         return
             paymentNano > 0
                 ? ILedger.Payment(session.peer.supplier, id, uint256(paymentNano))
@@ -441,12 +439,10 @@ contract Settlement is ISettlement, AccessControlDefaultAdminRules, EIP712, Paus
             block.timestamp > deadline,
             ReadingStillAwaited(reading.peer, sessionStart, deadline)
         );
-        BitMaps.BitMap storage estimated = _estimatedReadings[market][sessionStart];
-        require(!estimated.get(reading.peer), ReadingAlreadyEstimated(reading.peer, sessionStart));
         uint256 values = reading.energyWh.length;
         require(values == 0, ReadingCountMismatch(reading.peer, 0, values));
 
-        estimated.set(reading.peer);
+        _estimatedReadings[market][sessionStart].set(reading.peer);
         imbalanceNano = _estimateNano(session);
         emit ReadingEstimated(market, sessionStart, reading.peer, imbalanceNano);
     }
@@ -483,8 +479,7 @@ contract Settlement is ISettlement, AccessControlDefaultAdminRules, EIP712, Paus
         MeterReading calldata reading
     ) private view {
         bytes32 digest = readingDigest(market, reading.peer, sessionStart, reading.energyWh);
-        // slither-disable-next-line unused-return (a failed recovery is the zero address, which is refused below)
-        (address signer, , ) = ECDSA.tryRecoverCalldata(digest, reading.signature);
+        address signer = Signatures.keySigner(digest, reading.signature);
         require(signer == meter, ReadingSignerMismatch(reading.peer, signer));
     }
 

@@ -24,6 +24,7 @@ from unittest.mock import patch
 import eth_keys.backends.native.main as secp256k1
 from ape.api import AccountAPI, ReceiptAPI
 from ape.contracts.base import ContractCall
+from ape_ethereum.transactions import DynamicFeeTransaction
 from ape_test.provider import LocalProvider
 from eth.constants import GENESIS_PARENT_HASH
 from eth.vm.message import Message
@@ -150,7 +151,7 @@ class _Seen:
                 return _LONG["send"](account, txn, **options)
 
             provider = account.provider
-            if options.keys() <= {"sender"}:
+            if type(txn) is DynamicFeeTransaction and options.keys() <= {"sender"}:
                 message = ("send", account.address, txn.receiver, bytes(txn.data), txn.value)
                 return self._step(provider, message, run)
             return run()

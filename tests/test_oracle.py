@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import ape
 import pytest
 from eth_account import Account
 
-from fairwatt.chain import Role, Signer, connect, structs
+from fairwatt.chain import Chain, Role, Signer, connect, structs
 from fairwatt.chain import test_signer as local_signer
 from fairwatt.errors import ChainError, ContractError, OracleError
 from fairwatt.market import Link
@@ -38,6 +38,7 @@ from tests.community import (
 )
 
 if TYPE_CHECKING:
+    from fairwatt.chain import Receipt
     from tests.community import Community, Member
 
 NOBODY = "0x" + "0" * 40
@@ -902,7 +903,86 @@ def test_reconcile__two_readings_of_a_peer__takes_the_first(community: Community
     run = oracle(community).reconcile(start, both)
     assert [entry.payment_nano for entry in run.settled] == [0]
     assert run.refused == (Refusal(seller.peer, "there is another reading of this peer before it"),)
-    assert said_to_readings(community, start, *both).name == "ReadingAlreadySettled"
+    receipt = community.reconcile(start, both)
+    settled = [log.energyWh for log in receipt.events if log.event_name == "ReadingSettled"]
+    assert settled == [[KWH]]
+
+
+class Overtaken(Chain):
+    """A chain on which somebody acts between the oracle's last question and its transaction."""
+
+    act: ClassVar[Callable[[], object]]
+
+    def send(self, method: Any, *arguments: Any, sender: Signer) -> Receipt:
+        type(self).act()
+        return super().send(method, *arguments, sender=sender)
+
+
+def overtaken(community: Community, act: Callable[[], object]) -> Oracle:
+    Overtaken.act = staticmethod(act)
+    chain = Overtaken(community.chain.contracts, community.chain.first_block)
+    return Oracle(chain, HOURLY, community.solver, send=True)
+
+
+def test_reconcile__reading_settled_by_somebody_else_meanwhile__settles_the_others(
+    community: Community,
+) -> None:
+    start, seller, buyer = cleared_day(community)
+    community.deposit(community.supplier, 10**9)
+    before = community.balance(seller)
+    readings = [community.read(seller, start, KWH + 10), community.read(buyer, start, -KWH)]
+    run = overtaken(community, lambda: community.reconcile(start, readings[1:]))
+    result = run.reconcile(start, readings)
+    assert [entry.peer for entry in result.settled] == [seller.peer]
+    assert result.refused == (Refusal(buyer.peer, "somebody else settled it meanwhile"),)
+    assert community.balance(seller) == before + 10 * FEED_IN
+
+
+def test_reconcile__all_settled_by_somebody_else_meanwhile__pays_nothing_twice(
+    community: Community,
+) -> None:
+    start, seller, buyer = cleared_day(community)
+    readings = [community.read(seller, start, KWH - 10), community.read(buyer, start, -KWH)]
+    run = overtaken(community, lambda: community.reconcile(start, readings))
+    before = community.balance(seller)
+    result = run.reconcile(start, readings)
+    assert (result.settled, len(result.refused)) == ((), 2)
+    assert community.balance(seller) == before - 10 * RETAIL
+
+
+@pytest.mark.parametrize("with_a_reading", [False, True])
+def test_reconcile__estimate_overtaken__is_not_made_twice(
+    community: Community, with_a_reading: bool
+) -> None:
+    start, seller, buyer = cleared_day(community)
+    community.deposit(community.supplier, 10**9)
+    community.travel_to(TERMS.reading_deadline(start) + 1)
+    before = community.balance(seller)
+
+    def act() -> None:
+        if with_a_reading:
+            community.reconcile(start, [community.read(seller, start, KWH + 1)])
+        else:
+            nothing = community.read(seller, start, 0)
+            community.reconcile(start, [nothing], energyWh=[], signature=b"")
+
+    result = overtaken(community, act).reconcile(start, [])
+    assert [entry.peer for entry in result.settled] == [buyer.peer]
+    change = FEED_IN if with_a_reading else -KWH * RETAIL
+    assert community.balance(seller) == before + change
+
+
+def test_reconcile__estimates_not_meant__says_so_and_sends_nothing(community: Community) -> None:
+    start, seller, buyer = cleared_day(community)
+    readings = [community.read(seller, start, KWH)]
+    community.travel_to(TERMS.reading_deadline(start) + 1)
+    height = block()
+    with pytest.raises(OracleError, match=f"session {start} misses the readings of 1 peers"):
+        oracle(community, send=True).reconcile(start, readings, estimate=False)
+    assert block() == height
+    complete = [*readings, community.read(buyer, start, -KWH)]
+    run = oracle(community, send=True).reconcile(start, complete, estimate=False)
+    assert [entry.peer for entry in run.settled] == [seller.peer, buyer.peer]
 
 
 def test_reconcile__session_not_over__waits(community: Community) -> None:

@@ -11,10 +11,11 @@ import {Market, Order} from "../MarketTypes.sol";
 /// nothing is written for an order that is cleared.
 ///
 /// Requirements
-/// R1  Only the market operator creates markets; their book closes before it could open otherwise.
+/// R1  Only the market operator creates markets. In a market the book of a session opens before it closes, and what
+///     follows comes in time: clearing, then estimates of readings, then the last settlement, then withdrawals.
 /// R2  Orders are placed while the book is open: from the registry's notice before the session's end to gate closure.
-/// R3  A placed order is admissible (see `Orders`), signed by its peer (ECDSA or ERC-1271), and neither cancelled
-///     nor placed already.
+/// R3  A placed order is admissible (see `Orders`), signed by the key of its peer's wallet or accepted by the wallet's
+///     code (see `Signatures`), and neither cancelled nor placed already.
 /// R4  A peer places at most `maxPlacedSteps` steps for a session, with its worst case locked.
 /// R5  Only the peer cancels its orders, while the book is open.
 /// R6  A clearing takes every placed order of its session, and no cancelled one. Only the settlement takes.
@@ -67,6 +68,8 @@ interface IOrderBook {
     error NobodyStepsIn(uint256 exclusiveWindowSeconds, uint256 clearingWindowSeconds);
     /// @notice R1: missing readings could not be estimated before the settlement ends.
     error ReadingsNeverEstimated(uint256 readingWindowSeconds, uint256 settlementWindowSeconds);
+    /// @notice R1: a session could still be cleared when its missing readings are estimated, or settled no more.
+    error ClearedAfterReadings(uint256 clearingWindowSeconds, uint256 longestSeconds);
     /// @notice R1: the ledger guarantees withdrawals after a time that this market exceeds.
     error MarketTooSlow(uint256 neededSeconds, uint256 withdrawalDelaySeconds);
     /// @notice R2, R5
@@ -102,7 +105,7 @@ interface IOrderBook {
     function createMarket(Market calldata terms) external returns (uint32 market);
 
     /// @notice Places a signed order on chain; anyone may bring it.
-    /// @param signature 65 bytes r, s, v of the peer's wallet, or what its ERC-1271 wallet accepts.
+    /// @param signature 65 bytes r, s, v of the wallet's key, or what the wallet's code accepts (ERC-1271).
     function place(Order calldata order, bytes calldata signature) external;
 
     /// @notice The calling peer cancels its order with this nonce, placed or not.
@@ -139,7 +142,7 @@ interface IOrderBook {
     function domainSeparator() external view returns (bytes32);
 
     /// @notice Reverts with the reason why a signed order may be in no clearing, if there is one. It says nothing about
-    /// gate and funds, nor of an order placed under its nonce; what it accepts from an ERC-1271 wallet has to be placed.
+    /// gate and funds, nor of an order placed under its nonce; what only the code of a wallet accepts has to be placed.
     /// @return orderHash EIP-712 hash of the order, without the domain.
     function requireValid(
         Order calldata order,

@@ -21,7 +21,8 @@ import {Link, Order} from "../MarketTypes.sol";
 ///     closure, so that no order that is not placed is ever traded; after the window the market needs no manager.
 /// C2  Every period names the network version in force when it starts, with the very links that were published.
 /// C3  Orders come sorted by peer and nonce, none twice, all for this session, each with one fill per step.
-/// C4  Every order is admissible (see `Orders`), signed by its peer's wallet or placed, and not cancelled.
+/// C4  Every order is admissible (see `Orders`), signed by the key of its peer's wallet (see `Signatures`) or placed,
+///     and not cancelled.
 /// C5  Every placed order is among them.
 /// C6  Every period is proved optimal.
 /// C7  Every peer can pay.
@@ -31,7 +32,8 @@ import {Link, Order} from "../MarketTypes.sol";
 /// S2  The positions are those of the clearing.
 /// S3  Every reading is signed by the meter of a metered peer and has one value per period; without a signature it
 ///     has none and stands for a missing one, which is estimated once its reading window is over.
-/// S4  A peer's reading of a session is settled once, and estimated at most once before.
+/// S4  A peer's reading of a session is settled once, and estimated at most once before. What comes again is passed
+///     over, or else anyone could spoil a reconciliation by settling one of its readings first.
 /// S5  No reading exceeds the rating of the peer's connection.
 interface ISettlement {
     /// @notice A network version as published, by its links.
@@ -173,19 +175,15 @@ interface ISettlement {
     error ReadingCountMismatch(uint32 peer, uint256 periods, uint256 values);
     /// @notice S3
     error ReadingSignerMismatch(uint32 peer, address signer);
-    /// @notice S4
-    error ReadingAlreadySettled(uint32 peer, uint40 sessionStart);
     /// @notice S3
     error ReadingStillAwaited(uint32 peer, uint40 sessionStart, uint256 deadline);
-    /// @notice S4
-    error ReadingAlreadyEstimated(uint32 peer, uint40 sessionStart);
     /// @notice S5
     error ReadingImplausible(uint32 peer, uint256 period, int48 energyWh, uint256 limitWh);
 
     /// @notice Clears a session for good.
     function clear(Proposal calldata proposal) external;
 
-    /// @notice Settles readings of a session against its positions.
+    /// @notice Settles readings of a session against its positions; the events say which of them were not settled yet.
     /// @param positions All positions of the session, as in its clearing; empty if it was not cleared.
     function reconcile(
         uint32 market,

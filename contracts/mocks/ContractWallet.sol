@@ -5,24 +5,25 @@ import {IERC1271} from "@openzeppelin/contracts/interfaces/IERC1271.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 
 /// @title An ERC-1271 wallet of one owner, that can change its mind, for tests
+/// @notice An account may delegate to it (EIP-7702): the owner stands in the code, and what is not set accepts.
 contract ContractWallet is IERC1271 {
     error NotTheOwner(address caller);
 
-    address public owner;
-    bool public accepts = true;
+    address public immutable OWNER;
+    bool public refuses;
 
     constructor(address owner_) {
-        owner = owner_;
+        OWNER = owner_;
     }
 
     function setAccepts(bool accepts_) external {
-        require(msg.sender == owner, NotTheOwner(msg.sender));
-        accepts = accepts_;
+        require(msg.sender == OWNER, NotTheOwner(msg.sender));
+        refuses = !accepts_;
     }
 
     /// @notice Calls anything, as the wallet.
     function execute(address target, bytes calldata data) external returns (bytes memory result) {
-        require(msg.sender == owner, NotTheOwner(msg.sender));
+        require(msg.sender == OWNER, NotTheOwner(msg.sender));
         bool success;
         // solhint-disable-next-line avoid-low-level-calls
         (success, result) = target.call(data);
@@ -40,6 +41,7 @@ contract ContractWallet is IERC1271 {
         bytes calldata signature
     ) external view returns (bytes4) {
         (address signer, , ) = ECDSA.tryRecoverCalldata(hash, signature);
-        return accepts && signer == owner ? IERC1271.isValidSignature.selector : bytes4(0xffffffff);
+        return
+            !refuses && signer == OWNER ? IERC1271.isValidSignature.selector : bytes4(0xffffffff);
     }
 }

@@ -19,7 +19,14 @@ from fairwatt.errors import (
     OracleError,
     SignatureError,
 )
-from fairwatt.session import NOBODY, Proposal, propose
+from fairwatt.session import (
+    NOBODY,
+    Imbalance,
+    Proposal,
+    estimate_imbalance,
+    propose,
+    settle_reading,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -37,6 +44,9 @@ __all__ = [
     "ReconciliationRun",
     "Refusal",
 ]
+
+
+_SETTLED = ("ReadingSettled", "ReadingEstimated")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,27 +81,6 @@ class ClearingRun:
 
 
 @dataclass(frozen=True, slots=True)
-class Imbalance:
-    """A reading, or an estimate, against its position.
-
-    Attributes
-    ----------
-    energy_wh
-        Per period: metered, or estimated, minus position.
-    payment_nano
-        What the peer receives from its supplier (positive) or owes it (negative), less what an
-        earlier estimate settled.
-    estimated
-        Whether the reading is missing.
-    """
-
-    peer: int
-    energy_wh: tuple[int, ...]
-    payment_nano: int
-    estimated: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class ReconciliationRun:
     """What became of a session's readings.
 
@@ -100,7 +89,7 @@ class ReconciliationRun:
     settled
         Settled by this run, or to be settled by it if it was sent; readings and estimates.
     missing
-        Metered peers with a position but no settled reading.
+        Metered peers with a position but no settled reading, when the run began.
     """
 
     settled: tuple[Imbalance, ...]
@@ -229,15 +218,25 @@ class Oracle:
             receipt = self.chain.clear(proposal, self.signer)
         return ClearingRun(proposal, proofs, tuple(refused), receipt)
 
-    def reconcile(self, start: int, readings: Iterable[SignedReading]) -> ReconciliationRun:
+    def reconcile(
+        self, start: int, readings: Iterable[SignedReading], *, estimate: bool = True
+    ) -> ReconciliationRun:
         """Settle the readings of a session that are not settled yet.
 
-        Readings that are still missing after the reading window are estimated.
+        Readings that are still missing after the reading window are estimated. Whatever somebody
+        else settles meanwhile is passed over by the contract, and refused in the result.
+
+        Parameters
+        ----------
+        estimate
+            Whether readings may be estimated. An estimate is paid at once, and only a signed
+            reading that comes in time takes it back.
 
         Raises
         ------
         OracleError
-            If the session is not over, or its settlement deadline has passed.
+            If the session is not over, or its settlement deadline has passed; or if a reading
+            would have to be estimated and must not.
         ContractError
             If the contract would refuse; nothing is sent then.
         """
@@ -271,16 +270,30 @@ class Oracle:
             and not snapshot.is_reading_settled(self.market, start, peer)
         ]
         if now > terms.reading_deadline(start):
-            taken |= {
-                peer: None
+            silent = [
+                peer
                 for peer in missing
                 if not snapshot.is_reading_estimated(self.market, start, peer)
-            }
+            ]
+            if silent and not estimate:
+                raise OracleError(
+                    f"session {start} misses the readings of {len(silent)} peers, which would be "
+                    "estimated; name this session if that is meant"
+                )
+            taken |= dict.fromkeys(silent)
         settled = tuple(
             self._imbalance(start, peer, signed, positions, snapshot)
             for peer, signed in sorted(taken.items(), key=lambda entry: entry[0])
         )
         receipt = self._send_readings(start, taken, positions, snapshot) if taken else None
+        if receipt is not None:
+            done = {log.peer for log in receipt.events if log.event_name in _SETTLED}
+            refused += [
+                Refusal(entry.peer, "somebody else settled it meanwhile")
+                for entry in settled
+                if entry.peer not in done
+            ]
+            settled = tuple(entry for entry in settled if entry.peer in done)
         return ReconciliationRun(settled, tuple(missing), tuple(refused), receipt)
 
     def check(self) -> list[Finding]:
@@ -374,29 +387,15 @@ class Oracle:
         snapshot: Snapshot,
     ) -> Imbalance:
         """What settling a reading, or estimating a missing one, comes to."""
-        terms = snapshot.terms(self.market)
-        position = positions.get(peer, (0,) * terms.periods_per_session)
-        tariffs = snapshot.tariffs(snapshot.peer(peer, start).supplier)
-
-        def against(metered_wh: tuple[int, ...]) -> tuple[tuple[int, ...], int]:
-            energy = tuple(wh - sold for wh, sold in zip(metered_wh, position, strict=True))
-            payment = 0
-            for period, imbalance in enumerate(energy):
-                time = start + period * terms.period_seconds
-                tariff = [entry for entry in tariffs if entry.effective_from <= time][-1]
-                payment += imbalance * (
-                    tariff.feed_in_micro_per_kwh if imbalance > 0 else tariff.retail_micro_per_kwh
-                )
-            return energy, payment
-
-        undelivered, owed = against(tuple(min(wh, 0) for wh in position))
-        estimate = min(owed, 0)  # never a gain
+        periods = snapshot.terms(self.market).periods_per_session
+        position = positions.get(peer, (0,) * periods)
+        supplier = snapshot.peer(peer, start).supplier
+        _, tariffs = snapshot.tariffs_of_session(self.market, start, supplier)
         if signed is None:
-            return Imbalance(peer, undelivered, estimate, estimated=True)
-        energy, payment = against(signed.reading.energy_wh)
-        if snapshot.is_reading_estimated(self.market, start, peer):
-            payment -= estimate
-        return Imbalance(peer, energy, payment)
+            return estimate_imbalance(peer, position, tariffs)
+        estimated = snapshot.is_reading_estimated(self.market, start, peer)
+        metered = signed.reading.energy_wh
+        return settle_reading(peer, metered, position, tariffs, estimated_before=estimated)
 
     def _send_readings(
         self,
@@ -407,16 +406,19 @@ class Oracle:
     ) -> Receipt | None:
         peers = list(positions)
         listed = [{"peer": peer, "energyWh": list(positions[peer])} for peer in peers]
-        entries = [
-            {
-                "peer": peer,
-                "position": bisect_left(peers, peer),
-                "tariff": snapshot.tariff_index(snapshot.peer(peer, start).supplier, start),
-                "energyWh": list(signed.reading.energy_wh) if signed else [],
-                "signature": signed.signature if signed else b"",
-            }
-            for peer, signed in sorted(taken.items(), key=lambda entry: entry[0])
-        ]
+        entries = []
+        for peer, signed in sorted(taken.items(), key=lambda entry: entry[0]):
+            supplier = snapshot.peer(peer, start).supplier
+            tariff, _ = snapshot.tariffs_of_session(self.market, start, supplier)
+            entries.append(
+                {
+                    "peer": peer,
+                    "position": bisect_left(peers, peer),
+                    "tariff": tariff,
+                    "energyWh": list(signed.reading.energy_wh) if signed else [],
+                    "signature": signed.signature if signed else b"",
+                }
+            )
         reconcile = self.chain.contracts.settlement.reconcile
         arguments = (self.market, start, listed, entries)
         self.chain.simulate(reconcile, *arguments, sender=self.signer)

@@ -1,4 +1,4 @@
-"""A session of a market: from signed orders to a proposal that the contract can check.
+"""A session of a market: from signed orders to a proposal, from readings to what they come to.
 
 Pure data: everything a clearing depends on was read from the chain before (or made up by a
 test), so the same session and orders give the same proposal anywhere.
@@ -21,7 +21,18 @@ if TYPE_CHECKING:
     from fairwatt.market import Book, Clearing, Network, Proof
     from fairwatt.orders import SignedOrder
 
-__all__ = ["NOBODY", "MarketTerms", "NetworkVersion", "Proposal", "Session", "propose"]
+__all__ = [
+    "NOBODY",
+    "Imbalance",
+    "MarketTerms",
+    "NetworkVersion",
+    "Proposal",
+    "Session",
+    "Tariff",
+    "estimate_imbalance",
+    "propose",
+    "settle_reading",
+]
 
 
 NOBODY: Final = "0x" + "0" * 40
@@ -287,6 +298,86 @@ def propose(
         # A placed order alone can always be paid, so every round leaves out something.
         _, poorest = min(broke)
         free = [signed for signed in free if signed.order.peer != poorest]
+
+
+@dataclass(frozen=True, slots=True)
+class Tariff:
+    """A supplier's prices from `effective_from` (UTC Unix seconds) on, micro-token/kWh."""
+
+    effective_from: int
+    retail_micro_per_kwh: int
+    feed_in_micro_per_kwh: int
+
+
+@dataclass(frozen=True, slots=True)
+class Imbalance:
+    """A reading, or an estimate, against its position.
+
+    Attributes
+    ----------
+    energy_wh
+        Per period: metered, or estimated, minus position.
+    payment_nano
+        What the peer receives from its supplier (positive) or owes it (negative), less what an
+        earlier estimate settled; nano-token.
+    estimated
+        Whether the reading is missing.
+    """
+
+    peer: int
+    energy_wh: tuple[int, ...]
+    payment_nano: int
+    estimated: bool = False
+
+
+def settle_reading(
+    peer: int,
+    metered_wh: Sequence[int],
+    position_wh: Sequence[int],
+    tariffs: Sequence[Tariff],
+    *,
+    estimated_before: bool = False,
+) -> Imbalance:
+    """What a reading comes to, as `Settlement` of the contracts settles it (S1 to S5).
+
+    What exceeds the position is bought by the supplier at its feed-in tariff, what is short is
+    sold at its retail tariff; each period by itself.
+
+    Parameters
+    ----------
+    metered_wh
+        Per period: injected positive, taken negative.
+    position_wh
+        Per period: sold positive, bought negative.
+    tariffs
+        Per period: the supplier's in force when it starts.
+    estimated_before
+        Whether an estimate was settled while the reading was missing; it is taken off.
+    """
+    energy = tuple(wh - sold for wh, sold in zip(metered_wh, position_wh, strict=True))
+    payment = _imbalance_nano(energy, tariffs)
+    if estimated_before:
+        payment -= estimate_imbalance(peer, position_wh, tariffs).payment_nano
+    return Imbalance(peer, energy, payment)
+
+
+def estimate_imbalance(
+    peer: int, position_wh: Sequence[int], tariffs: Sequence[Tariff]
+) -> Imbalance:
+    """What a missing reading comes to: what was bought was taken, what was sold not delivered.
+
+    It is never a gain, not even where a retail tariff is negative. Parameters as those of
+    `settle_reading`.
+    """
+    energy = tuple(min(wh, 0) - wh for wh in position_wh)
+    return Imbalance(peer, energy, min(_imbalance_nano(energy, tariffs), 0), estimated=True)
+
+
+def _imbalance_nano(energy_wh: Sequence[int], tariffs: Sequence[Tariff]) -> int:
+    return sum(
+        wh * (tariff.feed_in_micro_per_kwh if wh > 0 else tariff.retail_micro_per_kwh)
+        for wh, tariff in zip(energy_wh, tariffs, strict=True)
+    )
 
 
 def _clear(session: Session, orders: Sequence[SignedOrder]) -> Proposal:

@@ -44,7 +44,7 @@ TERMS = MarketTerms(
     first_session_start=1_704_067_200,
     gate_lead_seconds=900,
     clearing_window_seconds=3600,
-    reading_window_seconds=86_400,
+    reading_window_seconds=1_800,  # over before the next session is
     settlement_window_seconds=7 * 86_400,
 )
 SHORT_WH = {"P3": 5_000, "P5": -8_000}  # metered minus position
@@ -304,6 +304,30 @@ def test_reconcile__default_session__is_the_last_that_is_over(day: Day) -> None:
     run = day.run("reconcile", "--readings", str(day.folder / "readings"))
     assert run.exit_code == 0, run.output
     assert run.output.startswith(f"session {day.start} settles 4 readings")
+
+
+def test_reconcile__readings_would_be_estimated__asks_for_the_session(
+    day: Day, tmp_path: Path
+) -> None:
+    day.node.travel_to(TERMS.gate_closure(day.start))
+    assert day.run("clear", *day.orders, "--send").exit_code == 0
+    day.node.travel_to(TERMS.reading_deadline(day.start) + 1)
+    height, empty = day.node.block(), tmp_path / "readings"
+    empty.mkdir()
+    run = day.run("reconcile", "--readings", str(empty), "--send")
+    assert run.output == (
+        f"error: session {day.start} misses the readings of 4 peers, which would be estimated; "
+        "name this session if that is meant\n"
+    )
+    assert (run.exit_code, day.node.block()) == (1, height)
+    named = ["--session", str(day.start), "--readings", str(empty), "--send"]
+    run = day.run("reconcile", *named)
+    assert run.exit_code == 0, run.output
+    assert run.output.startswith(f"session {day.start} settles 4 readings and estimates")
+    assert day.node.block() == height + 1
+    # With all readings there is nothing to estimate.
+    run = day.run("reconcile", "--readings", str(day.folder / "readings"), "--send")
+    assert run.exit_code == 0, run.output
 
 
 def test_clear__account_without_gas__says_so_and_changes_nothing(day: Day) -> None:

@@ -153,15 +153,23 @@ def test_create_market__settled_after_withdrawals__is_refused(
         )
 
 
-def test_create_market__cleared_after_withdrawals__is_refused(
+def test_create_market__cleared_until_readings_are_estimated__is_accepted(
     community: Community, book: Any
 ) -> None:
-    with reverts(
-        book.MarketTooSlow,
-        neededSeconds=WITHDRAWAL_DELAY + 1,
-        withdrawalDelaySeconds=WITHDRAWAL_DELAY,
-    ):
-        create(community, clearing_window_seconds=WITHDRAWAL_DELAY)
+    create(community, clearing_window_seconds=900 + HOUR + DAY)
+    terms, start = community.terms(3), community.open_session(3)
+    assert terms.clearing_deadline(start) == terms.reading_deadline(start)
+    assert terms.clearing_deadline(start) < terms.settlement_deadline(start)
+
+
+@pytest.mark.parametrize("later", [1, 7 * DAY, 30 * DAY])
+def test_create_market__cleared_when_readings_are_estimated__is_refused(
+    community: Community, book: Any, later: int
+) -> None:
+    longest = 900 + HOUR + DAY
+    window = longest + later
+    with reverts(book.ClearedAfterReadings, clearingWindowSeconds=window, longestSeconds=longest):
+        create(community, clearing_window_seconds=window)
 
 
 # ------------------------------------------------------------------------------------------ views

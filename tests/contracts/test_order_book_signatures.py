@@ -1,12 +1,14 @@
-"""Whose orders are placed: EIP-712, ECDSA and ERC-1271 wallets (R3)."""
+"""Whose orders are placed: EIP-712, ECDSA, ERC-1271, and EIP-7702, which is both (R3)."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import ape
 import pytest
 from eth_account.messages import _hash_eip191_message
+from eth_utils.address import to_canonical_address
 from tests.community import C3, HOUR, HOURLY, NOTICE, Community, Member, ask, bid
 from tests.contracts.registry import admit, change_wallet, connection, new_wallet
 from tests.outcomes import event, events, reverts
@@ -284,3 +286,90 @@ def test_cancel__by_a_contract_wallet__is_its_own(
         event(book.OrderCancelled, market=HOURLY, sessionStart=start, peer=owner.peer, nonce=0),
         event(ledger.Unlocked, peer=owner.peer, amountNano=1_000_000),
     ]
+
+
+# ---------------------------------------------------------------------------------------- EIP-7702
+
+
+@pytest.fixture
+def delegated(community: Community, contract_wallet: Any, member: Member) -> Member:
+    """The member, whose account delegates to a wallet that accepts what the outsider signs."""
+    member.wallet.account.set_delegate(contract_wallet, receiver=community.outsider.address)
+    code = ape.networks.provider.get_code(member.wallet.address)
+    assert bytes(code) == b"\xef\x01\x00" + to_canonical_address(contract_wallet.address)
+    return member
+
+
+def by_the_outsider(community: Community, member: Member, nonce: int = 0) -> SignedOrder:
+    order = community.order(member, bid(1_000, 1_000), nonce=nonce)
+    assert community.outsider.key is not None
+    return order.signed_by(community.outsider.key, community.chain.order_domain)
+
+
+def test_place__delegated_account__takes_its_key_and_what_its_code_accepts(
+    community: Community, book: Any, delegated: Member
+) -> None:
+    by_key = community.sign(delegated, bid(1_000, 1_000))
+    by_code = by_the_outsider(community, delegated, nonce=1)
+    for signed in (by_key, by_code):
+        book.requireValid(structs(signed.order.to_message()), signed.signature)
+        community.place(signed)
+    assert book.placedCount(HOURLY, by_key.order.session_start) == 2
+
+
+def test_place__delegated_account_whose_code_refuses__takes_its_key(
+    community: Community, book: Any, contract_wallet: Any, delegated: Member
+) -> None:
+    # The code runs for the member's account: what it stores is the member's.
+    refuse_all = contract_wallet.setAccepts.encode_input(False)
+    community.outsider.account.transfer(delegated.wallet.address, 0, data=refuse_all)
+    refuse(community, by_the_outsider(community, delegated, nonce=1))
+    community.place(community.sign(delegated, bid(1_000, 1_000)))
+
+
+def test_place__delegated_account__refuses_what_neither_signed(
+    community: Community, delegated: Member
+) -> None:
+    order = community.order(delegated, bid(1, 1))
+    refuse(community, order.signed_by(community.supplier.key, community.chain.order_domain))
+
+
+def test_place__delegated_to_what_is_no_wallet__takes_its_key(
+    community: Community, member: Member
+) -> None:
+    token = community.chain.contracts.token
+    member.wallet.account.set_delegate(token, receiver=community.outsider.address)
+    refuse(community, by_the_outsider(community, member))
+    community.place(community.sign(member, bid(1, 1)))
+
+
+def test_place__delegation_ends_afterwards__is_cleared_all_the_same(
+    community: Community, ledger: Any, delegated: Member
+) -> None:
+    placed = by_the_outsider(community, delegated)
+    community.place(placed)
+    delegated.wallet.account.remove_delegate(receiver=community.outsider.address)
+    refuse(community, by_the_outsider(community, delegated, nonce=1))
+    offer = community.sign(community.admit(Role.PRODUCER), ask(1_000, 1_000))
+    community.clear(community.propose(offer, placed=[SignedOrder(placed.order, b"")]))
+    account = ledger.account(delegated.peer)
+    assert (account.balanceNano, account.lockedNano) == (10**9 - 1_000 * 1_000, 0)
+
+
+def test_clear__delegated_account__takes_its_key_and_not_what_its_code_accepts(
+    community: Community, delegated: Member
+) -> None:
+    settlement = community.chain.contracts.settlement
+    offer = community.sign(community.admit(Role.PRODUCER), ask(1_000, 1_000))
+    by_code = community.propose(offer, by_the_outsider(community, delegated))
+    with reverts(
+        settlement.OrderSignerMismatch,
+        peer=delegated.peer,
+        nonce=0,
+        signer=community.outsider.address,
+    ):
+        community.clear(by_code)
+    session = by_code.session.start
+    by_key = community.sign(delegated, bid(1_000, 1_000), session=session)
+    community.clear(community.propose(offer, by_key))
+    assert community.balance(delegated) == 10**9 - 1_000 * 1_000

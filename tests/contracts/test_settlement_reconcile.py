@@ -330,25 +330,26 @@ def test_reconcile__estimate_a_second_after_the_reading_window__is_settled(
     assert ape.chain.blocks.head.timestamp == delivered.reading_deadline + 1
 
 
-def test_reconcile__estimate_twice__reverts(settlement: Any, delivered: Delivered) -> None:
-    delivered.community.travel_to(delivered.reading_deadline)
-    delivered.estimate(delivered.seller)
-    names = {"peer": delivered.seller.peer, "sessionStart": delivered.start}
-    with reverts(settlement.ReadingAlreadyEstimated, **names):
-        delivered.estimate(delivered.seller)
+def test_reconcile__estimate_twice__counts_once(delivered: Delivered) -> None:
+    community, seller = delivered.community, delivered.seller
+    community.travel_to(delivered.reading_deadline)
+    receipt = delivered.estimate(seller, seller)
+    assert [entry.name for entry in events(receipt)] == ["ReadingEstimated"]
+    assert events(delivered.estimate(seller)) == []
+    assert community.balance(seller) == NANO + 1_000 * PRICE - 1_000 * RETAIL
 
 
 @pytest.mark.parametrize("estimated_before", [False, True])
-def test_reconcile__estimate_after_the_reading__reverts(
-    settlement: Any, delivered: Delivered, estimated_before: bool
+def test_reconcile__estimate_after_the_reading__is_passed_over(
+    delivered: Delivered, estimated_before: bool
 ) -> None:
-    delivered.community.travel_to(delivered.reading_deadline)
+    community, seller = delivered.community, delivered.seller
+    community.travel_to(delivered.reading_deadline)
     if estimated_before:
-        delivered.estimate(delivered.seller)
-    delivered.settle(delivered.read(delivered.seller, 1_000))
-    names = {"peer": delivered.seller.peer, "sessionStart": delivered.start}
-    with reverts(settlement.ReadingAlreadySettled, **names):
-        delivered.estimate(delivered.seller)
+        delivered.estimate(seller)
+    delivered.settle(delivered.read(seller, 1_000))
+    assert events(delivered.estimate(seller)) == []
+    assert community.balance(seller) == NANO + 1_000 * PRICE
 
 
 def test_reconcile__estimate_with_a_value__reverts(settlement: Any, delivered: Delivered) -> None:
@@ -685,17 +686,41 @@ def test_reconcile__not_one_value_per_period__reverts(
 # ---------------------------------------------------------------------------------------- S4 once
 
 
-def test_reconcile__reading_twice_in_a_run__reverts(settlement: Any, delivered: Delivered) -> None:
-    buyer, start = delivered.buyer, delivered.start
-    with reverts(settlement.ReadingAlreadySettled, peer=buyer.peer, sessionStart=start):
-        delivered.settle(delivered.read(buyer, -1_000), delivered.read(buyer, -1_000))
+def test_reconcile__reading_twice_in_a_run__settles_once(delivered: Delivered) -> None:
+    buyer = delivered.buyer
+    receipt = delivered.settle(delivered.read(buyer, -1_100), delivered.read(buyer, -1_100))
+    assert events(receipt) == [_settled(delivered, buyer, -1_100, -100 * RETAIL)]
+    assert delivered.community.balance(buyer) == NANO - 1_000 * PRICE - 100 * RETAIL
 
 
-def test_reconcile__other_reading_later__reverts(settlement: Any, delivered: Delivered) -> None:
-    buyer, start = delivered.buyer, delivered.start
-    delivered.settle(delivered.read(buyer, -1_000))
-    with reverts(settlement.ReadingAlreadySettled, peer=buyer.peer, sessionStart=start):
-        delivered.settle(delivered.read(buyer, -900))
+def test_reconcile__other_reading_later__is_passed_over(delivered: Delivered) -> None:
+    buyer = delivered.buyer
+    delivered.settle(delivered.read(buyer, -1_100))
+    assert events(delivered.settle(delivered.read(buyer, -900))) == []
+    assert delivered.community.balance(buyer) == NANO - 1_000 * PRICE - 100 * RETAIL
+
+
+def test_reconcile__one_reading_settled_before_by_an_outsider__settles_the_others(
+    delivered: Delivered,
+) -> None:
+    seller, buyer = delivered.seller, delivered.buyer
+    readings = [delivered.read(seller, 1_200), delivered.read(buyer, -1_300)]
+    delivered.settle(readings[1])
+    receipt = delivered.settle(*readings)
+    assert events(receipt) == [_settled(delivered, seller, 1_200, 200 * FEED_IN)]
+    balances = [delivered.community.balance(member) for member in (seller, buyer)]
+    assert balances == [
+        NANO + 1_000 * PRICE + 200 * FEED_IN,
+        NANO - 1_000 * PRICE - 300 * RETAIL,
+    ]
+
+
+def test_reconcile__settled_reading_with_a_false_signature__is_passed_over(
+    delivered: Delivered,
+) -> None:
+    delivered.settle(delivered.read(delivered.buyer, -1_000))
+    again = delivered.read(delivered.buyer, -900)
+    assert events(delivered.settle(again, signature=b"\1" * 65, position=7, tariff=7)) == []
 
 
 def test_reconcile__same_peer_in_another_session__settles(

@@ -47,7 +47,6 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from tests.community import C2, C3, DAY, FEED_IN, HOURLY, NANO, QUARTERS, RETAIL, WITHDRAWAL_DELAY
-from tests.outcomes import reverts
 
 from fairwatt.chain import Role
 from fairwatt.errors import ContractError, ProofError
@@ -487,12 +486,11 @@ class Market(RuleBasedStateMachine):
             return
         before = self._claims(peer, supplier)
         self.owed |= {(peer, supplier), (supplier, peer)}
+        receipt = self.community.reconcile(book.start, [reading], market=book.market)
         if peer in book.read:
-            settled = self.contracts.settlement.ReadingAlreadySettled
-            with reverts(settled, peer=peer, sessionStart=book.start):
-                self.community.reconcile(book.start, [reading], market=book.market)
+            assert receipt.events == ()
+            assert self._claims(peer, supplier) == before
             return
-        self.community.reconcile(book.start, [reading], market=book.market)
         book.read.add(peer)
         positions = book.proposal.positions_wh if book.proposal else {}
         imbalances = (

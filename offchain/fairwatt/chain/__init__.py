@@ -17,7 +17,7 @@ from fairwatt.chain._deploy import (
     describe,
     signer_for,
 )
-from fairwatt.chain._snapshot import Account, Peer, Role, Snapshot, Standing, Tariff
+from fairwatt.chain._snapshot import Account, Peer, Role, Snapshot, Standing
 from fairwatt.deployment import Deployment
 
 __all__ = [
@@ -33,7 +33,6 @@ __all__ = [
     "Signer",
     "Snapshot",
     "Standing",
-    "Tariff",
     "connect",
     "deploy",
     "describe",

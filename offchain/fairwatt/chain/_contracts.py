@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ast import literal_eval
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -30,6 +31,9 @@ __all__ = ["Contracts", "explained", "first_line", "project", "structs"]
 
 _PANICS = {0x11: "arithmetic overflow", 0x32: "index out of range"}
 _PANIC_SELECTOR = "4e487b71"
+# As anvil says it: the data as text where it is UTF-8, as that of small values is, or else in hex.
+_CUSTOM_ERROR = re.compile(r"custom error (0x[0-9a-f]{8})(?:: (.*))?$", re.DOTALL)
+_WORDS = re.compile(r"([0-9a-f]{64})+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,7 @@ def explained(action: str) -> Iterator[None]:
     except CustomError as error:
         raise ContractError(type(error).__name__, dict(error.inputs), action) from error
     except ContractLogicError as error:
-        name, values = _decode(str(error.revert_message or error))
+        name, values = _decode(_said(error))
         raise ContractError(name, values, action) from error
     except SignatureError as error:
         raise ChainError(f"{action}: the account did not sign") from error
@@ -70,10 +74,21 @@ def explained(action: str) -> Iterator[None]:
         raise ChainError(f"{action}: {first_line(error)}") from error
 
 
+def _said(error: ContractLogicError) -> str:
+    """What the node said, where Ape has cut white space from it: values may end with it."""
+    arguments = getattr(error.base_err, "args", ())
+    if arguments and _CUSTOM_ERROR.search(str(arguments[0])):
+        return str(arguments[0])
+    return str(error.revert_message or error)
+
+
 def _decode(data: str) -> tuple[str, dict[str, object]]:
     """Name and values of an error that Ape could not decode, as of another contract of ours."""
     if data.startswith('b"'):  # Ape reads b'...' alone, but bytes with a ' in them print as b"..."
         data = "0x" + bytes(literal_eval(data)).hex()
+    elif custom := _CUSTOM_ERROR.search(data):
+        text = custom.group(2) or ""
+        data = custom.group(1) + (text if _WORDS.fullmatch(text) else text.encode().hex())
     if not data.startswith("0x"):
         return "Error", {"message": data}
     selector, body = data[2:10], bytes.fromhex(data[10:])

@@ -12,7 +12,7 @@ from fairwatt.chain._contracts import explained, structs
 from fairwatt.errors import ChainError
 from fairwatt.market import Link, Network, Side
 from fairwatt.orders import Order, SignedOrder, Step
-from fairwatt.session import NOBODY, MarketTerms, NetworkVersion, Session
+from fairwatt.session import NOBODY, MarketTerms, NetworkVersion, Session, Tariff
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from fairwatt.chain._contracts import Contracts
 
-__all__ = ["Account", "Peer", "Role", "Snapshot", "Standing", "Tariff"]
+__all__ = ["Account", "Peer", "Role", "Snapshot", "Standing"]
 
 
 class Role(IntEnum):
@@ -84,15 +84,6 @@ class Account:
         before = self.withdrawal_requested_at < gate_closure
         reserved = self.locked_nano + self.arrears_nano + (self.withdrawal_nano if before else 0)
         return max(0, self.balance_nano + self.credit_nano - reserved)
-
-
-@dataclass(frozen=True, slots=True)
-class Tariff:
-    """A supplier's prices from `effective_from` on, micro-token/kWh."""
-
-    effective_from: int
-    retail_micro_per_kwh: int
-    feed_in_micro_per_kwh: int
 
 
 @dataclass(frozen=True)
@@ -214,20 +205,31 @@ class Snapshot:
         count = self._read(self.contracts.registry.peerCount)
         return {peer: self.peer(peer, time) for peer in range(1, count + 1)}
 
-    def tariff_index(self, supplier: int, time: int) -> int:
-        """Index of the supplier's tariff in force at `time`.
+    def tariffs_of_session(
+        self, market: int, start: int, supplier: int
+    ) -> tuple[int, tuple[Tariff, ...]]:
+        """The supplier's tariffs in force for each period of a session.
+
+        Returns
+        -------
+        tuple
+            Index of the first among all that the supplier published, and one tariff per period.
 
         Raises
         ------
         ChainError
-            If none is.
+            If none is in force.
         """
-        in_force = [
-            at for at, tariff in enumerate(self.tariffs(supplier)) if tariff.effective_from <= time
-        ]
-        if not in_force:
-            raise ChainError(f"supplier {supplier} has no tariff in force at {time}")
-        return in_force[-1]
+        terms, published = self.terms(market), self.tariffs(supplier)
+
+        def index(time: int) -> int:
+            in_force = [at for at, entry in enumerate(published) if entry.effective_from <= time]
+            if not in_force:
+                raise ChainError(f"supplier {supplier} has no tariff in force at {time}")
+            return in_force[-1]
+
+        starts = (start + at * terms.period_seconds for at in range(terms.periods_per_session))
+        return index(start), tuple(published[index(time)] for time in starts)
 
     def tariffs(self, supplier: int) -> list[Tariff]:
         """All tariffs a supplier has published."""

@@ -125,7 +125,11 @@ def clear(
 
 
 @oracle.command()
-@click.option("--session", type=int, help="Its start; by default the last that is over.")
+@click.option(
+    "--session",
+    type=int,
+    help="Its start; by default the last that is over, unless readings would be estimated.",
+)
 @click.option(
     "--readings",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -146,9 +150,10 @@ def reconcile(
     signed, unreadable = _load(readings, SignedReading.from_document, ReadingError)
     with connected(send) as run:
         terms = run.chain.snapshot().terms(run.market)
+        named = session is not None
         if session is None:
             session = terms.session_at(run.chain.now()) - terms.session_seconds
-        result = run.reconcile(session, signed)
+        result = run.reconcile(session, signed, estimate=named)
     document = {
         "session": session,
         "sent": result.receipt is not None,
