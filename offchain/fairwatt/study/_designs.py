@@ -357,6 +357,7 @@ def _cleared(stage: Stage) -> Priced:
         at = np.unique(orders.node[clearing.fills_wh > 0])
         prices.append(clearing.prices_micro_per_kwh[at] / _MICRO)
     rest = joint.net_kwh - bought
+    rest[np.abs(rest) < 1 / _WH_PER_KWH] = 0.0  # orders, as meters, count whole Wh
     imports, exports = np.maximum(rest, 0.0), np.maximum(-rest, 0.0)
     bills = asset_costs(joint) + paid + _with_suppliers(community, imports, exports)
     return Priced(bills, _figures(joint, imports, exports), np.concatenate(prices), kept)
