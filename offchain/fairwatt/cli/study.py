@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["study"]
 
+_SLOW_S: Final = 0.1
 _PATH: Any = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -150,10 +151,12 @@ def _show(case: Case, result: Study) -> None:
             Column("", "to", [_price(each.highest_price) for each in outcomes]),
             Column("Gini", "", [_price(result.inequality(each)) for each in outcomes]),
             Column("worse", "off", [str(len(result.worse_off(each))) for each in outcomes]),
-            Column("time", "s", [f"{each.seconds:.2f}" for each in outcomes]),
         ],
         len(outcomes),
     )
+    slow = [f"{each.title} {each.seconds:.2f}" for each in outcomes if each.seconds >= _SLOW_S]
+    rest = "all" if not slow else "the rest"
+    click.echo(f"seconds: {', '.join([*slow, f'{rest} below {_SLOW_S}'])}")
     for each in outcomes:
         if each.note:
             click.echo(f"{each.title}: {each.note}")
