@@ -5,6 +5,7 @@
 #   make test    all tests
 #   make check   formatters, linters, types, static analysis
 #   make bench   measurements
+#   make pages   docs/pilots.md and its pictures
 #   make lock    pin the Python packages anew in constraints.txt
 #   make clean   remove everything that was built
 
@@ -26,7 +27,7 @@ say = @printf '\033[1m==> %s\033[0m\n' "$(1)"
 
 .DEFAULT_GOAL := setup
 .DELETE_ON_ERROR:
-.PHONY: setup compile demo test check bench lock clean
+.PHONY: setup compile demo test check bench pages lock clean
 
 setup: $(STAMPS)/python $(STAMPS)/solc
 
@@ -89,9 +90,23 @@ check: compile
 	$(call say,slither)
 	@$(BIN)/python tools/static_analysis.py
 
-bench: compile
+# What it measures beside is large and needed here only; where it cannot be had, the rest is measured.
+$(STAMPS)/bench: $(STAMPS)/python
+	$(call say,rivals of the benchmarks)
+	@if $(BIN)/uv --version >/dev/null 2>&1; \
+	then VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --constraint constraints.txt --editable '.[bench]'; \
+	else $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'; fi \
+	&& touch $@ || echo "warning: they cannot be installed; measuring without them" >&2
+
+# Sections by name: make bench SECTIONS="clearing growth"
+bench: compile $(STAMPS)/bench
 	$(call say,bench)
-	@$(BIN)/python -m fairwatt.bench
+	@$(BIN)/python -m bench $(SECTIONS)
+
+# docs/pilots.md and its pictures; a few minutes.
+pages: $(STAMPS)/python
+	$(call say,pages)
+	@$(BIN)/python tools/pilot_pages.py
 
 lock: $(STAMPS)/venv
 	$(call say,constraints.txt)

@@ -1,0 +1,109 @@
+"""The sections of the bench: what they are called and what their part of the page says.
+
+To add one: an entry here, and a module `bench/<name>.py` with a function `measure(console)`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from rich.console import Console
+
+    from bench.results import Result
+
+    Measure = Callable[[Console], Iterable[Result]]
+
+__all__ = ["SECTIONS", "Section"]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One kind of measurement.
+
+    Parameters
+    ----------
+    name
+        As in `python -m bench NAME`; also that of its module.
+    title, text
+        Heading and Markdown text of its part of docs/benchmarks.md: what is measured, what each
+        rival does and what it does not.
+    prefixes
+        How the names of its results begin; running it replaces the results that bear them.
+    """
+
+    name: str
+    title: str
+    text: str
+    prefixes: tuple[str, ...]
+
+    def owns(self, name: str) -> bool:
+        """Whether a result of this name is one of this section."""
+        return name.startswith(self.prefixes)
+
+    def measure(self) -> Measure:
+        """Load what measures; only now, for some sections need packages that are large."""
+        found: Measure = import_module(f"bench.{self.name}").measure
+        return found
+
+
+SECTIONS: Final = (
+    Section(
+        name="clearing",
+        title="Clearing",
+        text="""
+`clear_N`: N bids and N asks on one node, prices and energies drawn evenly from 0.03 to 0.3
+token/kWh and 1 Wh to 20 kWh. `network_N`: the same orders spread over a tree of 30 nodes with
+tariffs and capacities; the rival clears the same number of orders on one node, for it knows no
+network. Everybody starts from the orders in the form it keeps them in, and making that form is
+not timed. `welfare_N` is the welfare reached, in percent of the optimum; ours is computed from
+the fills and proved optimal by the exact check.
+
+* Ours is `fairwatt.market.clear`: fills of all orders, flows, midpoint prices, ties shared pro
+  rata, in whole numbers, **and** the proof that no clearing is better.
+* `merge` is a merge of sorted bids and asks on the same arrays, as anyone would write it with
+  NumPy: fills and one price on one node. It knows no network, gives ties to whoever the sort puts
+  first, and proves nothing.
+* `assume` is the pay-as-clear market of ASSUME (assume-framework 0.6.0), from its order
+  dictionaries: fills and the price of the last accepted offer. It is given its orders and called
+  directly, without the simulation around it. Ties by chance. Its time grows with the square of
+  the orders.
+* `pymarket` is the auction of Huang et al. in pymarket 0.7.6, from its table of bids: a mechanism
+  made to be truthful, so buyers and sellers get different prices and the marginal orders do not
+  trade: it gives up some welfare on purpose. The mechanism itself is timed, without the package's
+  own joining of bids of equal price before it and splitting after it, which take several times as
+  long. It grows with the square.
+
+A rival without a value did not finish within two minutes, or by its last times could not; the
+largest size that it managed has a row of its own.
+""",
+        prefixes=("clear_", "network_", "welfare_"),
+    ),
+    Section(
+        name="growth",
+        title="Growth",
+        text="""
+`growth_time_A_nodes_B_orders` and `growth_memory_A_nodes_B_orders`: time and memory of one
+clearing per order, on trees of A nodes with B orders, each in a process of its own. Memory is by
+how much the largest resident size of the process rises while it clears, so the book itself is not
+in it; small books fit into what is there already. The numbers of a column should not rise with
+the number of orders.
+""",
+        prefixes=("growth_",),
+    ),
+    Section(
+        name="gas",
+        title="Gas",
+        text="""
+Gas per order of a clearing on one node with one signature per order, as the embedded chain counts
+it. The *calldata floor* is the least that Ethereum charges for a transaction with the same
+calldata, whatever it does (EIP-7623).
+""",
+        prefixes=("order_gas_",),
+    ),
+)
+"""In the sequence of the page."""
