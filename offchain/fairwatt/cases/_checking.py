@@ -70,7 +70,7 @@ def check(name: str | Path, folder: Path = CASES) -> Findings:
                 case = Case(reader.name, **parts._asdict())
                 warnings |= dict.fromkeys(_oddities(case))
             wanted += [each for each in reader.horizons if each not in wanted]
-    return Findings(tuple(problems.found), tuple(warnings))
+    return Findings(tuple(problems.found.values()), tuple(warnings))
 
 
 def _oddities(case: Case) -> Iterator[tuple[str, str]]:

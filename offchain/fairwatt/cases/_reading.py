@@ -104,11 +104,14 @@ class Problems:
     Attributes
     ----------
     found
-        Each problem once.
+        Each problem once, by its text.
+    count
+        How often there was one.
     """
 
     keep: bool = False
-    found: list[CaseError] = field(default_factory=list)
+    found: dict[str, CaseError] = field(default_factory=dict)
+    count: int = 0
 
     def noted(self) -> _Noted:
         """Go on after a `with` block in which something is wrong, where all is kept."""
@@ -136,8 +139,8 @@ class _Noted:
     ) -> bool:
         if not self.problems.keep or not isinstance(error, CaseError):
             return False
-        if str(error) not in map(str, self.problems.found):
-            self.problems.found.append(error)
+        self.problems.count += 1
+        self.problems.found.setdefault(str(error), error)
         return True
 
 
@@ -323,7 +326,7 @@ class Reader:
         suppliers = []
         self.supplier_names = dict[str, None]()
         for entry in self._entries(self.content, "suppliers"):
-            before = len(self.problems.found)
+            before = self.problems.count
             name, tariffs = "", dict[str, Any]()
             with self.noted():
                 name = self._name(entry, self.supplier_names, "supplier")
@@ -333,7 +336,7 @@ class Reader:
                 with self.noted():
                     tariffs[key] = self._series(entry, key, name, "rate", bound=_HIGHEST_PRICE)
             self.problems.done(entry)
-            if len(self.problems.found) == before:
+            if self.problems.count == before:
                 with self.noted():
                     suppliers.append(self._made(entry, Supplier, name=name, **tariffs))
         return tuple(suppliers)
@@ -422,7 +425,7 @@ class Reader:
                     self.content.place("peers"), "there is none; write [[peers]] for each of them"
                 )
         for entry in entries:
-            before = len(self.problems.found)
+            before = self.problems.count
             values: dict[str, Any] = {"name": ""}
             with self.noted():
                 values["name"] = self._name(entry, self.peer_names, "peer")
@@ -433,7 +436,7 @@ class Reader:
                 if supplier := self._supplier(entry, values["role"]):
                     values["supplier"] = supplier
             self.problems.done(entry)
-            if len(self.problems.found) == before:
+            if self.problems.count == before:
                 with self.noted():
                     peers.append(self._made(entry, Peer, **values))
         return tuple(peers)
@@ -506,7 +509,7 @@ class Reader:
                 yield from self._asset(entry, KINDS[kind], name)
 
     def _asset(self, entry: Table, kind: type[Asset], peer: str) -> list[Asset]:
-        before = len(self.problems.found)
+        before = self.problems.count
         values: dict[str, Any] = {}
         for parameter in fields(kind):  # type: ignore[arg-type]
             key = parameter.name
@@ -525,7 +528,7 @@ class Reader:
             with self.noted():
                 window.append(self._clock(entry, key))
         self.problems.done(entry)
-        if len(self.problems.found) > before:
+        if self.problems.count > before:
             return []
         if window:
             return list(self._windowed(entry, kind, values, *window))
