@@ -26,7 +26,7 @@ from fairwatt.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable
+    from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
@@ -34,6 +34,26 @@ __all__ = ["Optimum", "require_convex", "solve"]
 
 _NEGATIVE: Final = -1e-9
 """Curvature, relative to the largest, below which an objective counts as not convex."""
+
+_LINEAR_ATTEMPTS: Final[tuple[dict[str, object], ...]] = ({}, {"presolve": "off"})
+"""Presolve cannot always tell infeasible from unbounded; without it simplex can."""
+
+_QUADRATIC_ATTEMPTS: Final[tuple[dict[str, object], ...]] = (
+    {"qp_regularization_value": 1e-10},
+    {"qp_regularization_value": 1e-7},
+    {"qp_regularization_value": 1e-9, "user_bound_scale": 3},
+    {"qp_regularization_value": 1e-7, "presolve": "off"},
+)
+"""HiGHS adds a little curvature to every variable, 1e-7 by default, which moves the optimum by 1e-5
+where prices are in cents. With less it is exact, but now and then gives up, goes in circles, or
+takes a direction that costs nothing for one that earns without bound."""
+
+_INCONCLUSIVE: Final = (
+    TerminationCondition.infeasibleOrUnbounded,
+    TerminationCondition.unknown,
+    TerminationCondition.error,
+    TerminationCondition.iterationLimit,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +79,7 @@ class Optimum:
         """By how much the objective rises per unit by which the constraint's right side rises."""
         return self._duals[id(constraint)]
 
-    def duals(self, constraint: Any) -> dict[Hashable, float]:
+    def duals(self, constraint: Any) -> dict[Any, float]:
         """Duals of an indexed constraint by index; `Constraint.Skip`ped ones are missing."""
         return {index: self.dual(constraint[index]) for index in constraint}
 
@@ -93,14 +113,19 @@ def solve(
     ModelError
         If HiGHS gave up.
     """
-    require_convex(model)
+    quadratic = require_convex(model)
     start = perf_counter()
-    solver = SolverFactory("highs")
-    options: dict[str, object] = {"threads": threads}
-    result = _run(solver, model, options, time_limit_s)
-    if result.termination_condition is TerminationCondition.infeasibleOrUnbounded:
-        # Presolve cannot always tell one from the other; without it simplex can.
-        result = _run(solver, model, {**options, "presolve": "off"}, time_limit_s)
+    if next(model.component_data_objects(pyo.Var), None) is None:
+        return Optimum(pyo.value(_objective(model)), 0.0, 0.0, {})  # HiGHS calls it "unknown"
+    common: dict[str, object] = {"threads": threads}
+    if quadratic:
+        common["qp_iteration_limit"] = 1000 + 10 * (model.nvariables() + model.nconstraints())
+    for attempt in _QUADRATIC_ATTEMPTS if quadratic else _LINEAR_ATTEMPTS:
+        result = _run(model, {**common, **attempt}, time_limit_s)
+        ending = result.termination_condition
+        falls = quadratic and ending is TerminationCondition.unbounded
+        if ending not in _INCONCLUSIVE and not falls:
+            break
     _require_optimum(model, result, time_limit_s)
     result.solution_loader.load_vars()
     wanted = [data for constraint in duals for data in constraint.values()]
@@ -113,8 +138,8 @@ def solve(
     )
 
 
-def require_convex(model: pyo.ConcreteModel) -> None:
-    """Require an objective that HiGHS can bring to a proved optimum.
+def require_convex(model: pyo.ConcreteModel) -> bool:
+    """Require an objective that HiGHS can bring to a proved optimum; whether it is quadratic.
 
     Raises
     ------
@@ -127,7 +152,7 @@ def require_convex(model: pyo.ConcreteModel) -> None:
     if form.nonlinear_expr is not None:
         raise ModelNotConvex(f"{model.name}: the objective is neither linear nor quadratic")
     if not form.quadratic_vars:
-        return
+        return False
     sign = 1.0 if objective.sense == pyo.minimize else -1.0
     curved = {id(x): x for pair in form.quadratic_vars for x in pair}
     position = {key: at for at, key in enumerate(curved)}
@@ -153,6 +178,7 @@ def require_convex(model: pyo.ConcreteModel) -> None:
             f"{model.name}: the products of variables in the objective make it curve down in some "
             "direction; it is not convex and no optimum could be proved"
         )
+    return True
 
 
 def _least_curvature(squares: NDArray[np.float64], mixed: list[tuple[int, int, float]]) -> float:
@@ -170,10 +196,8 @@ def _objective(model: pyo.ConcreteModel) -> Any:
     return next(model.component_data_objects(pyo.Objective, active=True))
 
 
-def _run(
-    solver: Any, model: pyo.ConcreteModel, options: dict[str, object], time_limit_s: float | None
-) -> Any:
-    return solver.solve(
+def _run(model: pyo.ConcreteModel, options: dict[str, object], time_limit_s: float | None) -> Any:
+    return SolverFactory("highs").solve(
         model,
         load_solutions=False,
         raise_exception_on_nonoptimal_result=False,
