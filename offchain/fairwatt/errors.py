@@ -9,6 +9,8 @@
     ├── ReadingError            a meter reading that cannot be signed; carries a path
     ├── SignatureError          bytes that are no signature, or somebody else's
     ├── FileError               a file that cannot be read or written; carries its path
+    ├── MeterDataError          meter data that cannot be read; carries a path
+    │   └── MeterDataRefused    meter data with faults that the policy refuses; carries them
     ├── CaseError               a named case or a settings file that is malformed; carries a path
     ├── CommunityError          a community that cannot be planned for; carries a path
     ├── PlanError               a day that could not be planned
@@ -45,6 +47,8 @@ and `FillCountMismatch`, which the settlement checks for each order.
 # errors say what the model is
 from __future__ import annotations
 
+from typing import Any
+
 __all__ = [
     "BookError",
     "CaseError",
@@ -60,6 +64,8 @@ __all__ = [
     "FlowCountMismatch",
     "KernelError",
     "MechanismError",
+    "MeterDataError",
+    "MeterDataRefused",
     "ModelError",
     "ModelInfeasible",
     "ModelNotConvex",
@@ -127,6 +133,18 @@ class SignatureError(FairwattError):
 
 class FileError(_PlacedError):
     """A file cannot be read or written; `path` is that of the file."""
+
+
+class MeterDataError(_PlacedError):
+    """A file of meter data or its mapping is malformed; `path` has file, row and meter."""
+
+
+class MeterDataRefused(MeterDataError):
+    """Meter data have faults that the policy refuses; `findings` has all that was found."""
+
+    def __init__(self, path: str, problem: str, findings: tuple[Any, ...]) -> None:
+        super().__init__(path, problem)
+        self.findings = findings
 
 
 class CaseError(_PlacedError):
