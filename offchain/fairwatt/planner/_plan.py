@@ -11,6 +11,7 @@ import numpy as np
 
 from fairwatt import highs
 from fairwatt.errors import PlanError, PlanTimeLimit
+from fairwatt.planner._convex import solve
 from fairwatt.planner._devices import Part
 from fairwatt.planner._feasible import explain, require_feasible
 from fairwatt.planner._program import day_program
@@ -225,8 +226,6 @@ def plan(
 
 def method_for(program: highs.Program) -> Method:
     """The method of HiGHS that was fastest on programs like this."""
-    if program.quadratic_diagonal is not None:
-        return "choose"
     return "ipm" if program.columns > 80_000 else "simplex"
 
 
@@ -236,7 +235,7 @@ def _solve(
     time_limit_s: float | None,
     progress: Callable[[Progress], None] | None,
 ) -> Solution:
-    solution = highs.solve(
+    solution = solve(
         day.program, method=method_for(day.program), time_limit_s=time_limit_s, progress=progress
     )
     match solution.status:
