@@ -74,7 +74,7 @@ def list_(as_json: bool) -> None:
         return
     width = max(map(len, titles), default=0)
     for name, title in titles.items():
-        click.echo(f"{name:{width}}  {title}")
+        click.echo(f"{name:{width}}  {printable(title)}")
 
 
 @case.command()
@@ -86,7 +86,7 @@ def show(case: Case, as_json: bool) -> None:
         echo_json(_document(case))
         return
     community = case.community
-    click.secho(case.title, bold=True)
+    click.secho(printable(case.title), bold=True)
     for line in case.source.splitlines():
         click.echo(f"  {printable(line)}")
     click.echo(
