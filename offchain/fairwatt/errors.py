@@ -16,6 +16,7 @@
     ├── PlanError               a day that could not be planned
     │   ├── PlanInfeasible      somebody cannot be served; carries who and when
     │   └── PlanTimeLimit       no optimum in time
+    ├── ConsensusError          prices that peers cannot be asked for, or a peer that cannot answer
     ├── ModelError              a published model that cannot be solved
     │   ├── ModelInfeasible     nothing keeps all of its constraints
     │   ├── ModelUnbounded      its cost falls without bound
@@ -55,6 +56,7 @@ __all__ = [
     "ChainError",
     "ClearingError",
     "CommunityError",
+    "ConsensusError",
     "ContractError",
     "FairwattError",
     "FileError",
@@ -209,6 +211,10 @@ class PlanTimeLimit(PlanError):
             "fewer peers"
         )
         self.time_limit_s = time_limit_s
+
+
+class ConsensusError(FairwattError):
+    """Prices were asked for in a way that cannot work, or an agent cannot answer any."""
 
 
 class ChainError(FairwattError):
