@@ -104,7 +104,7 @@ def test_show__json__has_all_of_it(mine: Path) -> None:
     assert storage == {"kind": "storage", "energyKWh": 5.0}
 
 
-# ---------------------------------------------------------------------------- options of the horizon
+# --------------------------------------------------------------------------- options of the horizon
 
 
 @pytest.mark.parametrize(
