@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import highspy
 import numpy as np
 import pytest
@@ -9,7 +12,9 @@ from tests.market.shorthand import ask, bid, book, network
 from tests.strategies import INT32_MAX, INT32_MIN, UINT40_MAX, fills_by_id
 
 from fairwatt.errors import KernelError
-from fairwatt.market import Book, Link, Network, check, clear, kernel
+from fairwatt.highs import Program
+from fairwatt.market import Book, Link, Network, _flow, check, clear
+from fairwatt.market._columns import Column
 
 
 def cleared(some: Book) -> tuple[dict[str, int], list[int], list[int]]:
@@ -179,27 +184,39 @@ def test_large_book_clears_exactly() -> None:
     assert proof.welfare == proof.dual_bound > 0
 
 
+def solver_that_finds(*filled: int, links: Sequence[int] = ()) -> Callable[[Program], Any]:
+    """A solver that fills the two orders so, and nothing of the sums that stand behind them."""
+
+    def run(program: Program) -> tuple[Column, Column]:
+        values = np.zeros(program.columns, np.int64)
+        values[: len(filled)] = filled
+        values[program.columns - len(links) :] = links
+        return values, np.zeros(program.rows, np.int64)
+
+    return run
+
+
 def test_solver_that_is_no_optimum_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernel, "_run", lambda program: np.zeros(program.columns, np.int64))
+    monkeypatch.setattr(_flow, "_run", solver_that_finds(0, 0))
     with pytest.raises(KernelError, match="not an exact optimum"):
         clear(book(ask("s", 10, 5), bid("b", 20, 5), on=network("a", "b")))
 
 
 def test_solver_that_is_out_of_balance_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernel, "_run", lambda program: np.array([5, 4]))
+    monkeypatch.setattr(_flow, "_run", solver_that_finds(5, 4))
     with pytest.raises(KernelError, match="node 0"):
         clear(book(ask("s", 10, 5), bid("b", 20, 5), on=network("a", "b")))
 
 
 def test_solver_that_goes_in_circles_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     on = network("a", "b", links=(Link("a", "b", 1, 9), Link("b", "a", 1, 9)))
-    monkeypatch.setattr(kernel, "_run", lambda program: np.array([0, 0, 3, 3]))
+    monkeypatch.setattr(_flow, "_run", solver_that_finds(0, 0, links=[3, 3]))
     with pytest.raises(KernelError, match="not an exact optimum"):
         clear(book(ask("s", 20, 5), bid("b", 10, 5), on=on))
 
 
 def test_solver_that_gives_up_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(kernel._OPTIONS, "iteration_limit", 0)
+    monkeypatch.setitem(_flow._OPTIONS, "iteration_limit", 0)
     with pytest.raises(KernelError, match="HiGHS ended with"):
         clear(book(ask("s", 10, 5), bid("b", 20, 3), bid("c", 5, 3), on=network("a", "b")))
 

@@ -21,35 +21,35 @@ less than m per unit, so it cannot outweigh a change of welfare, which is a whol
 are large enough, and the optimum of the program is an optimum of the market exactly.
 What remains tied (equal paths, asks at equal distance) may depend on the sequence of the links.
 
+*Small costs.* Costs are taken relative to guessed prices at the nodes, which in balance changes
+no difference of costs, and simplex starts with nearly every level on the right side.
+
 *Exact floats.* The program is neither scaled nor presolved. Energies sum to less than 2^52, a cost
-is at most 2^53 (with less than 2^20 nodes) and the matrix holds only ones, so what simplex adds up
+is at most 2^53 (with less than 2^18 nodes) and the matrix holds only ones, so what simplex adds up
 are whole numbers that floats hold, and one Wh stands far above the tolerances of HiGHS. Scaled
 down, it would vanish below them. Whatever a float still got wrong, the exact checks would refuse.
 
-*Speed.* Limit prices are taken relative to the price at which the book would clear on one node.
-In balance that changes no cost, and simplex starts with nearly every order on the right side.
+*Speed.* Books of one node need no program at all (`_crossing`); on a network only the orders near
+its prices enter it one by one (`_windows`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fairwatt import highs
-from fairwatt.errors import KernelError, ProofError, SolverError
-from fairwatt.highs import Program, Status
+from fairwatt.errors import KernelError, ProofError
 from fairwatt.market import _ties, proof
-from fairwatt.market._crossing import clear_node, quantile
+from fairwatt.market._crossing import clear_node
+from fairwatt.market._flow import Blocks, solve
+from fairwatt.market._windows import near_prices, widened
 from fairwatt.market.book import Book, Side
 from fairwatt.market.clearing import Clearing
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from fairwatt.market._columns import Column
-    from fairwatt.market.network import Network
 
 __all__ = ["clear"]
 
@@ -72,10 +72,18 @@ def clear(book: Book) -> Clearing:
 
 def clear_network(book: Book) -> Clearing:
     """Find the optimal clearing of a book on any network, with midpoint prices."""
-    levels = _Levels.of(book)
-    filled, flows = _solve(book.network, levels)
-    prices = _midpoint_prices(book.network, levels, filled, flows)
-    return Clearing(levels.share(filled), flows, prices)
+    window, guess = near_prices(book)
+    while True:
+        levels = _Levels.of(book, window.inside)
+        flow = solve(book.network, window.blocks(levels.blocks), guess)
+        count = levels.starts.size
+        below, above = window.broken(flow.filled[count:])
+        if not below.any() and not above.any():
+            break
+        window, guess = widened(book, window, below, above), flow.prices
+    fills = window.fills(book)
+    levels.share(flow.filled[:count], fills)
+    return Clearing(fills, flow.flows, _midpoint_prices(book, fills, flow.flows))
 
 
 @dataclass(frozen=True)
@@ -88,16 +96,13 @@ class _Levels:
     book: Book
     lines: Column
     starts: Column
-    node: Column
-    is_bid: NDArray[np.bool_]
-    price: Column
-    energy: Column
+    blocks: Blocks
 
     @classmethod
-    def of(cls, book: Book) -> _Levels:
-        some = np.flatnonzero(book.energy_wh)
-        keys = book.price_micro_per_kwh[some], book.side[some], book.node[some]
-        lines = some[np.lexsort(keys)]
+    def of(cls, book: Book, orders: Column) -> _Levels:
+        """Group these orders."""
+        keys = book.price_micro_per_kwh[orders], book.side[orders], book.node[orders]
+        lines = orders[np.lexsort(keys)]
         price, side, node = (
             values[lines] for values in (book.price_micro_per_kwh, book.side, book.node)
         )
@@ -106,91 +111,39 @@ class _Levels:
         starts = np.flatnonzero(new)
         energy = np.add.reduceat(book.energy_wh[lines], starts) if starts.size else starts
         return cls(
-            book, lines, starts, node[starts], side[starts] == Side.BID, price[starts], energy
+            book,
+            lines,
+            starts,
+            Blocks(node[starts], side[starts] == Side.BID.value, price[starts], energy),
         )
 
-    def share(self, filled: Column) -> Column:
-        """Split the fills of the levels into fills of the orders."""
+    def share(self, filled: Column, fills: Column) -> None:
+        """Split the fills of the levels into fills of the orders, which are written to `fills`."""
+        energy_wh, ids = self.book.energy_wh, self.book.ids
         counts = np.diff(self.starts, append=self.lines.size)
-        fills = np.zeros(len(self.book), np.int64)
-        full = np.repeat(filled == self.energy, counts)
-        fills[self.lines[full]] = self.book.energy_wh[self.lines[full]]
-        for level in np.flatnonzero((filled > 0) & (filled < self.energy)).tolist():
+        full = self.lines[np.repeat(filled == self.blocks.energy, counts)]
+        fills[full] = energy_wh[full]
+        for level in np.flatnonzero((filled > 0) & (filled < self.blocks.energy)).tolist():
             start = self.starts[level]
             lines = self.lines[start : start + counts[level]]
-            fills[lines] = _ties.share(
-                int(filled[level]), lines, self.book.energy_wh, self.book.ids
-            )
-        return fills
+            fills[lines] = _ties.share(int(filled[level]), lines, energy_wh, ids)
 
 
-def _solve(network: Network, levels: _Levels) -> tuple[Column, Column]:
-    """Fill of every level and flow of every link, whole numbers within bounds and in balance."""
-    flows = np.zeros(len(network.links), np.int64)
-    bids = int(levels.energy[levels.is_bid].sum())
-    asks = int(levels.energy[~levels.is_bid].sum())
-    if not bids or not asks:
-        return np.zeros(levels.energy.size, np.int64), flows
-
-    # A link never needs to carry more than all that is traded: keeps floats exact.
-    open_ = np.flatnonzero(network.capacities_wh)
-    capacity = np.minimum(network.capacities_wh[open_], min(bids, asks))
-    source, target = network.sources[open_], network.targets[open_]
-
-    m = len(network.nodes) + 1
-    price = levels.price - quantile(levels.price, levels.energy, bids)
-    level_cost = np.where(levels.is_bid, -(2 * price + 1) * m, 2 * price * m)
-    link_cost = 2 * network.tariffs_micro_per_kwh[open_] * m + 1
-    n_levels, n_links = levels.node.size, open_.size
-
-    solution = _run(
-        Program(
-            cost=np.concatenate([level_cost, link_cost]).astype(float),
-            lower=np.zeros(n_levels + n_links),
-            upper=np.concatenate([levels.energy, capacity]).astype(float),
-            row_lower=np.zeros(len(network.nodes)),
-            row_upper=np.zeros(len(network.nodes)),
-            starts=np.concatenate([np.arange(n_levels), n_levels + 2 * np.arange(n_links + 1)]),
-            indices=np.concatenate([levels.node, np.stack([source, target], 1).ravel()]),
-            values=np.concatenate(
-                [np.where(levels.is_bid, -1.0, 1.0), np.tile([-1.0, 1.0], n_links)]
-            ),
-        )
-    )
-    filled = solution[:n_levels]
-    flows[open_] = solution[n_levels:]
-    return filled, flows
-
-
-def _run(program: Program) -> Column:
-    """Solve, and round the solution to whole numbers."""
-    try:
-        solution = highs.solve(program, **_OPTIONS)
-    except SolverError as error:
-        raise KernelError(str(error)) from error
-    if solution.status is not Status.OPTIMAL:
-        raise KernelError(f"HiGHS ended with {solution.status.value!r} instead of an optimum")
-    quantities: Column = np.rint(solution.values).astype(np.int64)
-    return quantities
-
-
-_OPTIONS: Final[dict[str, Any]] = {"method": "simplex", "presolve": False, "scale": False}
-
-
-def _midpoint_prices(network: Network, levels: _Levels, filled: Column, flows: Column) -> Column:
+def _midpoint_prices(book: Book, fills: Column, flows: Column) -> Column:
     """Per node floor((lowest + highest) / 2) of the optimal whole-number prices.
 
     Complementary slackness says which prices are optimal for optimal quantities:
     a bid pays at most b if it trades, at least b if it could trade more; an ask the reverse;
     along a link the price rises by at least f if energy flows, by at most f if more could.
     """
+    network = book.network
     low = np.full(len(network.nodes), network.price_floor_micro_per_kwh, np.int64)
     high = np.full(len(network.nodes), network.price_cap_micro_per_kwh, np.int64)
-    trades, could = filled > 0, filled < levels.energy
-    above = np.where(levels.is_bid, could, trades)
-    below = np.where(levels.is_bid, trades, could)
-    np.maximum.at(low, levels.node[above], levels.price[above])
-    np.minimum.at(high, levels.node[below], levels.price[below])
+    trades, could = fills > 0, fills < book.energy_wh
+    is_ask = book.side.astype(bool)
+    above, below = np.where(is_ask, trades, could), np.where(is_ask, could, trades)
+    np.maximum.at(low, book.node[above], book.price_micro_per_kwh[above])
+    np.minimum.at(high, book.node[below], book.price_micro_per_kwh[below])
 
     # Rows "price[head] <= price[tail] + length".
     carries, spare = flows > 0, flows < network.capacities_wh

@@ -1,0 +1,124 @@
+"""The linear program of a market: blocks of orders on nodes, and links between them.
+
+See `fairwatt.market.kernel` for the costs and for why its numbers are exact.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from fairwatt import highs
+from fairwatt.errors import KernelError, SolverError
+from fairwatt.highs import Program, Status
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fairwatt.market._columns import Column
+    from fairwatt.market.network import Network
+
+__all__ = ["Blocks", "Flow", "solve"]
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Energy on sale or wanted, in blocks of one node, side and limit price; shape (blocks,)."""
+
+    node: Column
+    is_bid: NDArray[np.bool_]
+    price: Column
+    energy: Column
+
+
+@dataclass(frozen=True)
+class Flow:
+    """An optimum of the program.
+
+    Attributes
+    ----------
+    filled
+        Of each block, Wh, shape (blocks,).
+    flows
+        Of each link, Wh, shape (links,).
+    prices
+        That support it, micro-token/kWh, rounded down, shape (nodes,).
+    """
+
+    filled: Column
+    flows: Column
+    prices: Column
+
+
+def solve(network: Network, blocks: Blocks, guess: Column) -> Flow:
+    """Fill the blocks: whole numbers, which are within bounds and in balance unless HiGHS errs.
+
+    Parameters
+    ----------
+    guess
+        Prices near those that will come out, within floor and cap, shape (nodes,). All costs are
+        taken relative to them. In balance that changes no difference of costs, and simplex starts
+        with nearly every block on the right side.
+
+    Raises
+    ------
+    KernelError
+        If HiGHS finds no optimum.
+    """
+    flows = np.zeros(len(network.links), np.int64)
+    bids = int(blocks.energy[blocks.is_bid].sum())
+    asks = int(blocks.energy[~blocks.is_bid].sum())
+    if not bids or not asks:
+        return Flow(np.zeros(blocks.energy.size, np.int64), flows, guess)
+
+    # A link never needs to carry more than all that is traded: keeps floats exact.
+    open_ = np.flatnonzero(network.capacities_wh)
+    capacity = np.minimum(network.capacities_wh[open_], min(bids, asks))
+    source, target = network.sources[open_], network.targets[open_]
+
+    m = len(network.nodes) + 1
+    price = blocks.price - guess[blocks.node]
+    block_cost = np.where(blocks.is_bid, -(2 * price + 1) * m, 2 * price * m)
+    tariff = network.tariffs_micro_per_kwh[open_] + guess[source] - guess[target]
+    link_cost = 2 * tariff * m + 1
+    n_blocks, n_links = blocks.node.size, open_.size
+    starts = np.arange(n_blocks + n_links + 1)
+    starts[n_blocks:] += np.arange(n_links + 1)  # two entries in the column of a link
+    values, row_duals = _run(
+        Program(
+            cost=np.concatenate([block_cost, link_cost]).astype(float),
+            lower=np.zeros(n_blocks + n_links),
+            upper=np.concatenate([blocks.energy, capacity]).astype(float),
+            row_lower=np.zeros(len(network.nodes)),
+            row_upper=np.zeros(len(network.nodes)),
+            starts=starts.astype(np.int32),
+            indices=np.concatenate(
+                [blocks.node, np.stack([source, target], 1).ravel()], dtype=np.int32
+            ),
+            values=np.concatenate(
+                [np.where(blocks.is_bid, -1.0, 1.0), np.tile([-1.0, 1.0], n_links)]
+            ),
+        )
+    )
+    flows[open_] = values[n_blocks:]
+    prices = guess + row_duals // (2 * m)
+    low, high = network.price_floor_micro_per_kwh, network.price_cap_micro_per_kwh
+    return Flow(values[:n_blocks], flows, np.clip(prices, low, high))
+
+
+def _run(program: Program) -> tuple[Column, Column]:
+    """Solve, and round the solution and its duals to whole numbers."""
+    try:
+        solution = highs.solve(program, **_OPTIONS)
+    except SolverError as error:
+        raise KernelError(str(error)) from error
+    if solution.status is not Status.OPTIMAL:
+        raise KernelError(f"HiGHS ended with {solution.status.value!r} instead of an optimum")
+    quantities: Column = np.rint(solution.values).astype(np.int64)
+    duals: Column = np.rint(solution.row_duals).astype(np.int64)
+    return quantities, duals
+
+
+_OPTIONS: Final[dict[str, Any]] = {"method": "simplex", "presolve": False, "scale": False}
