@@ -14,13 +14,14 @@ from tests.strategies import books, fills_by_id, shuffled
 
 from fairwatt.market import Book, Link, Network, Side, _windows, check, clear, kernel
 
-many = settings(max_examples=150, deadline=None)
+many = settings(max_examples=80, deadline=None)
 
 
 @pytest.fixture(autouse=True)
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows of a few slices, also for the smallest books."""
-    monkeypatch.setattr(_windows, "_FEW", -100)
+    monkeypatch.setattr(_windows, "_FEW", 0)
+    monkeypatch.setattr(_windows, "_FEW_AT_NODE", 0)
     monkeypatch.setattr(_windows, "_SLICES", 8)
 
 
@@ -49,7 +50,7 @@ def random_book(seed: int, nodes: int, orders: int, prices: int, *, links: int) 
 
 
 @many
-@given(books(max_orders=30))
+@given(books(max_orders=14))
 def test_clear__narrow_windows__welfare_and_then_traded_energy_are_the_largest(some: Book) -> None:
     clearing = kernel.clear_network(some)
     traded = int(clearing.fills_wh[some.side == Side.BID].sum())
@@ -76,7 +77,7 @@ def test_clear__narrow_windows__prices_and_traded_energy_as_with_all_orders(
 
 
 @many
-@given(books(max_orders=30), st.randoms(use_true_random=False))
+@given(books(max_orders=14), st.randoms(use_true_random=False))
 def test_clear__narrow_windows__sequence_of_the_orders_does_not_matter(
     some: Book, chance: random.Random
 ) -> None:

@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 __all__ = ["Window", "near_prices", "widened"]
 
 _SLICES: Final = 16
-_FEW: Final = 2_000  # so many blocks are solved sooner than narrowed down further
+# So many orders are solved sooner than narrowed down further: in all, and more per node.
+_FEW: Final = 2_000
+_FEW_AT_NODE: Final = 4 * _SLICES
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def near_prices(book: Book) -> tuple[Window, Column]:
     if bids in (0, book.total_energy_wh):
         return window, window.low
     guess = np.full(nodes, quantile(book.price_micro_per_kwh, book.energy_wh, bids))
-    while window.inside.size > _FEW + 4 * _SLICES * nodes:
+    while window.inside.size > _FEW + _FEW_AT_NODE * nodes:
         widest = int((window.high - window.low).max()) + 1
         shift = max(0, (widest - 1).bit_length() - _SLICES.bit_length() + 1)
         sliced = window.blocks(_slices(book, window, shift))
