@@ -963,7 +963,7 @@ MALFORMED: dict[str, tuple[str, str, str, str, bool]] = {
         "import_kwh = { S = 0, K = 30",
         "import_kwh = { S = 0, K = -3",
         "published.import_kwh.K",
-        "at least 0",
+        "from 0 to",
         True,
     ),
     "result too fine": (

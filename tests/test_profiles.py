@@ -125,6 +125,7 @@ def table(rows: list[tuple[int, float]]) -> str:
         FOUR.replace(",", ";"),
         FOUR.replace(",", "\t"),
         FOUR.replace("\n", "\r\n"),
+        FOUR.replace("\n", "\r"),
         FOUR + "\n\n,,\n",
         FOUR.replace(",", ", "),
         COMMAS,
@@ -137,6 +138,7 @@ def table(rows: list[tuple[int, float]]) -> str:
         "semicolons",
         "tabs",
         "windows",
+        "old mac",
         "empty lines at the end",
         "spaces",
         "decimal commas",
@@ -147,6 +149,14 @@ def table(rows: list[tuple[int, float]]) -> str:
 )
 def test_read__same_table_written_otherwise__is_the_same(tmp_path: Path, content: str) -> None:
     assert read(tmp_path, content) == [1, 3, 5, 7]
+
+
+def test_read__thousands_of_columns__are_all_there(tmp_path: Path) -> None:
+    names = [f"a home with a long name {at}" for at in range(5_000)]
+    lines = [",".join(["time", *names])]
+    lines += [",".join([f"2019-01-01T0{at}:00", *("1" * len(names))]) for at in range(2)]
+    values = read(tmp_path, "\n".join(lines), column=names[-1], horizon=hours(2))
+    assert values == [1, 1]
 
 
 def test_read__packed__is_read(tmp_path: Path) -> None:
@@ -313,6 +323,12 @@ MALFORMED: dict[str, tuple[str | bytes, str, str]] = {
     "too large": (FOUR.replace(",3,", ",1e999,"), ", row 3, column 'a'", "must be a finite number"),
     "negative": (FOUR.replace(",3,", ",-3,"), ", row 3, column 'a'", "must be at least 0, not -3"),
     "empty": ("", "", "is empty"),
+    "blank first line": ("\n" + FOUR, ", row 1", "must be the names of the columns with commas"),
+    "line break in a cell": (
+        "time;a\n2019-01-01T00:00;1\r;2\n",
+        ", row 3",
+        "no time",
+    ),
     "blank": ("\n \n", "", "is empty"),
     "header alone": ("time,a\n", "", "at least one row"),
     "no header": (FOUR[9:], ", row 1", "must be the names of the columns, not values"),

@@ -32,7 +32,7 @@ from fairwatt.errors import CaseError
 from fairwatt.tomltext import hint, short
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -42,6 +42,7 @@ Quantity = Literal["energy", "rate"]
 """Whether a series adds up over time (kWh) or holds while it lasts (kW, token/kWh)."""
 _YEARS: Final = range(1970, 2201)
 _SAMPLE_BYTES: Final = 1 << 16
+_LONGEST_HEADER: Final = 1 << 24
 _DAY_SECONDS: Final = 86_400
 _EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - local time of any zone
 _COMMA_NUMBER, _POINT_NUMBER = re.compile(r"[+-]?\d+,\d+"), re.compile(r"[+-]?\d+\.\d+")
@@ -344,7 +345,7 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 def _read_csv(path: Path) -> pd.DataFrame:
     sample = _sample(path)
     separator = _separator(sample, path)
-    names = [name.strip() for name in next(csv.reader(io.StringIO(sample), delimiter=separator))]
+    names = [name.strip() for name in next(_cells(sample, separator))]
     _require_header(names, path)
     # Columns without a name are kept apart: they only matter to who asks for them.
     names = [name or f"(column {at})" for at, name in enumerate(names, start=1)]
@@ -383,28 +384,29 @@ def _read_csv(path: Path) -> pd.DataFrame:
 
 def _sample(path: Path) -> str:
     """The first lines of a CSV file, decoded."""
-    if path.name.lower().endswith(".gz"):
-        with gzip.open(path, "rb") as packed:
-            start = packed.read(_SAMPLE_BYTES)
-    else:
-        with path.open("rb") as file:
-            start = file.read(_SAMPLE_BYTES)
+    is_packed = path.name.lower().endswith(".gz")
+    with gzip.open(path, "rb") if is_packed else path.open("rb") as file:
+        start = file.readline(_LONGEST_HEADER)  # whole: it may name thousands of columns
+        rows = file.read(_SAMPLE_BYTES)
+    start += rows if len(rows) < _SAMPLE_BYTES else rows[: rows.rfind(b"\n") + 1]
     if not start.strip():
         raise CaseError(str(path), "is empty")
     if start.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise CaseError(str(path), "is UTF-16 text; save it as UTF-8")
     if b"\0" in start:
         raise CaseError(str(path), "is no text; save the table as CSV")
-    if len(start) == _SAMPLE_BYTES:
-        start = start[: start.rfind(b"\n") + 1] or start
     try:
         return start.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise CaseError(str(path), f"is not UTF-8 text ({error}); save it as UTF-8") from error
 
 
+def _cells(sample: str, separator: str) -> Iterator[list[str]]:
+    return csv.reader(io.StringIO(sample, newline=None), delimiter=separator)
+
+
 def _separator(sample: str, path: Path) -> str:
-    header = sample.splitlines()[0]
+    header = sample.replace("\r", "\n").partition("\n")[0]
     counts = {separator: header.count(separator) for separator in (",", ";", "\t")}
     best = max(counts, key=counts.__getitem__)
     if not counts[best]:
@@ -427,8 +429,7 @@ def _decimal(sample: str, separator: str, path: Path) -> str:
     """Comma or point; where commas do not separate columns they may stand in numbers."""
     if separator == ",":
         return "."
-    rows = list(csv.reader(io.StringIO(sample), delimiter=separator))[1:]
-    cells = [cell.strip() for row in rows for cell in row[1:]]
+    cells = [cell.strip() for row in [*_cells(sample, separator)][1:] for cell in row[1:]]
     has_commas = any(_COMMA_NUMBER.fullmatch(cell) for cell in cells)
     if has_commas and any(_POINT_NUMBER.fullmatch(cell) for cell in cells):
         raise CaseError(

@@ -740,7 +740,7 @@ def _price(entry: Table, key: str, low: float) -> int:
 
 def _energy(entry: Table, key: str) -> int:
     """Take an energy in kWh that is whole in Wh."""
-    value = entry.number(key, 0.0)
+    value = entry.number(key, 0.0, 1e12)
     whole = round(value * _WH_PER_KWH)
     if abs(value * _WH_PER_KWH - whole) > _ALMOST_WHOLE:
         raise CaseError(entry.place(key), f"{value} is finer than one Wh")

@@ -38,7 +38,7 @@ class _Lazy:
 _COMMANDS: Final = {
     "clear": _Lazy("fairwatt.cli.market:clear", "Find who trades how much, at what price."),
     "verify": _Lazy("fairwatt.cli.market:verify", "Prove that a clearing is an optimum."),
-    "schema": _Lazy("fairwatt.cli.market:schema", "Print the format of a book, a case or a clearing."),
+    "schema": _Lazy("fairwatt.cli.market:schema", "Print the format of a book, case or clearing."),
     "order": _Lazy("fairwatt.cli.order:order", "Write, sign and check orders."),
     "case": _Lazy("fairwatt.cli.case:case", "Look at communities, check them, write new ones."),
     "plan": _Lazy("fairwatt.cli.plan:plan", "Plan the day of a community."),
