@@ -102,6 +102,7 @@ def merged(
 def table(results: Sequence[Result]) -> Table:
     """Lay results out for the terminal."""
     shown = Table(*titles, box=SIMPLE)
+    shown.columns[0].overflow = "fold"
     for number in (1, 4, 5):
         shown.columns[number].justify = "right"
     for result in results:

@@ -78,7 +78,7 @@ the fills and proved optimal by the exact check.
   own joining of bids of equal price before it and splitting after it, which take several times as
   long. It grows with the square.
 
-A rival without a value did not finish within two minutes, or by its last times could not; the
+A rival without a value did not finish within five minutes, or by its last times could not; the
 largest size that it managed has a row of its own.
 """,
         prefixes=("clear_", "network_", "welfare_"),

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 __all__ = ["TooSlow", "fastest", "limited"]
 
 _T = TypeVar("_T")
-_REPEATS: Final = 7
+_LEAST, _MOST = 5, 200  # runs
+_ENOUGH_S: Final = 0.5  # of runs
 _LONG_S: Final = 1.0  # what takes longer is measured once
 
 
@@ -32,8 +33,11 @@ def fastest(make: Callable[[], Callable[[], _T]]) -> tuple[float, _T]:
     seconds, result = _timed(make())
     if seconds > _LONG_S:
         return seconds, result
-    runs = [_timed(make()) for _ in range(_REPEATS)]
-    return min(seconds for seconds, _ in runs), runs[-1][1]
+    runs: list[float] = []
+    while len(runs) < _LEAST or (sum(runs) < _ENOUGH_S and len(runs) < _MOST):
+        seconds, result = _timed(make())
+        runs.append(seconds)
+    return min(runs), result
 
 
 @contextmanager
