@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -174,6 +175,34 @@ def test_study__random_homes__bills_add_up_and_nobody_creates_energy(seed: int) 
         assert -1e-9 <= result.gain(each) + each.kept <= best + 1e-6
         if each.design != "bill-sharing":
             assert not result.worse_off(each)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_study__market__makes_nobody_worse_off_than_alone(seed: int) -> None:
+    random = np.random.default_rng(seed)
+
+    def store() -> Storage:
+        power = random.uniform(0.5, 2)
+        return Storage(random.uniform(1, 4), power, power, 0.95, 0.9)
+
+    homes = [
+        home(
+            f"H{at}",
+            random.uniform(0, 3, 8).tolist(),
+            (random.uniform(0, 6, 8) * random.integers(0, 2)).tolist(),
+            *([store()] if random.integers(0, 2) else []),
+        )
+        for at in range(6)
+    ]
+    tariff = Supplier("utility", random.choice([0.1, 0.2, 0.3], 8), FEED_IN / 2)
+    community = replace(village(*homes, periods=8), suppliers=(tariff,))
+    result = study(community, ["market"])
+    market = outcome_of(result, "market")
+    # A Wh per period and peer, at the retail tariff, is what whole Wh can cost.
+    assert result.gains(market).min() >= -8 * 0.001 * 0.3
+    assert result.gain(market) == pytest.approx(
+        plan(community.apart()).cost - plan(community).cost, abs=6 * 8 * 0.001 * 0.3
+    )
 
 
 # -------------------------------------------------------------------------------------- refused

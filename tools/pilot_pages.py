@@ -50,8 +50,9 @@ _READING: Final = """\
 * *Without the plant* there are surpluses around noon in summer, hardly any in winter.
 * *Storage makes the difference in Iberia*: together the peers charge from surpluses of others and
   in cheap hours, and discharge where it is dearest, so the gain is large in winter as well.
-* All designs that share the surpluses find about the same total; they differ in who gets it. Bill
-  sharing makes some peers pay more than alone; prices between the tariffs never do.
+* All designs that only share surpluses find about the same total; they differ in who gets it. Bill
+  sharing makes some peers pay more than alone. The other price rules do not, nor does the market
+  when orders are signed at the plan's prices, as they are here.
 """
 
 

@@ -8,6 +8,12 @@ more or asks less than that. Preferences and the fee are part of these limits. B
 and asks down, and what was planned is a micro-token better than the price of the plan, so that it
 goes before whoever is indifferent at that price.
 
+Such limits (`"break-even"`) say what a step is worth given the rest of the plan; period by period
+the market may settle anywhere between them, and a peer that stores may then fare worse over the
+day than alone. Orders `"at-plan"` are limited by the price of the plan instead: they trade at it or
+not at all, and at the plan's prices the plan is everybody's own best choice, so nobody fares worse
+than alone (up to a micro-token and a Wh).
+
 *Own use first.* What a peer generates serves its own most valuable draws, as far as the plan has it
 neither import nor export them. The rest stands in the curve, with what the supplier is planned to
 deliver or take: that is at the tariff itself, stays unfilled, and the supplier serves it.
@@ -19,7 +25,7 @@ the balances are those of a network, so whole numbers next to the planned ones a
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import numpy as np
 
@@ -37,7 +43,10 @@ if TYPE_CHECKING:
     Column = NDArray[np.int64]
     Mask = NDArray[np.bool_]
 
-__all__ = ["book", "orders"]
+__all__ = ["Limits", "book", "orders"]
+
+Limits: TypeAlias = Literal["break-even", "at-plan"]
+"""What limits the price of a step: what it is worth to its peer, or the price of the plan."""
 
 _WH_PER_KWH: Final = 1000
 _MICRO: Final = 10**6
@@ -47,8 +56,13 @@ _NOISE_WH: Final = 1e-3
 """Of energies; a tenth of it is the tolerance of HiGHS."""
 
 
-def orders(plan: Plan) -> dict[str, tuple[Step, ...]]:
+def orders(plan: Plan, limits: Limits = "break-even") -> dict[str, tuple[Step, ...]]:
     """Make of every peer's plan the steps of an order that its wallet can sign.
+
+    Parameters
+    ----------
+    limits
+        "break-even": what a step is worth to its peer; "at-plan": the price of the plan.
 
     Returns
     -------
@@ -56,7 +70,7 @@ def orders(plan: Plan) -> dict[str, tuple[Step, ...]]:
         Per peer its steps, by period, bids before asks, best limit first; none for a peer that the
         plan leaves alone. The period of a step is that of the horizon.
     """
-    curves = _curves(plan, range(plan.community.horizon.periods))
+    curves = _curves(plan, range(plan.community.horizon.periods), limits)
     steps: dict[str, list[Step]] = {peer.name: [] for peer in plan.community.peers}
     names = list(steps)
     for peer, period, is_bid, price, energy in zip(*curves.lists(), strict=True):
@@ -65,8 +79,13 @@ def orders(plan: Plan) -> dict[str, tuple[Step, ...]]:
     return {name: tuple(each) for name, each in steps.items()}
 
 
-def book(plan: Plan, period: int) -> Book:
+def book(plan: Plan, period: int, limits: Limits = "break-even") -> Book:
     """Make the book of one period of the same steps; ids are `peer/bid-1` and so on.
+
+    Parameters
+    ----------
+    limits
+        As for `orders`.
 
     Raises
     ------
@@ -76,7 +95,7 @@ def book(plan: Plan, period: int) -> Book:
     community = plan.community
     if not 0 <= period < community.horizon.periods:
         raise PlanError(f"there is no period {period}, only 0 to {community.horizon.periods - 1}")
-    curves = _curves(plan, range(period, period + 1))
+    curves = _curves(plan, range(period, period + 1), limits)
     names = [community.peers[at].name for at in curves.peer.tolist()]
     sides = np.where(curves.is_bid, "bid", "ask").tolist()
     index = community.network.node_index
@@ -170,14 +189,14 @@ class _Curves:
         )
 
 
-def _curves(plan: Plan, periods: range) -> _Curves:
+def _curves(plan: Plan, periods: range, limits: Limits) -> _Curves:
     """Make the curves of all peers in some periods."""
     positions = _whole_positions(plan, periods)
     imports = np.rint(plan.import_kwh[:, periods] * _WH_PER_KWH).astype(np.int64)
     exports = np.rint(plan.export_kwh[:, periods] * _WH_PER_KWH).astype(np.int64)
     bids = np.maximum(-positions, 0) + imports
     asks = np.maximum(positions, 0) + exports
-    curves = _residual(plan, _limits(plan, periods))
+    curves = _residual(plan, _limits(plan, periods, limits))
     column = curves.period - periods.start
     total = np.where(curves.is_bid, bids[curves.peer, column], asks[curves.peer, column])
     return _whole(curves, total)
@@ -186,14 +205,15 @@ def _curves(plan: Plan, periods: range) -> _Curves:
 # --- limits ---------------------------------------------------------------------------------------
 
 
-def _limits(plan: Plan, periods: range) -> _Curves:
+def _limits(plan: Plan, periods: range, limits: Limits) -> _Curves:
     """Everything the assets are planned to draw and inject, with its limit."""
     steps, network = plan.steps, plan.community.network
     some = (steps.period >= periods.start) & (steps.period < periods.stop)
     peer, period, is_bid = steps.peer[some], steps.period[some], steps.is_bid[some]
     fee = plan.community.fee_per_kwh * _MICRO
     price = plan.peer_price_per_kwh[peer, period] * _MICRO
-    limit = steps.limit_per_kwh[some] * _MICRO + np.where(is_bid, -fee, fee)
+    worth = steps.limit_per_kwh[some] * _MICRO + np.where(is_bid, -fee, fee)
+    limit = worth if limits == "break-even" else price
     bid = np.maximum(np.ceil(limit - _NOISE_MICRO), np.floor(price + _NOISE_MICRO) + 1)
     ask = np.minimum(np.floor(limit + _NOISE_MICRO), np.ceil(price - _NOISE_MICRO) - 1)
     lowest, highest = _outside(plan)

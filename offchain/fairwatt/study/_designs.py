@@ -344,7 +344,7 @@ def _cleared(stage: Stage) -> Priced:
     paid = np.zeros(len(community.peers))
     kept, prices = 0.0, []
     for period in range(community.horizon.periods):
-        orders = book(joint, period)
+        orders = book(joint, period, "at-plan")
         clearing = market.clear(orders)
         payments = market.payments(orders, clearing)
         sides = np.where(orders.side == Side.BID, 1, -1)
@@ -468,7 +468,7 @@ DESIGNS: Final[dict[str, Design]] = {
         needs=("asset_costs",),
     ),
     "market": Design(
-        "Fairwatt market", "planned together, cleared at proved prices", _cleared,
+        "Fairwatt market", "planned together, cleared and proved at the plan's prices", _cleared,
         needs=("alone", "joint"),
     ),
     "share-equally": _rule("equal shares", "the gain by heads", _equally),
