@@ -67,6 +67,7 @@ def test_solve__quadratic_in_some_columns_only() -> None:
     [
         (program([1.0], (3.0, 3.0), upper=2.0), Status.INFEASIBLE),
         (program([1.0], (3.0, 3.0), upper=2.0, quadratic=[1.0]), Status.INFEASIBLE),
+        (program([], (3.0, 3.0)), Status.INFEASIBLE),
         (program([-1.0], (0.0, INFINITY)), Status.UNBOUNDED),
     ],
 )

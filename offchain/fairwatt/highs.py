@@ -192,6 +192,9 @@ def solve(
     _require(solver.run(), "the program")
     if failures:
         raise failures[0]
+    if not program.columns and ((program.row_lower > 0) | (program.row_upper < 0)).any():
+        # Without columns HiGHS looks at no row.
+        return _without_values(Status.INFEASIBLE, perf_counter() - start)
     return _solution(solver, perf_counter() - start)
 
 
@@ -313,6 +316,11 @@ def _solution(solver: highspy.Highs, seconds: float) -> Solution:
         seconds,
         sum(max(count, 0) for count in counts),
     )
+
+
+def _without_values(status: Status, seconds: float) -> Solution:
+    nothing = np.empty(0)
+    return Solution(status, nothing, nothing, nothing, float("nan"), seconds, 0)
 
 
 _STATUS: Final = {

@@ -37,8 +37,11 @@ if TYPE_CHECKING:
 __all__ = ["solve"]
 
 _FIRST_LINES: Final = 16
-_PRICE_TOLERANCE: Final = 1e-7
-"""Of marginal costs, token/kWh: that of HiGHS itself, and a tenth of a micro-token."""
+_NEAREST_KWH: Final = 4e-6
+"""Lines are no shorter than a quarter of this: ten times the tolerance of HiGHS."""
+_TOLERANCES: Final = 3e-7, 3e-6
+"""A column is at its optimum if its marginal cost is that close to the price, token/kWh, or its
+energy to the best one, kWh."""
 _ROUNDS: Final = 40
 
 
@@ -51,7 +54,7 @@ def solve(
 ) -> Solution:
     """Solve a program; its curved columns have finite bounds.
 
-    The status is `Status.UNKNOWN` if the marginal costs do not come within 1e-7 of the prices.
+    The status is `Status.UNKNOWN` if the marginal costs do not come close to the prices.
     """
     if program.quadratic_diagonal is None:
         return highs.solve(program, method=method, time_limit_s=time_limit_s, progress=progress)
@@ -75,10 +78,12 @@ def solve(
         before = x
         x = low + found.values[program.columns :].reshape(x.size, -1).sum(axis=1)
         z = np.clip(-found.reduced_costs[curved] / q, low, high)
-        if np.abs(q * (x - z)).max() <= _PRICE_TOLERANCE:
+        off = np.abs(x - z)
+        if ((q * off <= _TOLERANCES[0]) | (off <= _TOLERANCES[1])).all():
             optimum = _optimum(program, program.quadratic_diagonal, curved, found, x)
             return replace(optimum, seconds=perf_counter() - start, iterations=iterations)
         near = np.where(np.abs(x - before) <= near, near / 8, near * 2)
+        near = np.maximum(near, _NEAREST_KWH)
         points = np.stack([low, x - near, x - near / 4, x, x + near / 4, x + near, z, high], axis=1)
         points = np.sort(np.clip(points, low[:, None], high[:, None]), axis=1)
     none = np.empty(0)
