@@ -73,9 +73,10 @@ compile: .build/compiled
 demo: compile
 	@$(BIN)/fairwatt demo
 
+# Some tests start processes: without byte code each would compile two thousand modules anew.
 test: compile
 	$(call say,tests)
-	@$(BIN)/pytest -n $(WORKERS) --dist loadfile
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 check: compile
 	$(call say,ruff)
