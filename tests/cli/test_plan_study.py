@@ -170,3 +170,25 @@ def test_new_case__of_any_size__is_planned_and_studied(
     study = json.loads(printed("study", folder, *options, "--designs", "market", "--json"))
     assert study["designs"][1]["cost"] == pytest.approx(plan["cost"], abs=0.02)
     assert study["designs"][1]["gain"] >= -0.01
+
+
+# --------------------------------------------------------------------------------- distributed
+
+
+def test_plan__distributed__agrees_on_the_optimum(tmp_path: Path) -> None:
+    path = tmp_path / "residuals.svg"
+    output = printed("plan", "five-peer-2", "--distributed", "--picture", path)
+    assert "agreed after" in output
+    assert "NOT AGREED" not in output
+    assert "primal" in path.read_text(encoding="utf-8")
+    document = json.loads(printed("plan", "five-peer-2", "--distributed", "--json"))
+    assert document["converged"] is True
+    assert document["objective"] == pytest.approx(16.576, rel=1e-3)
+    assert document["gap"] <= 1e-3 * document["objective"]
+    assert len(document["primalResidualKWh"]) == document["iterations"]
+
+
+def test_plan__distributed_with_a_table__is_wrong_usage() -> None:
+    result = run("plan", "five-peer-2", "--distributed", "--csv", "plan.csv")
+    assert result.exit_code == 2
+    assert "neither --time-limit nor --csv" in result.stderr

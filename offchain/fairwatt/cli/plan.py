@@ -35,6 +35,11 @@ Examples:
 """
 )
 @case_options
+@click.option(
+    "--distributed",
+    is_flag=True,
+    help="Let peers keep their costs to themselves and agree by answering prices (ADMM).",
+)
 @click.option("--time-limit", type=click.FloatRange(min=0.001), metavar="SECONDS")
 @click.option("--csv", "table", type=_PATH, metavar="FILE", help="Write all peers and periods.")
 @click.option("--picture", type=_PATH, metavar="FILE", help="Draw it (.png or .svg).")
@@ -45,6 +50,7 @@ def plan(
     table: Path | None,
     picture: Path | None,
     *,
+    distributed: bool,
     as_json: bool,
 ) -> None:
     """Plan what everybody generates, stores, shifts and trades, at the least cost for all.
@@ -52,6 +58,11 @@ def plan(
     CASE is a name of `fairwatt case list`, or the path of a folder with a case. Prices are those
     that make the plan everybody's own best choice.
     """
+    if distributed:
+        if time_limit is not None or table is not None:
+            raise click.UsageError("--distributed takes neither --time-limit nor --csv.")
+        _agree(case, picture, as_json=as_json)
+        return
     with progress_bar() as bar:
         task = bar.add_task("building the program", total=None)
         result = make_plan(
@@ -73,6 +84,62 @@ def plan(
     for path in (table, picture):
         if path is not None:
             click.echo(f"written   {path}")
+
+
+def _agree(case: Case, picture: Path | None, *, as_json: bool) -> None:
+    """Distributed: rounds of prices and answers instead of one program that knows all."""
+    from fairwatt.consensus import agree  # noqa: PLC0415 - brings a solver of its own
+
+    with progress_bar() as bar:
+        task = bar.add_task("asking the peers", total=None)
+        result = agree(
+            case.community,
+            progress=lambda number, _: bar.update(task, description=f"round {number}"),
+        )
+        if picture is not None:
+            from fairwatt.plot import draw_consensus  # noqa: PLC0415 - Matplotlib is slow to load
+
+            picture.parent.mkdir(parents=True, exist_ok=True)
+            draw_consensus(result, picture, title=case.title, currency=case.currency)
+    names = [peer.name for peer in case.community.peers]
+    if as_json:
+        echo_json(
+            {
+                "case": case.name,
+                "currency": case.currency,
+                "converged": result.converged,
+                "iterations": result.iterations,
+                "objective": result.objective,
+                "gap": result.gap,
+                "seconds": result.seconds,
+                "primalResidualKWh": result.primal_residual_kwh.tolist(),
+                "dualResidualPerKWh": result.dual_residual_per_kwh.tolist(),
+                "injectionKWh": dict(zip(names, result.injection_kwh.tolist(), strict=True)),
+                "prices": dict(
+                    zip(case.community.network.nodes, result.price_per_kwh.tolist(), strict=True)
+                ),
+            }
+        )
+        return
+    click.secho(case.title, bold=True)
+    traded = result.buy_kwh.sum(axis=1), result.sell_kwh.sum(axis=1)
+    echo_table(
+        [
+            Column("peer", "", names, is_text=True),
+            Column("buys", "kWh", [f"{energy:,.2f}" for energy in traded[0]]),
+            Column("sells", "kWh", [f"{energy:,.2f}" for energy in traded[1]]),
+            Column("cost", case.currency, [f"{cost:,.2f}" for cost in result.costs]),
+        ],
+        len(names),
+    )
+    share = 100 * result.gap / max(abs(result.objective), 1e-9)
+    click.echo(
+        f"\n{'agreed' if result.converged else 'NOT AGREED'} after {result.iterations} rounds in "
+        f"{result.seconds:.1f} s: objective {result.objective:,.4f} {case.currency}, at most "
+        f"{result.gap:.4f} ({share:.3f} %) above the optimum"
+    )
+    if picture is not None:
+        click.echo(f"written   {picture}")
 
 
 def _show(result: Plan, case: Case) -> None:
