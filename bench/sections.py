@@ -96,6 +96,23 @@ the number of orders.
         prefixes=("growth_",),
     ),
     Section(
+        name="plan",
+        title="Day plan",
+        text="""
+`plan_NxT`: the day of N homes on one node in T periods; half have a roof, three in five of those a
+battery. The time is that of `fairwatt.planner.plan`, from the community to schedules, trades,
+prices and bills.
+
+* `highs_solve` is the time that HiGHS says it takes for the very same arrays, passed as a model,
+  by the same method with the same options: what is above 1 is ours. Plan and HiGHS take turns
+  twice, and the best of each counts.
+* `pyomo` is the same model as text, one variable per thing and period, stated with Pyomo and
+  solved by HiGHS through APPSI. Its objective is required to be equal. Without a value it took more
+  than five minutes.
+""",
+        prefixes=("plan_",),
+    ),
+    Section(
         name="gas",
         title="Gas",
         text="""
