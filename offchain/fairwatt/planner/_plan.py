@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
@@ -197,7 +197,7 @@ def plan(
     Parameters
     ----------
     time_limit_s
-        Wall time after which to give up; None: no limit.
+        Wall time after which to give up; None: no limit. Reading the plan is not stopped.
     progress
         Called now and then while HiGHS works; what it raises, Ctrl-C included, ends the plan.
 
@@ -216,12 +216,17 @@ def plan(
     require_feasible(community)
     day = day_program(community)
     built = perf_counter()
-    solution = _solve(community, day, time_limit_s, progress)
+    left = None if time_limit_s is None else max(time_limit_s - (built - start), 0.0)
+    solution = _solve(day, left, progress)
+    if solution.status is highs.Status.TIME_LIMIT:
+        raise PlanTimeLimit(community.name, time_limit_s or 0.0)
+    if solution.status in {highs.Status.INFEASIBLE, highs.Status.INFEASIBLE_OR_UNBOUNDED}:
+        raise explain(community, day)
+    if solution.status is not highs.Status.OPTIMAL:
+        raise PlanError(f"{community.name}: HiGHS ended with {solution.status.value!r}")
     solved = perf_counter()
     result = _read(community, day, solution)
-    timings = Timings(built - start, solved - built, perf_counter() - solved)
-    object.__setattr__(result, "timings", timings)
-    return result
+    return replace(result, timings=Timings(built - start, solved - built, perf_counter() - solved))
 
 
 def method_for(program: highs.Program) -> Method:
@@ -230,22 +235,17 @@ def method_for(program: highs.Program) -> Method:
 
 
 def _solve(
-    community: Community,
     day: DayProgram,
     time_limit_s: float | None,
     progress: Callable[[Progress], None] | None,
 ) -> Solution:
-    solution = solve(
-        day.program, method=method_for(day.program), time_limit_s=time_limit_s, progress=progress
-    )
-    match solution.status:
-        case highs.Status.OPTIMAL:
-            return solution
-        case highs.Status.TIME_LIMIT:
-            raise PlanTimeLimit(community.name, time_limit_s or 0.0)
-        case highs.Status.INFEASIBLE | highs.Status.INFEASIBLE_OR_UNBOUNDED:
-            raise explain(community, day)
-    raise PlanError(f"{community.name}: HiGHS ended with {solution.status.value!r}")
+    """Solve by the best method, and by simplex if the other one gives up."""
+    start, method = perf_counter(), method_for(day.program)
+    solution = solve(day.program, method=method, time_limit_s=time_limit_s, progress=progress)
+    if solution.status is not highs.Status.UNKNOWN or method == "simplex":
+        return solution
+    left = None if time_limit_s is None else max(time_limit_s - (perf_counter() - start), 0.0)
+    return solve(day.program, method="simplex", time_limit_s=left, progress=progress)
 
 
 # --- reading --------------------------------------------------------------------------------------
@@ -285,10 +285,32 @@ def _read(community: Community, day: DayProgram, solution: Solution) -> Plan:
         buy_kwh=np.maximum(market, 0.0),
         sell_kwh=np.maximum(-market, 0.0),
         flows_kwh=flows,
-        price_per_kwh=price,
+        price_per_kwh=_within_tariffs(community, day, price, market, flows),
         timings=Timings(0.0, 0.0, 0.0),
         steps=steps,
     )
+
+
+def _within_tariffs(
+    community: Community, day: DayProgram, price: Array, market: Array, flows: Array
+) -> Array:
+    """Prices where nobody trades, moved between the tariffs there, shape (nodes, periods).
+
+    The rule that nobody resells gives imports a value of their own, so that the dual of a balance
+    may lie beyond the tariffs. Where there is trade that is what it is worth; where there is none,
+    whoever wants a kWh more takes it from its supplier.
+    """
+    network = community.network
+    traded = np.zeros(price.shape)
+    np.add.at(traded, [network.node_index[peer.node] for peer in community.peers], np.abs(market))
+    np.add.at(traded, network.sources, flows)
+    np.add.at(traded, network.targets, flows)
+    highest, lowest = np.full(price.shape, -np.inf), np.full(price.shape, np.inf)
+    np.maximum.at(highest, day.groups.node, day.groups.retail)
+    np.minimum.at(lowest, day.groups.node, day.groups.feed_in)
+    idle = (traded == 0) & (lowest <= highest)
+    bounded: Array = np.where(idle, np.clip(price, lowest, highest), price)
+    return bounded
 
 
 def _schedules(
