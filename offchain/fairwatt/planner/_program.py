@@ -21,7 +21,8 @@ its customer itself draws and injects, as in the book of orders. Summed over a g
 same rule, for within a group energy changes hands for free. The row is left out where it cannot
 bind: where nobody else would pay as much as the group's own retail tariff (or take as little as its
 feed-in tariff), and where the group's draws (or injections) are fixed. Columns are bounded by the
-rule's largest right side in any case, so no program is unbounded.
+rule's largest right side in any case, so no program is unbounded. (A storage may still carry energy
+from one tariff to another, within a period too: nothing forbids it to do both at once.)
 
 *Sun.* The generation of all photovoltaics of a group is one column per period, unless a connection
 limits their peer; what is curtailed is shared in proportion.
