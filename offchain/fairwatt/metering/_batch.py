@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from fairwatt.metering._data import Channel, Finding
+from fairwatt.metering._data import Finding
 
-__all__ = ["MICRO", "Batch", "Readings", "common_step"]
+if TYPE_CHECKING:
+    from fairwatt.metering._data import Channel
+
+__all__ = ["MICRO", "Batch", "Readings", "common_step", "straightened"]
+
+_DRIFTING_STEP: Final = 270  # seconds; of shorter intervals nobody knows whether they drift
+_MOST_DRIFT: Final = 30  # seconds
 
 MICRO: Final = 1_000_000
 """Micro-Wh per Wh: energies are whole numbers of it until they are whole Wh."""
@@ -85,8 +90,42 @@ def common_step(times: NDArray[np.int64]) -> int:
     if not steps.size:
         return 0
     if steps[0] == steps[-1] and (steps == steps[0]).all():
-        return int(steps[0])
+        return _minutes(int(steps[0]))
     found, counts = np.unique(steps, return_counts=True)
     if 2 * counts.max() < steps.size:  # clocks that are off by seconds
         found, counts = np.unique(np.maximum((steps + 30) // 60 * 60, 1), return_counts=True)
-    return int(found[np.argmax(counts)])
+    return _minutes(int(found[np.argmax(counts)]))
+
+
+def straightened(readings: Readings) -> Readings:
+    """Put starts of intervals that are a few seconds off the minute there, and report it."""
+    batches, findings = [], list(readings.findings)
+    for batch in readings.batches:
+        straight = (batch.times + 30) // 60 * 60
+        drift = int(np.abs(batch.times - straight).max())
+        if (
+            batch.kind == "register"
+            or batch.durations is not None
+            or not 0 < drift <= min(_MOST_DRIFT, batch.step_seconds // 10)
+        ):
+            batches.append(batch)
+            continue
+        batches.append(replace(batch, times=straight))
+        findings.extend(
+            Finding(
+                "clock",
+                channel.meter,
+                channel.direction,
+                batch.start,
+                batch.end,
+                f"times are off by up to {drift} s",
+                "corrected",
+            )
+            for channel in batch.channels
+        )
+    return Readings(tuple(batches), tuple(findings))
+
+
+def _minutes(step: int) -> int:
+    """Whole minutes, where a clock runs slow or fast."""
+    return (step + 30) // 60 * 60 if step >= _DRIFTING_STEP else step

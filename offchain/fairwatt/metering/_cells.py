@@ -25,7 +25,6 @@ __all__ = ["Cells", "Horizon", "cells_of", "runs", "span_text"]
 Wh = NDArray[np.int64]
 
 _MOST_MICRO_WH: Final = 9e15  # 9 GWh in an interval; up to here floats are exact
-_MOST_DRIFT_SECONDS: Final = 30
 _MOST_LOST_SECONDS: Final = 60
 _LONG: Final = 1.5  # of the usual interval
 _NEAR_TOP: Final = 0.99  # of a counter whose digits nobody told
@@ -217,17 +216,11 @@ def _uneven(
     """Intervals that stand twice, overlap, differ in length or lie off the grid."""
     step = batch.step_seconds
     lengths = np.full(batch.times.size, step) if batch.durations is None else batch.durations
-    times, drift = batch.times, 0
-    if batch.durations is None:
-        times, drift = _straightened(batch.times, step)
+    times = batch.times
     parts: list[_Intervals] = []
     findings: list[Finding] = []
     causes: list[list[tuple[int, int]]] = []
     for row, channel in enumerate(channels):
-        if drift:
-            findings.append(
-                _finding("clock", channel, times, f"times are off by up to {drift} s", "corrected")
-            )
         known = ~np.isnan(micro[row])
         each = _Intervals(times[known], lengths[known], micro[row, known].astype(np.int64))
         each, spans = _unique(each, channel, findings)
@@ -244,15 +237,6 @@ def _uneven(
         findings=findings,
         marks=marks,
     )
-
-
-def _straightened(times: Wh, step: int) -> tuple[Wh, int]:
-    """Times that are a few seconds off the minute, put there; and by how much they were off."""
-    straight = (times + 30) // 60 * 60
-    drift = int(np.abs(times - straight).max())
-    if not 0 < drift <= min(_MOST_DRIFT_SECONDS, step // 10):
-        return times, 0
-    return straight, drift
 
 
 def _unique(
@@ -478,8 +462,3 @@ def _top(batch: Batch, before: int, after: int) -> int | None:
     while top < before:
         top *= 10
     return top if before >= _NEAR_TOP * top and after <= (1 - _NEAR_TOP) * top else None
-
-
-def _finding(kind: str, channel: Channel, times: Wh, problem: str, action: str) -> Finding:
-    first, last = int(times[0]), int(times[-1])
-    return Finding(kind, channel.meter, channel.direction, first, last, problem, action)

@@ -138,6 +138,7 @@ class _Meter:
     entry: _Entry
     point: _Entry | None
     starts: list[int] = field(default_factory=list)
+    ranks: list[int] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
     qualities: list[int] = field(default_factory=list)
@@ -252,22 +253,22 @@ class _Feed:
     def _blocks(self, entry: _Entry, blocks: list[ET.Element]) -> None:
         meter = self._meter_of(entry)
         for block in blocks:
-            interval = _child(block, "interval")
-            moment = self._whole(interval, "start", -1) if interval is not None else -1
-            for reading in _children(block, "IntervalReading"):
-                moment = self._reading(meter, reading, moment)
+            begin = self._whole(_child(block, "interval"), "start", -1)
+            for rank, reading in enumerate(_children(block, "IntervalReading")):
+                self._reading(meter, reading, begin, rank)
 
-    def _reading(self, meter: _Meter, reading: ET.Element, moment: int) -> int:
-        """Take a reading; when the next one starts, unless it says so itself."""
+    def _reading(self, meter: _Meter, reading: ET.Element, begin: int, rank: int) -> None:
+        """Take a reading; without a time it is as many intervals after the start of its block."""
         period = _child(reading, "timePeriod")
-        start, length = moment, -1
+        start, length = begin, -1
         if period is not None:
-            start = self._whole(period, "start", moment)
+            start, rank = self._whole(period, "start", -1), 0
             length = self._whole(period, "duration", -1)
         if not _YEARS[0] <= start < _YEARS[1] or length > _LONGEST:
             raise MeterDataError(
                 self._place(), f"has a reading from {start} for {length} s, which is no time"
             )
+        meter.ranks.append(rank)
         meter.starts.append(start)
         meter.lengths.append(length)
         meter.values.append(self._value(reading))
@@ -275,7 +276,6 @@ class _Feed:
             self._whole(each, "quality", 0) for each in _children(reading, "ReadingQuality")
         ]
         meter.qualities.append(next((each for each in qualities if each in _DOUBTFUL), 0))
-        return start + length if length > 0 else -2
 
     def _value(self, reading: ET.Element) -> float:
         value = _child(reading, "value")
@@ -417,15 +417,17 @@ class _Feed:
         starts, lengths = np.array(meter.starts, np.int64), np.array(meter.lengths, np.int64)
         values = np.array(meter.values, np.float64)
         quality = np.array(meter.qualities, np.int64)
+        ranks = np.array(meter.ranks, np.int64)
+        step = kind.interval or common_step(np.sort(starts)) or int(lengths.max(initial=0))
+        if step <= 0 or step > _LONGEST:
+            raise MeterDataError(
+                f"{self.path}, meter {channel.meter}", "does not say how long intervals are"
+            )
+        starts = starts + ranks * step
         order = np.argsort(starts, kind="stable")
         starts, lengths = starts[order], lengths[order]
         values, quality = values[order], quality[order]
         is_counter = kind.uom == _WATT_HOURS and kind.behaviour in _COUNTERS
-        step = kind.interval or common_step(starts) or int(lengths.max(initial=0))
-        if step <= 0:
-            raise MeterDataError(
-                f"{self.path}, meter {channel.meter}", "does not say how long intervals are"
-            )
         lengths[lengths < 0] = step
         if clock is not None and not is_counter:
             starts = _local_starts(starts, lengths, step, clock, channel=channel, findings=findings)

@@ -24,6 +24,7 @@ _QUANTILE: Final = 0.99
 _UNIT_JUMP: Final = 300.0  # a thousand, with room for days that differ by three
 _WEEK: Final = 7
 _NIGHT: Final = (23, 0, 1, 2)  # hours of standard time
+_LEAST_DAYS: Final = 3  # before anything is said about PV
 _DARK_HOURS, _DARK_SHARE = 8, 0.01  # what PV looks like: hardly anything in some 8 hours on end
 _MOST_LAG_HOURS: Final = 1.5
 _GLEAM: Final = 0.01  # of the largest value: the day of a PV plant begins and ends there
@@ -50,7 +51,11 @@ def find_faults(cells: Cells, batch: Batch, rows: slice, checks: Checks, clock: 
             _whole_channel(cells, row, "unit", unit, checks)
         elif high[row] > limit or -low[row] > limit:
             _spikes(cells, row, limit, rating, checks)
-        if channel.direction == "export" and cells.step_seconds <= _HOUR:
+        if (
+            channel.direction == "export"
+            and cells.step_seconds <= _HOUR
+            and np.count_nonzero(days[row]) >= _LEAST_DAYS
+        ):
             zone = _night(cells, row, checks, clock) or _noon(cells, row, checks)
             if zone:
                 _whole_channel(cells, row, "time_zone", zone, checks)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from fairwatt.errors import MeterDataError, MeterDataRefused
+from fairwatt.metering._batch import straightened
 from fairwatt.metering._cells import Horizon, cells_of
 from fairwatt.metering._clock import Clock
 from fairwatt.metering._data import Finding, IntervalData
@@ -28,9 +29,11 @@ __all__ = ["POLICIES", "check", "load"]
 
 POLICIES: Final = ("refuse", "estimate")
 _DAY: Final = 86_400
+_YEAR: Final = 365 * _DAY
 _SHORTEST_PERIOD: Final = 60
 _BLOCK_CELLS: Final = 1 << 18  # of channels that are worked on at once: they fit into the cache
 _MOST_CELLS: Final = 1 << 31
+_MOST_CELLS_OF_ONE: Final = 1 << 25  # 60 years of minutes
 _SLACK_SECONDS: Final = 60  # that a counter may be read before or after a period
 _NAMED: Final = 3
 
@@ -117,9 +120,10 @@ def _readings(path: Path, mapping: Mapping) -> tuple[Readings, Clock]:
     if is_espi(path):
         readings, own = read_espi(path)
         if own is not None and not mapping.zone_is_given:
-            return readings, own
+            return straightened(readings), own
     else:
         readings = read_table(path, mapping)
+    readings = straightened(readings)
     if not readings.batches:
         raise MeterDataError(str(path), "has no readings")
     first = min(batch.start for batch in readings.batches)
@@ -201,10 +205,11 @@ def _settled(
 def _blocks(batches: Iterable[Batch], horizon: Horizon) -> Iterable[tuple[Batch, slice]]:
     for batch in batches:
         cells = max(batch.times.size, (horizon.end - horizon.start) // batch.step_seconds, 1)
-        if cells > _MOST_CELLS // 8:
+        if cells > _MOST_CELLS_OF_ONE:
             raise MeterDataError(
                 f"meter {batch.channels[0].meter}",
-                f"has readings every {batch.step_seconds} s over a span that is too long for that",
+                f"has readings every {batch.step_seconds} s over "
+                f"{cells * batch.step_seconds // _YEAR} years, which is too much at once; is one of its times wrong?",
             )
         many = max(1, _BLOCK_CELLS // cells)
         for first in range(0, len(batch.channels), many):

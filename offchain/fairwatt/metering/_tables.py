@@ -253,6 +253,8 @@ class _Table:
         names = self.frame[meter]
         if not isinstance(names.dtype, pd.CategoricalDtype):
             names = names.astype("category")
+        if not names.cat.categories.is_monotonic_increasing:
+            names = names.cat.reorder_categories(names.cat.categories.sort_values())
         codes = rows.of(names.cat.codes.to_numpy())
         if (codes < 0).any():
             raise MeterDataError(
@@ -510,12 +512,6 @@ def _written(table: _Table, cells: pd.Series, name: str, text: Callable[[int], s
             at = int(np.argmax(np.isin(codes, np.flatnonzero(wrong))))
             raise MeterDataError(table.place(at, name), f"{short(text(at))} {problem}")
 
-    times = texts.str.split("[T ]", n=1, regex=True).str[-1]
-    aware = times.str.contains(_OFFSET, regex=True).to_numpy(np.bool_)
-    if len(set(aware.tolist())) > 1:
-        refuse(
-            ~aware, "has no offset from UTC, unlike other rows; write all times with it, or none"
-        )
     wanted = table.mapping.time_format or "ISO8601"
     moments = pd.to_datetime(texts, format=wanted, errors="coerce", utc=True)
     how = (
@@ -524,6 +520,12 @@ def _written(table: _Table, cells: pd.Series, name: str, text: Callable[[int], s
         else f"is no time; write one such as {_EXAMPLE}, or set time_format in the mapping file"
     )
     refuse(moments.isna().to_numpy(), how)
+    times = texts.str.split("[T ]", n=1, regex=True).str[-1]
+    aware = times.str.contains(_OFFSET, regex=True).to_numpy(np.bool_)
+    if len(set(aware.tolist())) > 1:
+        refuse(
+            ~aware, "has no offset from UTC, unlike other rows; write all times with it, or none"
+        )
     exact = moments.dt.tz_localize(None).to_numpy().astype("datetime64[us]")
     seconds = exact.astype("datetime64[s]")
     refuse(exact != seconds, "is no whole second")
