@@ -350,7 +350,10 @@ def test_repeated_hour__that_stands_there_once__leaves_a_gap_of_an_hour(tmp_path
         ),
         ("time,a\n2019-01-01T00:00Z,1\n,1\n", "row 3, time: has no time"),
         ("time,a\n2019-01-01T00:00Z,1\n2019-01-01T00:15Z,x1\n", "row 3, column 'a'"),
-        ("time,a\n2019-01-01T00:00Z,1\n2019-01-01T00:15Z,inf\n", "row 3, meter a: is infinite"),
+        (
+            "time,a\n2019-01-01T00:00Z,1\n2019-01-01T00:15Z,inf\n",
+            "meter a: has inf kWh in an interval",
+        ),
         ("time,a\n2019-01-01T00:00Z,1\n2019-01-01T00:15Z,1e15\n", "no meter counts that"),
         ("time,a\n2019-01-01T00:00Z,1,2\n", "cannot be read"),
         ("time,a\n2019-01-01T00:00Z,1\n", "has readings at a single time only"),

@@ -129,11 +129,11 @@ def _micro(
     batch: Batch, values: NDArray[np.float64], channels: tuple[Channel, ...]
 ) -> NDArray[np.float64]:
     """Whole micro-Wh as floats, NaN for none."""
-    scale = batch.micro_wh * (batch.step_seconds if batch.kind == "power" else 1)
-    if batch.kind == "power" and batch.durations is not None:
-        micro = values * (batch.micro_wh * batch.durations)
-    else:
-        micro = values * scale
+    scale: float | NDArray[np.float64] = batch.micro_wh
+    if batch.kind == "power":
+        scale = scale * (batch.step_seconds if batch.durations is None else batch.durations)
+    micro = np.empty(values.shape)  # row by row, whatever the file has
+    np.multiply(values, scale, out=micro)
     np.rint(micro, out=micro)
     largest = np.fmax.reduce(micro, axis=1), np.fmin.reduce(micro, axis=1)
     beyond = (largest[0] > _MOST_MICRO_WH) | (largest[1] < -_MOST_MICRO_WH)

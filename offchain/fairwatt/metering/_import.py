@@ -206,10 +206,11 @@ def _blocks(batches: Iterable[Batch], horizon: Horizon) -> Iterable[tuple[Batch,
     for batch in batches:
         cells = max(batch.times.size, (horizon.end - horizon.start) // batch.step_seconds, 1)
         if cells > _MOST_CELLS_OF_ONE:
+            years = cells * batch.step_seconds // _YEAR
             raise MeterDataError(
                 f"meter {batch.channels[0].meter}",
-                f"has readings every {batch.step_seconds} s over "
-                f"{cells * batch.step_seconds // _YEAR} years, which is too much at once; is one of its times wrong?",
+                f"has readings every {batch.step_seconds} s over {years} years, which is too much "
+                "at once; is one of its times wrong?",
             )
         many = max(1, _BLOCK_CELLS // cells)
         for first in range(0, len(batch.channels), many):

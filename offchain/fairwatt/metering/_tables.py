@@ -51,7 +51,7 @@ def read_table(path: Path, mapping: Mapping) -> Readings:
     frame = _guarded(path, lambda: (_parquet if is_parquet else _csv)(path, mapping))
     if len(frame) == 0:
         raise MeterDataError(str(path), "has no readings")
-    table = _Table(path, mapping, frame, first_row=1 if is_parquet else 2)
+    table = _Table(path, mapping, frame, 1 if is_parquet else 2)
     return Readings(tuple(table.batches()), ())
 
 
@@ -87,10 +87,7 @@ def _parquet(path: Path, mapping: Mapping) -> pd.DataFrame:
     wanted = _wanted(mapping)
     columns = [name for name in wanted if name in names] if wanted else None
     frame = pd.read_parquet(path, columns=columns, engine="pyarrow", read_dictionary=texts)
-    if isinstance(frame.index, pd.DatetimeIndex):
-        name = "time" if frame.index.name is None else str(frame.index.name)
-        frame.insert(0, name, frame.index)
-    return _named(frame.reset_index(drop=True), [str(name) for name in frame.columns], path)
+    return _named(frame, [str(name) for name in frame.columns], path)
 
 
 def _csv(path: Path, mapping: Mapping) -> pd.DataFrame:
@@ -205,9 +202,15 @@ class _Table:
     first_row: int
 
     def __post_init__(self) -> None:
-        time = self.mapping.time or str(self.frame.columns[0])
-        self.has(time)
-        self.times = _times(self, self.frame.pop(time), time)
+        name, index = self.mapping.time, self.frame.index
+        if isinstance(index, pd.DatetimeIndex) and (name is None or name not in self.frame.columns):
+            cells = pd.Series(index)
+            name = name or ("time" if index.name is None else str(index.name))
+        else:
+            name = name or str(self.frame.columns[0])
+            self.has(name)
+            cells = pd.Series(self.frame.pop(name).array)
+        self.times = _times(self, cells, name)
 
     def has(self, column: str) -> None:
         if column not in self.frame.columns:
@@ -256,17 +259,27 @@ class _Table:
         if not names.cat.categories.is_monotonic_increasing:
             names = names.cat.reorder_categories(names.cat.categories.sort_values())
         codes = rows.of(names.cat.codes.to_numpy())
+        labels = [str(name) for name in names.cat.categories]
         if (codes < 0).any():
             raise MeterDataError(
                 self.place(rows.number(int(np.argmin(codes))), meter), "has no meter"
             )
         numbers = rows.of(self.numbers([column])[0])
+        many = _side_by_side_in_time(codes, rows.of(self.times.raw))
+        if many:
+            index = np.arange(0, codes.size, many)
+            yield self._batch(
+                values,
+                [labels[code] for code in codes[:many].tolist()],
+                _Rows(index if rows.index is None else rows.index[index]),
+                numbers.reshape(-1, many).T,
+            )
+            return
         if np.any(codes[1:] < codes[:-1]):
             order = np.argsort(_narrow(codes), kind="stable")
             codes, numbers = codes[order], numbers[order]
             rows = _Rows(order if rows.index is None else rows.index[order])
-        labels = [str(name) for name in names.cat.categories]
-        edges = np.searchsorted(codes, np.arange(len(labels) + 1))
+        edges = np.searchsorted(codes, np.arange(len(labels) + 1, dtype=codes.dtype))
         raw = rows.of(self.times.raw)
         for first, last in _same_times(raw, edges):
             begin, end = int(edges[first]), int(edges[last])
@@ -296,10 +309,14 @@ class _Table:
         for column in columns:
             self.has(column)
         if columns != list(self.frame.columns):
-            return np.vstack([self._number(self.frame[column], column) for column in columns])
+            return self._rows_of_numbers(columns)
         if all(map(pd.api.types.is_float_dtype, self.frame.dtypes)):
             return self.frame.to_numpy(np.float64).T
-        return np.vstack([self._number(self.frame[column], column) for column in columns])
+        return self._rows_of_numbers(columns)
+
+    def _rows_of_numbers(self, columns: list[str]) -> NDArray[np.float64]:
+        rows = [self._number(self.frame[column], column) for column in columns]
+        return rows[0][np.newaxis, :] if len(rows) == 1 else np.vstack(rows)
 
     def _number(self, cells: pd.Series, column: str) -> NDArray[np.float64]:
         if pd.api.types.is_numeric_dtype(cells.dtype) and cells.dtype != np.bool_:
@@ -343,12 +360,6 @@ class _Table:
             micro = UNITS[values.unit] * MICRO / _SECONDS_PER_HOUR
         else:
             micro = UNITS[values.unit] * MICRO
-        infinite = np.isinf(numbers)
-        if infinite.any():
-            which, at = (int(index) for index in np.argwhere(infinite)[0])
-            raise MeterDataError(
-                self.place(rows.number(at), f"meter {meters[which]}"), "is infinite"
-            )
         return Batch(
             channels=tuple(Channel(meter, values.direction) for meter in meters),
             times=starts,
@@ -363,6 +374,17 @@ class _Table:
 def _narrow(codes: NDArray[Any]) -> NDArray[Any]:
     """As 16 bits where they fit: those are sorted by counting, in one pass."""
     return codes.astype(np.int16) if codes.max() < np.iinfo(np.int16).max else codes
+
+
+def _side_by_side_in_time(codes: NDArray[Any], raw: NDArray[Any]) -> int:
+    """How many meters there are where all of them follow at each time in the same sequence."""
+    later = raw != raw[0]
+    many = int(np.argmax(later)) if later.any() else raw.size
+    if many < 2 or raw.size % many or np.unique(codes[:many]).size < many:
+        return 0
+    meters, times = codes.reshape(-1, many), raw.reshape(-1, many)
+    is_even = bool((meters == meters[0]).all()) and bool((times == times[:, :1]).all())
+    return many if is_even else 0
 
 
 def _same_times(raw: NDArray[Any], edges: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
@@ -460,8 +482,8 @@ def _starts_of_ends(clock: Clock, ends: Seconds, step: int) -> Seconds:
 
 
 def _times(table: _Table, cells: pd.Series, name: str) -> _Times:
-    missing = cells.isna().to_numpy()
-    if missing.any():
+    if cells.hasnans:
+        missing = cells.isna().to_numpy()
         raise MeterDataError(table.place(int(np.argmax(missing)), name), "has no time")
     mapping = table.mapping
 
