@@ -212,6 +212,19 @@ def test_solve__two_tariffs__nobody_resells_a_suppliers_energy():
     assert day.objective == pytest.approx(0.20 + 0.5 * 0.30)
 
 
+def test_solve__generation_used_elsewhere__is_no_right_to_feed_in():
+    day = solve(
+        community_of(
+            peer("far", Photovoltaic(1.0), Load(1.0), node="b"),
+            peer("near", Load(0.0)),
+            peer("outsider", Photovoltaic(3.0), supplier=None),
+        )
+    )
+
+    assert day.export_kwh.sum() == pytest.approx(0.0)
+    assert day.objective == pytest.approx(0.0)
+
+
 def test_solve__no_supplier__lives_off_the_market():
     day = solve(
         community_of(peer("roof", Photovoltaic(5.0)), peer("hut", Load(2.0), supplier=None))
