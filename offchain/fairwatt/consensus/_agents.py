@@ -244,8 +244,8 @@ class _BehindTheMeter:
 class NetworkAgent(_Trader):
     """The operator of the network: it knows its links, and nothing of who is connected.
 
-        minimise    sum over links of tariff x flow
-        subject to  injection at a node = inflow - outflow,   0 <= flow <= capacity
+    minimise    sum over links of tariff x flow
+    subject to  injection at a node = inflow - outflow,   0 <= flow <= capacity
     """
 
     def __init__(self, network: Network, periods: int) -> None:

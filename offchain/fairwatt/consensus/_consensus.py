@@ -37,7 +37,7 @@ class Consensus:
     flows_kwh
         Over links, shape (links, periods).
     price_per_kwh
-        Token/kWh, shape (nodes, periods).
+        Token/kWh, shape (nodes, periods); not a number where nobody is connected.
     costs
         What peers say their answers cost, without payments on the market, token, shape (peers,);
         with preferences, as in the objective of a plan.
@@ -131,11 +131,13 @@ def agree(
     proof, converged = manager.seek(progress)
     peers = len(community.peers)
     answers = manager.answers_kwh[:peers]
+    price = manager.price_per_kwh.copy()
+    price[~manager.connected] = np.nan
     return Consensus(
         community=community,
         injection_kwh=np.concatenate([np.zeros((0, periods)), *answers]),
         flows_kwh=np.zeros((0, periods)) if operator is None else operator.flows_kwh,
-        price_per_kwh=manager.price_per_kwh,
+        price_per_kwh=price,
         costs=proof.costs[:peers],
         network_cost=float(proof.costs[peers:].sum()),
         imbalance_kwh=manager.imbalance_kwh(),

@@ -2,7 +2,7 @@
 
 Exchange ADMM (Boyd, Parikh, Chu, Peleato and Eckstein 2011, section 7.3.2) with one price per node
 and period, penalties weighted by the size of agents, over-relaxation (3.4.3) and a penalty that is
-adapted to balance the residuals (3.4.1), less and less. In a round k every agent i answers
+adapted to balance the residuals (3.4.1). In a round k every agent i answers
 
     q_i = argmin  f_i(q) - price . q + rho / (2 w_i) |q - z_i|^2
 
@@ -26,6 +26,8 @@ from fairwatt.errors import ConsensusError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from numpy.typing import NDArray
+
     from fairwatt.consensus._agents import Agent
     from fairwatt.consensus._proximal import Array
 
@@ -34,6 +36,10 @@ __all__ = ["CommunityManager", "Proof", "PublicPrices", "Round", "Settings"]
 _PROVE_EVERY: Final = 10
 _UNBALANCED: Final = 4.0
 """Relative residuals further apart than this change the penalty."""
+_LEAST_KWH: Final = 1e-4
+_LEAST_PER_KWH: Final = 1e-6
+"""Residuals per entry that always are small: a tenth of a Wh, and the market's unit of prices."""
+_LEAST_TARIFF_PER_KWH: Final = 0.01
 _TINY: Final = 1e-12
 
 
@@ -56,7 +62,8 @@ class Settings:
     penalty
         First rho, as a part of the one that fits prices to sizes; it is adapted.
     adapt_every
-        Rounds from one look at the penalty to the next.
+        Rounds from one look at the penalty to the next, in the first half of them; a penalty that
+        never settled would leave nothing proved about convergence.
     """
 
     gap: float = 1e-3
@@ -97,7 +104,7 @@ class Round:
     primal_residual_kwh
         Norm over nodes and periods of what is offered less what is wanted.
     dual_residual_per_kwh
-        Norm over agents and periods of the change of targets, times penalties; token/kWh.
+        Norm over agents and periods of the change of targets times rho / w_i; token/kWh.
     penalty
         rho.
     """
@@ -177,10 +184,10 @@ class CommunityManager:
         self._answer, self._target = np.zeros(shape), np.zeros(shape)
         start = (public.highest_retail + public.lowest_feed_in) / 2
         self.price_per_kwh: Array = np.tile(start, (len(nodes), 1))
-        extent = np.abs([public.highest_retail, public.lowest_feed_in]).mean()
-        size = np.mean(self._weight**2) if ports else 1.0
-        self._penalty = self._settings.penalty * max(float(extent), _TINY) / float(np.sqrt(size))
-        self._changes = 0
+        tariff = float(np.abs([public.highest_retail, public.lowest_feed_in]).mean())
+        size = float(np.sqrt(np.mean(self._weight**2))) if ports else 1.0
+        self._penalty = self._settings.penalty * max(tariff, _LEAST_TARIFF_PER_KWH) / size
+        self._turns, self._direction = 0, 0
         self.rounds: list[Round] = []
 
     def _weights(self) -> Array:
@@ -196,6 +203,11 @@ class CommunityManager:
     def answers_kwh(self) -> list[Array]:
         """Last injections, agent by agent."""
         return [self._answer[port] for port in self._ports]
+
+    @property
+    def connected(self) -> NDArray[np.bool_]:
+        """Nodes at which anybody is, shape (nodes,)."""
+        return np.bincount(self._node, minlength=self._node_weight.size) > 0
 
     def imbalance_kwh(self) -> Array:
         """Offered less wanted in the last answers, shape (nodes, periods)."""
@@ -249,24 +261,39 @@ class CommunityManager:
         moved = self._penalty / self._weight[:, None] * (target - self._target)
         self._target = target
 
-        primal, dual = np.linalg.norm(self.imbalance_kwh()), np.linalg.norm(moved)
-        volume = np.linalg.norm(self._by_node(np.abs(self._answer)) / 2)
-        prices = np.linalg.norm(self.price_per_kwh[self._node])
-        self.rounds.append(Round(float(primal), float(dual), self._penalty))
-        part = (primal / max(float(volume), _TINY), dual / max(float(prices), _TINY))
-        if len(self.rounds) % self._settings.adapt_every == 0:
+        self.rounds.append(Round(_norm(self.imbalance_kwh()), _norm(moved), self._penalty))
+        part = self._relative(self.rounds[-1])
+        count = len(self.rounds)
+        if count % self._settings.adapt_every == 0 and 2 * count <= self._settings.rounds:
             self._adapt(*part)
-        return bool(max(part) <= self._settings.residual)
+        return max(part) <= self._settings.residual
+
+    def _relative(self, last: Round) -> tuple[float, float]:
+        """Residuals as parts of traded energy and of prices."""
+        least = self._settings.residual
+        volume = _norm(self._by_node(np.abs(self._answer)) / 2)
+        volume += np.sqrt(self.price_per_kwh.size) * _LEAST_KWH / least
+        prices = _norm(self.price_per_kwh[self._node])
+        prices += np.sqrt(self._answer.size) * _LEAST_PER_KWH / least
+        return (
+            last.primal_residual_kwh / max(volume, _TINY),
+            last.dual_residual_per_kwh / max(prices, _TINY),
+        )
 
     def _adapt(self, primal: float, dual: float) -> None:
-        """Move the penalty towards equal residuals, by less every time, so that it settles."""
+        """Move the penalty towards equal residuals, by less after every change of direction."""
         if _UNBALANCED * min(primal, dual) >= max(primal, dual):
             return
-        self._changes += 1
-        factor = 1 + 1 / self._changes
-        self._penalty *= factor if primal > dual else 1 / factor
+        direction = 1 if primal > dual else -1
+        self._turns += direction != self._direction
+        self._direction = direction
+        self._penalty *= (1 + 1 / self._turns) ** direction
 
     def _by_node(self, energy_kwh: Array) -> Array:
         total = np.zeros_like(self.price_per_kwh)
         np.add.at(total, self._node, energy_kwh)
         return total
+
+
+def _norm(values: Array) -> float:
+    return float(np.linalg.norm(values))

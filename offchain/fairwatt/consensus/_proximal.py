@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
     Index = NDArray[np.int64]
+    Entries = tuple[Index, Index, Array | float]
 
 __all__ = ["Optimum", "ProgramText", "ProximalProgram"]
 
@@ -37,18 +38,42 @@ _NOTHING: Final = "nothing it could do keeps all of its own rules"
 
 
 @dataclass(eq=False)
-class ProgramText:
-    """Columns and rows as they are added; `columns`, `equation` and `limit` say where they stand.
+class _Rows:
+    right: list[Array] = field(default_factory=list)
+    entries: list[tuple[Index, Index, Array]] = field(default_factory=list)
+    count: int = 0
 
-    Entries are given as (row positions, column positions, value) of equal shape.
+    def add(self, right: Array, entries: Sequence[Entries]) -> None:
+        for row, column, value in entries:
+            shape = np.broadcast_shapes(row.shape, column.shape, np.shape(value))
+            spread = (np.broadcast_to(each, shape).ravel() for each in (row, column, value))
+            rows, columns, values = spread
+            self.entries.append((rows + self.count, columns, np.asarray(values, np.float64)))
+        self.right.append(right.ravel())
+        self.count += right.size
+
+    def matrix(self, columns: int) -> tuple[Any, Array]:
+        none = np.zeros(0, np.int64)
+        entries = [(none, none, np.zeros(0)), *self.entries]
+        row, column, value = (np.concatenate(each) for each in zip(*entries, strict=True))
+        matrix = sparse.csc_matrix((value, (row, column)), shape=(self.count, columns))
+        matrix.eliminate_zeros()
+        return matrix, np.concatenate([np.zeros(0), *self.right])
+
+
+@dataclass(eq=False)
+class ProgramText:
+    """Columns and rows as they are added.
+
+    Entries are (positions of rows, positions of columns, values), of shapes that broadcast.
     """
 
     _cost: list[Array] = field(default_factory=list)
     _curvature: list[Array] = field(default_factory=list)
     _lower: list[Array] = field(default_factory=list)
     _upper: list[Array] = field(default_factory=list)
-    _equal: _Rows = field(default_factory=lambda: _Rows())
-    _most: _Rows = field(default_factory=lambda: _Rows())
+    _equal: _Rows = field(default_factory=_Rows)
+    _most: _Rows = field(default_factory=_Rows)
     _columns: int = 0
 
     def columns(
@@ -63,49 +88,25 @@ class ProgramText:
         self._upper.append(upper.ravel())
         return np.arange(first, self._columns).reshape(cost.shape)
 
-    def equations(self, right: Array, entries: Sequence[tuple[Index, Index, Array | float]]) -> None:
+    def equations(self, right: Array, entries: Sequence[Entries]) -> None:
         """Add rows: sum of entries = right; row positions count from 0 within `right`."""
         self._equal.add(right, entries)
 
-    def limits(self, right: Array, entries: Sequence[tuple[Index, Index, Array | float]]) -> None:
+    def limits(self, right: Array, entries: Sequence[Entries]) -> None:
         """Add rows: sum of entries <= right; row positions count from 0 within `right`."""
         self._most.add(right, entries)
 
     def program(self, traded: int) -> ProximalProgram:
         """The program; its last `traded` columns are q."""
         return ProximalProgram(
-            np.concatenate(self._cost),
-            np.concatenate(self._curvature),
-            np.concatenate(self._lower),
-            np.concatenate(self._upper),
-            self._equal.matrix(self._columns),
-            self._most.matrix(self._columns),
-            traded,
+            cost=np.concatenate(self._cost),
+            curvature=np.concatenate(self._curvature),
+            lower=np.concatenate(self._lower),
+            upper=np.concatenate(self._upper),
+            equal=self._equal.matrix(self._columns),
+            most=self._most.matrix(self._columns),
+            traded=traded,
         )
-
-
-@dataclass(eq=False)
-class _Rows:
-    right: list[Array] = field(default_factory=list)
-    entries: list[tuple[Index, Index, Array]] = field(default_factory=list)
-    count: int = 0
-
-    def add(self, right: Array, entries: Sequence[tuple[Index, Index, Array | float]]) -> None:
-        for row, column, value in entries:
-            shape = np.broadcast_shapes(row.shape, column.shape, np.shape(value))
-            spread = (np.broadcast_to(each, shape).ravel() for each in (row, column, value))
-            rows, columns, values = spread
-            self.entries.append((rows + self.count, columns, np.asarray(values, np.float64)))
-        self.right.append(right.ravel())
-        self.count += right.size
-
-    def matrix(self, columns: int) -> tuple[Any, Array]:
-        if not self.right:
-            return sparse.csc_matrix((0, columns)), np.zeros(0)
-        row, column, value = (np.concatenate(each) for each in zip(*self.entries, strict=True))
-        matrix = sparse.csc_matrix((value, (row, column)), shape=(self.count, columns))
-        matrix.eliminate_zeros()
-        return matrix, np.concatenate(self.right)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +123,7 @@ class ProximalProgram:
 
     def __init__(
         self,
+        *,
         cost: Array,
         curvature: Array,
         lower: Array,
@@ -184,9 +186,7 @@ class ProximalProgram:
         settings = clarabel.DefaultSettings()
         settings.verbose = False
         settings.presolve_enable = False  # it would forbid updates
-        return clarabel.DefaultSolver(
-            self._hessian(penalty), cost, rows, rights, cones, settings
-        )
+        return clarabel.DefaultSolver(self._hessian(penalty), cost, rows, rights, cones, settings)
 
     def _hessian(self, penalty: float) -> Any:
         """Second derivatives, with every entry of the diagonal there, be it zero."""
