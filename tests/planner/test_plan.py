@@ -71,6 +71,22 @@ def test_bills__trade_at_the_node__each_pays_its_own():
     assert found.bills() == pytest.approx([-0.50, 0.20])
 
 
+def test_price__nobody_trades__lies_between_the_tariffs():
+    found = plan(community_of(peer("home", CurtailableLoad(1.0, 0.50)), peer("far", node="b")))
+
+    assert ((found.price_per_kwh >= 0.10) & (found.price_per_kwh <= 0.30)).all()
+
+
+def test_price__nobody_trades_over_a_link_with_room__never_invites_to_use_it():
+    found = plan(
+        community_of(peer("home", Load(1.0)), peer("far", node="b"),
+                     links=(Link("b", "a", 20_000, 500),))
+    )  # fmt: skip
+
+    near, far = found.price_per_kwh[:, 0]
+    assert near - far <= 0.02 + 1e-9
+
+
 def test_plan__fee__both_sides_pay_it():
     found = plan(community_of(peer("roof", Photovoltaic(2.0)), peer("home", Load(2.0)), fee=0.04))
 

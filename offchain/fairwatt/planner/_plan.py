@@ -31,6 +31,8 @@ __all__ = ["Plan", "Schedule", "Timings", "plan"]
 _MICRO: Final = 10**6
 _NOISE_KWH: Final = 1e-9
 """What the solver leaves of a zero."""
+_NOISE_PRICE: Final = 1e-9
+_WH_PER_KWH: Final = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -298,19 +300,31 @@ def _within_tariffs(
 
     The rule that nobody resells gives imports a value of their own, so that the dual of a balance
     may lie beyond the tariffs. Where there is trade that is what it is worth; where there is none,
-    whoever wants a kWh more takes it from its supplier.
+    whoever wants a kWh more takes it from its supplier. A price stays where it was if a link with
+    room would otherwise seem worth using: then the prices would not be optimal.
     """
     network = community.network
+    sources, targets = network.sources, network.targets
     traded = np.zeros(price.shape)
     np.add.at(traded, [network.node_index[peer.node] for peer in community.peers], np.abs(market))
-    np.add.at(traded, network.sources, flows)
-    np.add.at(traded, network.targets, flows)
+    np.add.at(traded, sources, flows)
+    np.add.at(traded, targets, flows)
     highest, lowest = np.full(price.shape, -np.inf), np.full(price.shape, np.inf)
     np.maximum.at(highest, day.groups.node, day.groups.retail)
     np.minimum.at(lowest, day.groups.node, day.groups.feed_in)
     idle = (traded == 0) & (lowest <= highest)
     bounded: Array = np.where(idle, np.clip(price, lowest, highest), price)
-    return bounded
+    room = flows < network.capacities_wh[:, None] / _WH_PER_KWH - _NOISE_KWH
+    tariff = network.tariffs_micro_per_kwh[:, None] / _MICRO + _NOISE_PRICE
+    while True:
+        worth_using = room & (bounded[targets] - bounded[sources] > tariff)
+        undone = np.zeros(price.shape, bool)
+        np.logical_or.at(undone, sources, worth_using)
+        np.logical_or.at(undone, targets, worth_using)
+        undone &= bounded != price
+        if not undone.any():
+            return bounded
+        bounded = np.where(undone, price, bounded)
 
 
 def _schedules(
