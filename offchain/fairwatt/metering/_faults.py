@@ -89,7 +89,7 @@ def _negative(cells: Cells, row: int, checks: Checks) -> None:
     bad = np.zeros_like(wrong)
     for first, last in runs(wrong):
         lowest = cells.energy[row, first:last].min() / MICRO
-        problem = f"{last - first} values below zero, down to {lowest:g} Wh"
+        problem = f"below zero, down to {lowest:g} Wh"
         if _add(cells, row, "negative", cells.span(first, last), problem, checks=checks):
             bad[first:last] = True
     if bad.any():
