@@ -53,7 +53,7 @@ def test_plan__csv__has_a_row_per_peer_and_period(tmp_path: Path) -> None:
     assert f"written   {path}" in printed("plan", "corby", "--periods", 2, "--csv", path)
     rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
     assert len(rows) == 34 * 2
-    assert rows[1]["time"] == "2019-01-14 01:00"
+    assert rows[1]["time"] == "2019-01-14T01:00+00:00"
     for row in rows:
         net = float(row["draw_kwh"]) - float(row["inject_kwh"])
         traded = float(row["buy_kwh"]) - float(row["sell_kwh"])

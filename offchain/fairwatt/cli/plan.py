@@ -208,12 +208,19 @@ def _show_periods(result: Plan, case: Case) -> None:
 
 
 def _times(case: Case) -> list[str]:
+    """Starts of the periods for people."""
+    return [time.strftime("%Y-%m-%d %H:%M") for time in _local(case)]
+
+
+def _starts(case: Case) -> list[str]:
+    """Starts of the periods with their offset, also where a clock change repeats an hour."""
+    return [time.isoformat(timespec="minutes") for time in _local(case)]
+
+
+def _local(case: Case) -> list[datetime]:
     horizon = case.community.horizon
     starts = horizon.start + horizon.period_seconds * np.arange(horizon.periods)
-    return [
-        datetime.fromtimestamp(start, UTC).astimezone(case.zone).strftime("%Y-%m-%d %H:%M")
-        for start in starts.tolist()
-    ]
+    return [datetime.fromtimestamp(start, UTC).astimezone(case.zone) for start in starts.tolist()]
 
 
 def _csv(result: Plan, case: Case) -> str:
@@ -225,7 +232,7 @@ def _csv(result: Plan, case: Case) -> str:
     nodes = case.community.network.node_index
     for at, peer in enumerate(case.community.peers):
         prices = result.price_per_kwh[nodes[peer.node]]
-        for period, time in enumerate(_times(case)):
+        for period, time in enumerate(_starts(case)):
             cells = (f"{column[at, period]:.6g}" for column in columns)
             writer.writerow([time, peer.name, *cells, f"{prices[period]:.6g}"])
     return text.getvalue()

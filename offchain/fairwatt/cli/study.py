@@ -114,7 +114,7 @@ def _findings(case: Case) -> list[tuple[Statement, Finding]]:
 
     for system, cases in moreno2021.CASES.items():
         own = [number for number, name in cases.items() if name == case.name]
-        if own:
+        if own and _is_of_project(case):
             results = {
                 number: moreno2021.Result.of(Case.load(name).community)
                 for number, name in cases.items()
@@ -125,6 +125,17 @@ def _findings(case: Case) -> list[tuple[Statement, Finding]]:
                 if own[0] in statement.cases
             ]
     return []
+
+
+def _is_of_project(case: Case) -> bool:
+    """Whether it is the case of that name as it stands, and not another of the same name."""
+    bundled = Case.load(case.name)
+    ours, theirs = case.community, bundled.community
+    return (
+        (case.title, case.source) == (bundled.title, bundled.source)
+        and ours.horizon == theirs.horizon
+        and [peer.name for peer in ours.peers] == [peer.name for peer in theirs.peers]
+    )
 
 
 def _show(case: Case, result: Study) -> None:

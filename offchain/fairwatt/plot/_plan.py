@@ -46,7 +46,7 @@ _USES: Final[dict[str, tuple[tuple[type[Asset], ...], str]]] = {
 }
 _IMPORT, _EXPORT = "#b4b8bd", "#e6d3a3"
 _MOST_PRICES: Final = 6
-_FEW_PERIODS: Final = 2
+_MOST_SUPPLIERS: Final = 4
 
 
 def draw_plan(plan: Plan, path: Path, *, title: str, currency: str, zone: tzinfo) -> None:
@@ -119,7 +119,7 @@ def _draw_balance(axes: Axes, plan: Plan, times: Array) -> None:
 def _draw_prices(axes: Axes, plan: Plan, times: Array, currency: str) -> None:
     community = plan.community
     periods = community.horizon.periods
-    for supplier in community.suppliers[:_FEW_PERIODS]:
+    for supplier in community.suppliers[:_MOST_SUPPLIERS]:
         for tariff in (supplier.retail(periods), supplier.feed_in(periods)):
             axes.stairs(tariff, times, baseline=None, color=SOFT, linewidth=1.0, linestyle=":")
     if community.suppliers:

@@ -55,7 +55,8 @@ def _figure(study: Study, title: str, currency: str) -> Figure:
     _draw_prices(prices, study, currency)
     gains.set_yticks(range(len(outcomes)), [each.title for each in outcomes])
     gains.invert_yaxis()
-    _draw_peers(bottom.subplots(), study, currency)
+    if len(outcomes) > 1:
+        _draw_peers(bottom.subplots(), study, currency)
     return figure
 
 
@@ -121,7 +122,7 @@ def _draw_prices(axes: Axes, study: Study, currency: str) -> None:
 
 
 def _draw_peers(axes: Axes, study: Study, currency: str) -> None:
-    """Gain of every peer in every design, in percent of its bill alone where that is a cost."""
+    """Gain of every peer in every design."""
     peers = study.community.peers
     values = np.array([study.gains(each) for each in study.outcomes[1:]]).T
     bound = float(np.max(np.abs(values), initial=0.0)) or 1.0

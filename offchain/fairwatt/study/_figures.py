@@ -21,9 +21,10 @@ class Figures:
     ----------
     self_consumption
         Part of the generation that is not exported to suppliers, 0 to 1; None without generation.
+        Exports beyond the generation (out of a storage that was full, or charged from suppliers)
+        make it 0, not negative.
     self_sufficiency
-        Part of the consumption that is not imported from suppliers, 0 to 1; None without
-        consumption.
+        Part of the consumption that is not imported from suppliers, likewise.
     peak_import_kw
         Largest power that all peers together import from suppliers.
     import_kwh, export_kwh
@@ -47,7 +48,7 @@ def figures(
 ) -> Figures:
     """Figures of what is exchanged with suppliers, shapes (parties, periods).
 
-    Storage is neither generation nor consumption; what it loses counts as consumed.
+    Storage is neither generation nor consumption; sun that is spilt is not generated.
 
     Parameters
     ----------
@@ -58,8 +59,8 @@ def figures(
     """
     imported, exported = float(import_kwh.sum()), float(export_kwh.sum())
     return Figures(
-        self_consumption=1 - exported / generation_kwh if generation_kwh > 0 else None,
-        self_sufficiency=1 - imported / consumption_kwh if consumption_kwh > 0 else None,
+        self_consumption=max(1 - exported / generation_kwh, 0.0) if generation_kwh > 0 else None,
+        self_sufficiency=max(1 - imported / consumption_kwh, 0.0) if consumption_kwh > 0 else None,
         peak_import_kw=float(np.max(import_kwh.sum(axis=0), initial=0.0)) / hours,
         import_kwh=imported,
         export_kwh=exported,

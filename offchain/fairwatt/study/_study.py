@@ -28,6 +28,7 @@ Progress: TypeAlias = Callable[[str, int, int], None]
 
 _DUST_TOKEN: Final = 1e-6
 """Differences of bills below this are rounding."""
+_HALF_WH_KWH: Final = 0.0005
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,13 +98,22 @@ class Study:
         return float(self.gains(outcome).sum())
 
     def worse_off(self, outcome: Outcome) -> tuple[str, ...]:
-        """Peers that pay more than alone: for them the design is not individually rational."""
-        losing = np.flatnonzero(self.gains(outcome) < 0)
+        """Peers that pay more than alone: for them the design is not individually rational.
+
+        Half a Wh per period at the highest retail tariff is what orders in whole Wh may cost.
+        """
+        horizon = self.community.horizon
+        highest = max(
+            (each.retail(horizon.periods).max() for each in self.community.suppliers), default=0.0
+        )
+        losing = np.flatnonzero(
+            self.gains(outcome) < -_HALF_WH_KWH * horizon.periods * abs(highest)
+        )
         return tuple(self.community.peers[at].name for at in losing)
 
     def inequality(self, outcome: Outcome) -> float | None:
-        """Gini coefficient of the gains; None where there is nothing to share."""
-        gains = np.maximum(self.gains(outcome), 0.0)
+        """Gini coefficient of the gains, above 1 if some lose much; None without a gain."""
+        gains = self.gains(outcome)
         return gini(gains) if gains.sum() > _DUST_TOKEN else None
 
     def to_document(self) -> dict[str, Any]:
