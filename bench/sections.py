@@ -109,12 +109,25 @@ prices and bills.
 
 * `highs_solve` is the time that HiGHS says it takes for the very same arrays, passed as a model,
   by the same method with the same options: what is above 1 is ours. Plan and HiGHS take turns
-  twice, and the best of each counts.
+  at least twice, and the best of each counts.
 * `pyomo` is the same model as text, one variable per thing and period, stated with Pyomo and
   solved by HiGHS through APPSI. Its objective is required to be equal. Without a value it took more
   than five minutes.
 """,
         prefixes=("plan_",),
+    ),
+    Section(
+        name="metering",
+        title="Meter import",
+        text="""
+`meter_import_KIND_MxN`: N quarter hours of M meters from a file to whole Wh per period, checked
+for every kind of fault (`fairwatt.metering.load`). `columns` is Parquet with a column for each meter,
+`rows` is Parquet with a row for each reading, `csv` the same as text. `pandas` reads the same file
+into a frame and does nothing with it. They take turns twice, and the best of each counts; the sum
+of every meter is required to be what was written, to the last Wh. The aim is three times the bare
+read.
+""",
+        prefixes=("meter_import_",),
     ),
     Section(
         name="gas",

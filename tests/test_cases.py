@@ -100,7 +100,7 @@ assets = [
     { kind = "ev", energy_kwh = 2, power_kw = 4, arrival = "00:30", departure = "01:30", efficiency = 0.9 },
     { kind = "shiftable-load", energy_kwh = 1, power_kw = 2, from = 00:00:00, to = 02:00:00 },
     { kind = "curtailable-load", energy_kwh = 1, value_per_kwh = 0.1, share = 0.5 },
-    { kind = "heat-pump", energy_kwh = 1, power_kw = 3, ahead_kwh = 2, behind_kwh = 1, loss = 0.1 },
+    { kind = "heat-pump", energy_kwh = 1, power_kw = 3, ahead_kwh = 2, behind_kwh = 1, loss_per_hour = 0.1 },
 ]
 
 [published]

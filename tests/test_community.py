@@ -75,7 +75,9 @@ GOOD: dict[type[Asset], dict[str, Any]] = {
         "energy_kwh": 5, "charge_kw": 2, "discharge_kw": 3, "charge_efficiency": 0.9,
         "discharge_efficiency": 1, "initial_kwh": 1, "final_kwh": 2, "cost_per_kwh": 0.1,
     },
-    HeatPump: {"energy_kwh": 1, "power_kw": 2, "ahead_kwh": 1, "behind_kwh": 1, "loss": 0.1},
+    HeatPump: {
+        "energy_kwh": 1, "power_kw": 2, "ahead_kwh": 1, "behind_kwh": 1, "loss_per_hour": 0.1,
+    },
 }  # fmt: skip
 KINDS = list(GOOD)
 NUMBERS = [(kind, field) for kind in KINDS for field in GOOD[kind] if not field.endswith("period")]
@@ -117,7 +119,7 @@ def test_asset__negative_value__is_refused(kind: type[Asset], field: str) -> Non
 @pytest.mark.parametrize(
     ("kind", "field"),
     [
-        (CurtailableLoad, "share"), (ElectricVehicle, "efficiency"), (HeatPump, "loss"),
+        (CurtailableLoad, "share"), (ElectricVehicle, "efficiency"), (HeatPump, "loss_per_hour"),
         (Storage, "charge_efficiency"), (Storage, "discharge_efficiency"),
     ],
 )  # fmt: skip

@@ -110,8 +110,15 @@ def test_solve__iteration_limit__is_a_status() -> None:
 
 def test_solve__progress__is_told_how_far_it_is() -> None:
     seen: list[Progress] = []
-    solve(hard(), method="simplex", time_limit_s=0.5, progress=seen.append)
-    assert seen
+
+    def watch(step: Progress) -> None:
+        seen.append(step)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        solve(hard(), method="simplex", time_limit_s=60, progress=watch)
+    assert len(seen) == 2
     assert [step.seconds for step in seen] == sorted(step.seconds for step in seen)
 
 

@@ -306,6 +306,6 @@ def test_study__document__carries_bills_and_gains_per_peer(three: Study) -> None
     assert document["leftOut"] == {}
     assert rows["alone"]["bills"] == pytest.approx({"Sun": 0.0, "Moon": 0.9, "Star": 0.0})
     assert rows["market"]["gains"] == pytest.approx({"Sun": 0.0, "Moon": 0.4, "Star": 0.0})
-    # 2 kWh at night cost 0.6, of which Sun bears 1/4, its part of all deficits; exports earn it 0.1.
+    # 2 kWh at night cost 0.6, of which Sun bears 1/4, its part of all deficits; it exports for 0.1.
     assert rows["bill-sharing"]["worseOff"] == ["Sun"]
     assert math.isclose(rows["market"]["gini"], 2 / 3)

@@ -75,18 +75,18 @@ def _week(name: str, week: str, title: str, pictures: Path) -> Iterator[str]:
     result = study(case.community)
     heading = f"{case.title}: {title}"
     stem = f"{name}-{week}"
-    draw_study(result, pictures / f"{stem}.png", title=heading, currency=case.currency)
+    draw_study(result, pictures / f"{stem}.svg", title=heading, currency=case.currency)
     yield f"### {title.capitalize()}\n"
     yield f"`fairwatt study {name} --horizon {week}`\n"
     yield from _table(result, case.currency)
-    yield f"![{heading}: designs](pilots/{stem}.png)\n"
+    yield f"![{heading}: designs](pilots/{stem}.svg)\n"
     if name == "iberia":
         planned = plan(case.community)
         draw_plan(
-            planned, pictures / f"{stem}-plan.png",
+            planned, pictures / f"{stem}-plan.svg",
             title=heading, currency=case.currency, zone=case.zone,
         )  # fmt: skip
-        yield f"![{heading}: plan](pilots/{stem}-plan.png)\n"
+        yield f"![{heading}: plan](pilots/{stem}-plan.svg)\n"
 
 
 def _table(result: Study, currency: str) -> Iterator[str]:

@@ -179,7 +179,7 @@ def test_solve__storage__final_state_is_that_of_the_start_by_default():
 
 def test_solve__heat_pump__runs_ahead_of_its_profile_within_comfort():
     supplier = Supplier("city", [0.10, 0.50, 0.50], 0.0)
-    heat = HeatPump([1.0, 1.0, 1.0], 3.0, ahead_kwh=1.5, behind_kwh=0.5, loss=0.1)
+    heat = HeatPump([1.0, 1.0, 1.0], 3.0, ahead_kwh=1.5, behind_kwh=0.5, loss_per_hour=0.1)
     day = solve(community_of(peer("home", heat), periods=3, suppliers=(supplier,)))
 
     # 1.5 ahead; then 0.9 x 1.5 - 1 = 0.35 is left, the last hour needs 1 - 0.9 x 0.35.

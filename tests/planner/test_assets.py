@@ -140,7 +140,7 @@ def test_storage__negative_price__burns_energy_in_its_losses():
 
 def test_heat_pump__cheap_first__runs_ahead_within_comfort():
     tariff = Supplier("city", [0.10, 0.50, 0.50], 0.0)
-    heat = HeatPump([1.0, 1.0, 1.0], 3.0, ahead_kwh=1.5, behind_kwh=0.5, loss=0.1)
+    heat = HeatPump([1.0, 1.0, 1.0], 3.0, ahead_kwh=1.5, behind_kwh=0.5, loss_per_hour=0.1)
     found = only(heat, periods=3, suppliers=(tariff,))
 
     # 1 + 1.5 ahead; 1.35 of it is left for the second hour, 0.35 after it and 0.315 for the third.

@@ -203,7 +203,7 @@ class ShiftableLoad(Asset):
     energy_kwh
         Needed in all, >= 0.
     power_kw
-        Largest power, > 0.
+        Largest power, >= 0.
     first_period, last_period
         Window in which it may run, both included, counted from 0.
     """
@@ -236,7 +236,7 @@ class ElectricVehicle(Asset):
     energy_kwh
         To be in the battery more at departure than at arrival, >= 0.
     power_kw
-        Largest charging power at the meter, > 0.
+        Largest charging power at the meter, >= 0.
     arrival_period, departure_period
         It charges from the first, and is gone at the start of the second; counted from 0.
     efficiency
@@ -279,8 +279,9 @@ class Storage(Asset):
         S_t = S_{t-1} + eta_c d_t - g_t / eta_d,   0 <= S_t <= energy,   S_last >= final
         0 <= d_t <= h charge_kw,   0 <= g_t <= h discharge_kw,   cost w g_t
 
-    Nothing forbids charging and discharging in one period; with losses and prices that are not
-    negative an optimum never does both.
+    Nothing forbids charging and discharging in one period. With losses, and prices that are not
+    negative, it pays only where a storage thereby carries energy from one supplier's tariff to a
+    dearer one of another; a community with one tariff never does both.
 
     Parameters
     ----------
@@ -335,7 +336,7 @@ class Storage(Asset):
 class HeatPump(Asset):
     """Heating or cooling that may run ahead of or behind its profile within comfort bounds.
 
-        D_t = (1 - loss) D_{t-1} + d_t - energy_t,   -behind <= D_t <= ahead,   D_last >= 0
+        D_t = (1 - loss)^h D_{t-1} + d_t - energy_t,   -behind <= D_t <= ahead,   D_last >= 0
         0 <= d_t <= h power
 
     D is energy in the building beyond the comfort profile, in kWh of electricity.
@@ -348,15 +349,15 @@ class HeatPump(Asset):
         Largest power, >= 0.
     ahead_kwh, behind_kwh
         Comfort bounds, >= 0.
-    loss
-        Part of D that the building loses per period, 0 to 1.
+    loss_per_hour
+        Part of D that the building loses per hour, 0 to 1.
     """
 
     energy_kwh: Series
     power_kw: float
     ahead_kwh: float
     behind_kwh: float = 0.0
-    loss: float = 0.0
+    loss_per_hour: float = 0.0
 
     kind: ClassVar[str] = "heat-pump"
     couples_periods: ClassVar[bool] = True
@@ -366,7 +367,7 @@ class HeatPump(Asset):
         self._take_series("energy_kwh")
         for field in ("power_kw", "ahead_kwh", "behind_kwh"):
             self._take_number(field)
-        self._take_number("loss", high=1.0)
+        self._take_number("loss_per_hour", high=1.0)
 
 
 def _require_window(first: int, last: int, last_field: str, first_field: str) -> None:

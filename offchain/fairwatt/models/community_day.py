@@ -278,9 +278,10 @@ def storage_state(m: Any, n: int, k: int, t: int) -> Any:
 
 
 def building_heat(m: Any, n: int, k: int, t: int) -> Any:
-    """D5c, D_t = (1 - loss) D_{t-1} + d_t - energy_t, starting at D_-1 = 0."""
+    """D5c, D_t = (1 - loss)^h D_{t-1} + d_t - energy_t, starting at D_-1 = 0."""
     asset = m.asset[n, k]
-    before = (1 - asset.loss) * m.level[n, k, t - 1] if t else 0.0
+    keeps = (1 - asset.loss_per_hour) ** m.hours
+    before = keeps * m.level[n, k, t - 1] if t else 0.0
     return m.level[n, k, t] == before + m.draw[n, k, t] - _at(m, asset, "energy_kwh", t)
 
 

@@ -218,7 +218,7 @@ def _storage(assets: Sequence[Storage], horizon: Horizon) -> Devices:
 
 
 def _heat_pump(assets: Sequence[HeatPump], horizon: Horizon) -> Devices:
-    """D_t - (1 - loss) D_{t-1} - d_t = -energy_t and its bounds; D_{-1} = 0, D_last >= 0."""
+    """D_t - (1 - loss)^h D_{t-1} - d_t = -energy_t and its bounds; D_{-1} = 0, D_last >= 0."""
     count, periods = len(assets), horizon.periods
     block = _columns((Part.DRAW, Part.LEVEL), count, periods, rows=count * periods)
     block.upper[:, 0] = horizon.hours * _numbers(assets, "power_kw")[:, None]
@@ -227,7 +227,7 @@ def _heat_pump(assets: Sequence[HeatPump], horizon: Horizon) -> Devices:
     block.lower[:, 1, -1] = 0.0
     _add_states(
         block,
-        keeps=1 - _numbers(assets, "loss"),
+        keeps=(1 - _numbers(assets, "loss_per_hour")) ** horizon.hours,
         start=np.zeros(count),
         fills={0: np.ones(count)},
     )

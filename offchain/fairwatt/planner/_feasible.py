@@ -81,8 +81,9 @@ def _impossible(asset: Asset, horizon: Horizon) -> tuple[int, str] | None:
 def _too_cold(asset: HeatPump, horizon: Horizon) -> tuple[int, str] | None:
     """First period in which even full power all along does not keep the comfort bound."""
     level, full = 0.0, asset.power_kw * horizon.hours
+    keeps = (1 - asset.loss_per_hour) ** horizon.hours
     for period, need in enumerate(asset.over("energy_kwh", horizon.periods).tolist()):
-        level = min(asset.ahead_kwh, (1 - asset.loss) * level + full - need)
+        level = min(asset.ahead_kwh, keeps * level + full - need)
         least = 0.0 if period == horizon.periods - 1 else -asset.behind_kwh
         if level < least - _TOLERANCE_KWH:
             return period, (

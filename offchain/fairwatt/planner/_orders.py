@@ -12,7 +12,7 @@ Such limits (`"break-even"`) say what a step is worth given the rest of the plan
 the market may settle anywhere between them, and a peer that stores may then fare worse over the
 day than alone. Orders `"at-plan"` are limited by the price of the plan instead: they trade at it or
 not at all, and at the plan's prices the plan is everybody's own best choice, so nobody fares worse
-than alone (up to a micro-token and a Wh).
+than alone (up to a micro-token and a Wh; a preference counts as if it were paid).
 
 *Own use first.* What a peer generates serves its own most valuable draws, as far as the plan has it
 neither import nor export them. The rest stands in the curve, with what the supplier is planned to

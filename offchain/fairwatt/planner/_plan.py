@@ -99,7 +99,7 @@ class Plan:
     objective
         What was minimised, token.
     cost
-        What is really paid: the objective without the preferences for trade inside the community.
+        What is really paid: the objective without the preferences against outside trade.
     schedules
         One per asset, peer by peer.
     draw_kwh, inject_kwh

@@ -40,7 +40,7 @@ import numpy as np
 
 from fairwatt.errors import SharingError
 from fairwatt.sharing._game import Amounts, every_coalition
-from fairwatt.sharing._rules import ErrorBound, Sharing
+from fairwatt.sharing._rules import DUST_TOKEN, ErrorBound, Sharing
 
 if TYPE_CHECKING:
     from fairwatt.sharing._game import Game, Progress
@@ -152,7 +152,8 @@ class _Sample:
         self._low, self._high = game.marginal_range()
         width = self._high - self._low
         self._width = np.where(width > 0, width, 1.0)  # of players who always add the same
-        self._slack = _RANGE_SLACK * (abs(game.gain) + width.max())
+        largest = max(np.abs(self._low).max(), np.abs(self._high).max())
+        self._slack = _RANGE_SLACK * (abs(game.gain) + width.max() + largest) + DUST_TOKEN
         self._log = log(2 * players / (1 - confidence))
         self._drawn = 0
         self._total = np.zeros(players)  # token
