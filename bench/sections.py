@@ -121,11 +121,11 @@ prices and bills.
         title="Meter import",
         text="""
 `meter_import_KIND_MxN`: N quarter hours of M meters from a file to whole Wh per period, checked
-for every kind of fault (`fairwatt.metering.load`). `columns` is Parquet with a column for each meter,
-`rows` is Parquet with a row for each reading, `csv` the same as text. `pandas` reads the same file
-into a frame and does nothing with it. They take turns twice, and the best of each counts; the sum
-of every meter is required to be what was written, to the last Wh. The aim is three times the bare
-read.
+for every kind of fault (`fairwatt.metering.load`). `columns` is Parquet with a column for each
+meter, `rows` is Parquet with a row for each reading, `csv` the same as text. `pandas` reads the
+same file into a frame and does nothing with it. They take turns twice, and the best of each counts;
+the sum of every meter is required to be what was written, to the last Wh. The aim is three times
+the bare read.
 """,
         prefixes=("meter_import_",),
     ),

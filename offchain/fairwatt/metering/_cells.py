@@ -156,9 +156,9 @@ def _is_even(times: Wh, step: int) -> bool:
 
 def _whole(micro: NDArray[np.float64]) -> tuple[Wh, NDArray[np.bool_] | None]:
     """As integers, and what is missing."""
-    missing = np.isnan(micro)
-    if not missing.any():
+    if not np.isnan(np.maximum.reduce(micro, axis=1)).any():  # which hands NaN on
         return micro.astype(np.int64), None
+    missing = np.isnan(micro)
     return np.where(missing, 0.0, micro).astype(np.int64), missing
 
 

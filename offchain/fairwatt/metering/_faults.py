@@ -21,6 +21,7 @@ __all__ = ["find_faults"]
 _DAY: Final = 86_400
 _HOUR: Final = 3_600
 _QUANTILE: Final = 0.99
+_MOST: Final = np.iinfo(np.int64).max
 _UNIT_JUMP: Final = 300.0  # a thousand, with room for days that differ by three
 _WEEK: Final = 7
 _NIGHT: Final = (23, 0, 1, 2)  # hours of standard time
@@ -37,7 +38,8 @@ def find_faults(cells: Cells, batch: Batch, rows: slice, checks: Checks, clock: 
     whole = cells.energy.shape[1] * hours
     means = cells.energy.sum(axis=1) / (MICRO * whole)
     days = _daily(cells)
-    for row, channel in enumerate(cells.channels):
+    for row in _suspects(cells, batch, checks, low=low, high=high, means=means, days=days):
+        channel = cells.channels[row]
         rating = checks.rating(channel.meter)
         limit = (checks.spike_floor_w if rating is None else rating) * hours * MICRO
         if low[row] < 0 and channel.direction != "net":
@@ -61,6 +63,38 @@ def find_faults(cells: Cells, batch: Batch, rows: slice, checks: Checks, clock: 
                 _whole_channel(cells, row, "time_zone", zone, checks)
     _gaps(cells)
     _spread(cells)
+
+
+def _suspects(
+    cells: Cells,
+    batch: Batch,
+    checks: Checks,
+    *,
+    low: NDArray[np.int64],
+    high: NDArray[np.int64],
+    means: NDArray[np.float64],
+    days: NDArray[np.int64],
+) -> list[int]:
+    """Rows that deserve a look: most have nothing that any check could find."""
+    per_w = cells.step_seconds / _HOUR * MICRO
+    ratings = np.array([checks.rating(channel.meter) or np.nan for channel in cells.channels])
+    highest = np.where(np.isnan(ratings), checks.spike_floor_w, ratings)
+    exported = np.array([channel.direction == "export" for channel in cells.channels])
+    counted = np.maximum(np.count_nonzero(cells.energy, axis=1), 1)
+    where_not_zero = np.abs(means) * cells.energy.shape[1] / counted
+    smallest = np.where(days > 0, days, _MOST).min(axis=1, initial=_MOST)
+    look = exported | (low < 0) | (high > highest * per_w) | (-low > highest * per_w)
+    look |= np.abs(means) > np.minimum(highest, checks.mean_high_w)
+    if not _is_large_unit(batch):
+        look |= (where_not_zero < checks.mean_low_w) & (means != 0)
+    look |= days.max(axis=1, initial=0) / smallest > _UNIT_JUMP
+    result: list[int] = np.flatnonzero(look).tolist()
+    return result
+
+
+def _is_large_unit(batch: Batch) -> bool:
+    """Whether values are in a unit above Wh or W."""
+    return batch.micro_wh * (_HOUR if batch.kind == "power" else 1) > MICRO
 
 
 def _add(
@@ -142,7 +176,7 @@ def _unit(
             f"the mean power is {mean_w / 1000:,.4g} kW, above its connection of "
             f"{rating / 1000:,.4g} kW: is the unit a thousandth of that in the mapping file?"
         )
-    is_large_unit = batch.micro_wh * (1 if batch.kind != "power" else _HOUR) > MICRO
+    is_large_unit = _is_large_unit(batch)
     if rating is None and is_large_unit and abs(mean_w) > checks.mean_high_w:
         known = values[np.isfinite(values)]
         if (known == np.floor(known)).all():

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 __all__ = ["energy_wh", "touched"]
 
 
-def energy_wh(cells: Cells, horizon: Horizon) -> NDArray[np.int64]:
-    """Energy in each period, shape (channels, periods), whole Wh."""
+def energy_wh(cells: Cells, horizon: Horizon, out: NDArray[np.int64]) -> None:
+    """Write the energy in each period to `out`, shape (channels, periods), whole Wh."""
     up_to = _up_to_boundaries(cells, horizon)
     up_to += MICRO // 2
     up_to //= MICRO
-    return np.diff(up_to, axis=1)
+    np.subtract(up_to[:, 1:], up_to[:, :-1], out=out)
 
 
 def touched(cells: Cells, horizon: Horizon, flags: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -51,8 +51,9 @@ def _up_to_boundaries(cells: Cells, horizon: Horizon) -> NDArray[np.int64]:
         up_to = total[:, first : first + horizon.periods * each + 1 : each]
     else:
         up_to = _cut(cells, horizon, total)
-    result: NDArray[np.int64] = up_to - up_to[:, :1]
-    return result
+    if up_to[:, 0].any():
+        up_to = up_to - up_to[:, :1]
+    return up_to
 
 
 def _cut(cells: Cells, horizon: Horizon, total: NDArray[np.int64]) -> NDArray[np.int64]:

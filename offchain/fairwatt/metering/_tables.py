@@ -7,6 +7,7 @@ import gzip
 import re
 import warnings
 import zlib
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -135,8 +136,8 @@ def _text_columns(mapping: Mapping) -> list[str]:
 
 
 def _named(frame: pd.DataFrame, names: list[str], path: Path) -> pd.DataFrame:
-    for name in names:
-        if names.count(name) > 1:
+    for name, count in Counter(names).items():
+        if count > 1:
             raise MeterDataError(f"{path}, row 1", f"has several columns of the name {short(name)}")
     frame.columns = pd.Index(names)
     return frame
