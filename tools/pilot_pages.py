@@ -39,8 +39,7 @@ folder says which). What follows is what such a community would gain, not what a
 
 This page and its pictures are written by `make pages`. A gain is what all peers together save
 against everybody being alone with its supplier, with the same assets and the same foresight. Every
-row is one run of `fairwatt study`; [mechanisms.md](mechanisms.md) and [sharing.md](sharing.md) say
-what the designs are.
+row is one run of `fairwatt study`; [study.md](study.md) says what the columns are.
 """
 _READING: Final = """\
 ## What one sees
@@ -52,7 +51,7 @@ _READING: Final = """\
   in cheap hours, and discharge where it is dearest, so the gain is large in winter as well.
 * All designs that only share surpluses find about the same total; they differ in who gets it. Bill
   sharing makes some peers pay more than alone. The other price rules do not, nor does the market
-  when orders are signed at the plan's prices, as they are here.
+  when orders are signed at the plan's prices, as they are here (to what whole Wh can say).
 """
 
 

@@ -565,7 +565,10 @@ def _step(starts: NDArray[np.int64], path: Path, zone: tzinfo, first_row: int) -
     if found <= 0:
         what = "repeats the time of" if found == 0 else "is earlier than"
         raise CaseError(
-            place, f"{utc(int(starts[at + 1]))} {what} the row before; each time must come once"
+            place,
+            f"{utc(int(starts[at + 1]))} {what} the row before; each time must come once (times "
+            f"without an offset are taken as those of {zone}: time_zone in the case, --time-zone "
+            "of `fairwatt case new`)",
         )
     local = [datetime.fromtimestamp(int(time), zone) for time in starts[at : at + 2]]
     clocks = (

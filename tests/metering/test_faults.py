@@ -355,7 +355,9 @@ def test_counter__read_a_few_seconds_late__is_interpolated(tmp_path: Path) -> No
 KINDS = ["gap", "conflict", "duplicate", "spike", "negative"]
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     faults=st.lists(
         st.tuples(st.sampled_from(KINDS), st.integers(0, 130)),

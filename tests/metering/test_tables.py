@@ -428,6 +428,7 @@ def test_time_far_away__is_refused_before_it_fills_the_memory(tmp_path: Path) ->
         ("number = 'Hora'", "interval_minutes: is missing"),
         ("[checks]\nrating_w = -1", "checks.rating_w: must be a number"),
         ("[checks]\nspike = 1", "checks.spike: is unknown"),
+        ("[checks]\naccept = ['gap']", "checks.accept[0]: must be one of negative, spike"),
         ("interval_minutes = 0", "interval_minutes: must be 1 to 1440"),
         ("a = [", "is not readable as TOML"),
     ],

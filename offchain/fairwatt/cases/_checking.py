@@ -27,7 +27,7 @@ _NIGHT: Final = (23, 0, 1, 2)  # hours of local time without sun, but beyond the
 _DAY_SECONDS: Final = 86_400
 _NIGHT_SHARE: Final = 0.01
 _WHOLE_FROM: Final = 500.0  # Wh of a home in an hour
-_HUGE_KW: Final = 2000.0
+_HUGE_KW: Final = 100.0  # homes have less than one, a large plant may have more
 _TINY_KW: Final = 0.002
 
 
@@ -152,10 +152,10 @@ def _oddities_in(asset: Asset, case: Case) -> Iterator[str]:
 def _unit(energy: Array, hours: float) -> Iterator[str]:
     """Ask whether values are in kWh per period: whole numbers are most often Wh or W."""
     mean = float(energy.mean()) / hours
-    if energy.max() > _WHOLE_FROM and (energy == np.round(energy)).all():
+    if energy.max() > _WHOLE_FROM * hours and (energy == np.round(energy)).all():
         yield f"has only whole numbers, up to {energy.max():g}: is it in Wh or W instead of kWh?"
     elif mean > _HUGE_KW:
-        yield f"is {mean:,.0f} kW on average: is it in Wh or W instead of kWh?"
+        yield f"is {mean:,.0f} kW on average: a plant, or is it in Wh or W instead of kWh?"
     elif mean < _TINY_KW:
         yield f"is {mean * 1000:.3g} W on average: is it in MWh instead of kWh?"
 

@@ -160,7 +160,13 @@ Examples:
 @click.option("--load", type=click.Path(path_type=Path), help="Profiles of loads, a column each.")
 @click.option("--pv", type=click.Path(path_type=Path), help="Profiles of PV, columns of same name.")
 @click.option("--peers", type=click.IntRange(1, 100_000), help="Make up so many homes.")
-@click.option("--seed", type=int, default=0, show_default=True, help="The same homes each time.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="The same homes each time.",
+)
 @click.option(
     "--retail", type=float, default=cases.RETAIL, show_default=True, help="Retail tariff per kWh."
 )
@@ -213,9 +219,17 @@ def new(
     click.echo(
         f"written  {printable(str(folder))}: {files}\n"
         f"         {plural(count, 'peer')}, {plural(horizon.periods, 'period')} of "
-        f"{horizon.period_seconds // 60} minutes\n"
-        f"next     fairwatt case check {printable(str(folder))}"
+        f"{horizon.period_seconds // 60} minutes"
     )
+    if load or pv:
+        click.echo(f"times    without an offset are those of {options['time_zone']} (--time-zone)")
+    if load and (odd := [peer.name for peer in written.community.peers if not _consumes(peer)]):
+        click.echo(f"no load  {', '.join(map(printable, odd))}: are their columns named alike?")
+    click.echo(f"next     fairwatt case check {printable(str(folder))}")
+
+
+def _consumes(peer: Peer) -> bool:
+    return any(isinstance(asset, Load) for asset in peer.assets)
 
 
 def _synthetic(folder: Path, peers: int, options: dict[str, Any]) -> Case:

@@ -44,7 +44,11 @@ _PATH: Any = click.Path(dir_okay=False, path_type=Path)
     help="Only these, with commas between them; all that can take the case by default.",
 )
 @click.option(
-    "--seed", type=int, default=2021, show_default=True, help="Of everything drawn by lot."
+    "--seed",
+    type=click.IntRange(min=0),
+    default=2021,
+    show_default=True,
+    help="Of everything drawn by lot.",
 )
 @click.option("--csv", "table", type=_PATH, metavar="FILE", help="Write bills and gains per peer.")
 @click.option("--picture", type=_PATH, metavar="FILE", help="Draw it (.png or .svg).")

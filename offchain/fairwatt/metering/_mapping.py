@@ -20,6 +20,7 @@ __all__ = ["DIRECTIONS", "KINDS", "UNITS", "Checks", "Mapping", "Values"]
 UNITS: Final = {"Wh": 1.0, "kWh": 1e3, "MWh": 1e6, "W": 1.0, "kW": 1e3, "MW": 1e6}
 KINDS: Final = ("interval", "register", "power")
 DIRECTIONS: Final = ("import", "export", "net")
+_ACCEPTABLE: Final = ("negative", "spike", "unit", "time_zone")
 _POWERS: Final = ("W", "kW", "MW")
 
 
@@ -279,8 +280,17 @@ def _checks(table: Table) -> Checks:
         short_gap_seconds=60 * table.whole("short_gap_minutes", 0, 10_080)
         if table.has("short_gap_minutes")
         else 7_200,
-        accept=frozenset(table.texts("accept")) if table.has("accept") else frozenset(),
+        accept=_accepted(table),
         **numbers,
     )
     table.done()
     return checks
+
+
+def _accepted(table: Table) -> frozenset[str]:
+    accepted = table.texts("accept") if table.has("accept") else ()
+    for at, each in enumerate(accepted):
+        kind = each.partition(":")[0]
+        if kind not in _ACCEPTABLE:
+            raise CaseError(f"{table.place('accept')}[{at}]", choice(kind, _ACCEPTABLE))
+    return frozenset(accepted)

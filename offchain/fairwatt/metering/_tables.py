@@ -97,6 +97,8 @@ def _csv(path: Path, mapping: Mapping) -> pd.DataFrame:
     header = next(csv.reader(lines[:1], delimiter=delimiter))
     names = [name.strip() or f"(column {at})" for at, name in enumerate(header, start=1)]
     wanted = _wanted(mapping)
+    for name in sorted(wanted):
+        _require_column(name, names, path)
     times = mapping.time or names[0]
     texts: dict[Hashable, str] = dict.fromkeys([times, *_text_columns(mapping)], "category")
     return _named(
@@ -118,6 +120,14 @@ def _csv(path: Path, mapping: Mapping) -> pd.DataFrame:
         [name for name in names if not wanted or name in wanted],
         path,
     )
+
+
+def _require_column(column: str, names: list[str], path: Path) -> None:
+    if column not in names:
+        raise MeterDataError(
+            str(path),
+            f"has no column {short(column)}{hint(column, names)}; the mapping file names it",
+        )
 
 
 def _wanted(mapping: Mapping) -> set[str]:
@@ -214,12 +224,7 @@ class _Table:
         self.times = _times(self, cells, name)
 
     def has(self, column: str) -> None:
-        if column not in self.frame.columns:
-            raise MeterDataError(
-                str(self.path),
-                f"has no column {short(column)}{hint(column, map(str, self.frame.columns))}; the "
-                "mapping file names it",
-            )
+        _require_column(column, list(map(str, self.frame.columns)), self.path)
 
     def place(self, row: int, column: str = "") -> str:
         """Of a cell, as messages name it; rows are counted as editors do."""

@@ -126,12 +126,16 @@ def _draw_prices(axes: Axes, plan: Plan, times: Array, currency: str) -> None:
         axes.plot([], [], color=SOFT, linestyle=":", label="retail, feed-in")
     nodes = community.network.nodes
     colours = ("#0072b2", "#d55e00", "#007a5a", "#8a6bb1", "#c58fb0", INK)
-    for node, prices, colour in zip(
-        nodes[:_MOST_PRICES], plan.price_per_kwh, colours, strict=False
-    ):
-        axes.stairs(prices, times, baseline=None, color=colour, linewidth=1.6, label=node)
-    if (left := len(nodes) - _MOST_PRICES) > 0:
-        axes.plot([], [], " ", label=f"and {left} more nodes")
+    alike: dict[bytes, list[str]] = defaultdict(list)
+    for node, prices in zip(nodes, plan.price_per_kwh.round(9), strict=True):
+        alike[prices.tobytes()].append(node)
+    for (prices, names), colour in zip(list(alike.items())[:_MOST_PRICES], colours, strict=False):
+        label = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        axes.stairs(
+            np.frombuffer(prices), times, baseline=None, color=colour, linewidth=1.6, label=label
+        )
+    if (left := len(alike) - _MOST_PRICES) > 0:
+        axes.plot([], [], " ", label=f"and {left} more")
     axes.set_ylabel(f"price\n{currency}/kWh", color=INK)
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=9)
     _plain(axes)

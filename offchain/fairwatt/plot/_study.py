@@ -111,7 +111,11 @@ def _draw_prices(axes: Axes, study: Study, currency: str) -> None:
         if each.lowest_price is not None and each.highest_price is not None:
             colour = GREEN if each.design == _OURS else BLUE
             axes.plot(
-                [each.lowest_price, each.highest_price], [row, row], color=colour, linewidth=5
+                [each.lowest_price, each.highest_price],
+                [row, row],
+                color=colour,
+                linewidth=5,
+                solid_capstyle="butt",
             )
             axes.plot([each.lowest_price], [row], "|", color=colour, markersize=10)
     axes.xaxis.set_major_locator(MaxNLocator(5))

@@ -31,7 +31,7 @@ import numpy as np
 from fairwatt.errors import SharingError
 from fairwatt.highs import INFINITY, Program, Status, solve
 from fairwatt.sharing._game import Amounts, Coalitions, every_coalition
-from fairwatt.sharing._rules import Sharing
+from fairwatt.sharing._rules import DUST_TOKEN, Sharing
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -105,7 +105,7 @@ def nucleolus(game: Game, *, progress: Progress | None = None) -> Sharing:
     alone = values[1 << np.arange(len(game))]
     scale = np.abs(values).max()
     short = float(alone.sum() - values[-1])
-    if short > _AGREES * scale:
+    if short > _AGREES * scale + DUST_TOKEN:
         raise SharingError(
             f"the players alone have {short:g} token more than all together: every sharing leaves "
             "somebody worse off than alone, and the nucleolus is not defined"

@@ -35,6 +35,7 @@ __all__ = ["DESIGNS", "Design", "Priced", "Stage", "design_names"]
 
 _NANO, _MICRO, _WH_PER_KWH = 10**9, 10**6, 1000
 _NOISE_WH: Final = 1e-6
+_WHOLE_WH: Final = 2  # an order's import and position are rounded by less than one Wh each
 _NOISE_KWH: Final = 1e-9
 _SAME: Final = 1e-6
 _MOST_PLAYERS: Final = 12  # of a game whose every coalition is planned for
@@ -476,7 +477,7 @@ def _cleared(stage: Stage) -> Priced:
     # What was planned and not traded goes to the suppliers, but for what orders in whole Wh cannot
     # say: that balances at every node.
     missing = joint.buy_kwh - joint.sell_kwh - bought
-    missing[np.abs(missing) < 1 / _WH_PER_KWH] = 0.0
+    missing[np.abs(missing) < _WHOLE_WH / _WH_PER_KWH] = 0.0
     rest = joint.import_kwh - joint.export_kwh + missing
     imports, exports = np.maximum(rest, 0.0), np.maximum(-rest, 0.0)
     fees = community.fee_per_kwh * np.abs(bought).sum(axis=1)
