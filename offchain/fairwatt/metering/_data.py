@@ -64,7 +64,8 @@ class Finding:
     problem
         What is wrong, for people.
     action
-        What was done: `estimated`, `corrected`, `dropped`, `kept`; `refused` if nothing.
+        What was done: `estimated`, `corrected`, `dropped`, `marked` as estimated, `kept`,
+        `accepted` by the mapping; `refused` if the policy estimates nothing.
     """
 
     kind: str

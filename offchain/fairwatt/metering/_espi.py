@@ -162,7 +162,6 @@ class _Feed:
     points: list[tuple[_Entry, int]] = field(default_factory=list)
     types: list[tuple[_Entry, _Type]] = field(default_factory=list)
     meters: list[_Meter] = field(default_factory=list)
-    blocks: list[tuple[_Entry, list[ET.Element]]] = field(default_factory=list)
     clock: tuple[int, int, int, int] | None = None
     count: int = 0
 
