@@ -278,6 +278,19 @@ def test_time_zone__two_hours_off__is_suspected_where_the_longitude_is_known(
         assert [each.kind for each in data.findings] == kinds
 
 
+@pytest.mark.parametrize("longitude", [-100, -11, -4, 0, 4, 11, 151])
+def test_time_zone__noon_of_the_sun__is_found_at_any_longitude_from_hours(
+    longitude: int, tmp_path: Path
+) -> None:
+    for wrong, kinds in ((0, []), (-1, []), (1, []), (-2, ["time_zone"]), (2, ["time_zone"])):
+        quarters = sun(-longitude / 15 + wrong)
+        table = Table.of(tmp_path, quarters.reshape(-1, 4).sum(axis=1))
+        table.times = START + HOUR * np.arange(table.kwh.size, dtype=np.int64)
+        checks = Checks(longitude=longitude, night_share=1)
+        data = table.load(checks=checks, direction="export")
+        assert [each.kind for each in data.findings] == kinds
+
+
 def test_time_zone__export_all_day_and_night__is_no_pv(tmp_path: Path) -> None:
     assert Table.of(tmp_path, home()).load("refuse", direction="export").findings == ()
 

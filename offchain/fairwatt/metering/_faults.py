@@ -249,7 +249,7 @@ def _noon(cells: Cells, row: int, checks: Checks) -> str:
     if not lit.size:
         return ""
     middles = (np.argmax(lit, axis=1) + each - np.argmax(lit[:, ::-1], axis=1)) / 2 * step / _HOUR
-    middle = float(np.median(middles))
+    middle = float(np.median(middles)) + (cells.start + ahead) % step / _HOUR
     if abs(middle - 12) <= _MOST_LAG_HOURS:
         return ""
     return (
