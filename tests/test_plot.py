@@ -25,8 +25,7 @@ from fairwatt.errors import (
     PriceCountMismatch,
 )
 from fairwatt.market import Book, Clearing, LimitOrder, Link, Network, Side, clear
-from fairwatt.plot import _network
-from fairwatt.plot import MAX_NODES, Panel, draw_clearings
+from fairwatt.plot import MAX_NODES, Panel, _network, draw_clearings
 from tests.market.shorthand import ask, bid, book, network
 from tests.named_books import NAMED_BOOKS
 
