@@ -1153,7 +1153,7 @@ ODD = {
     "huge": (
         home(f'{{ kind = "pv", energy_kwh = {[0.5] * 12 + [9999.5] * 12} }}'),
         "pv",
-        "is 5,000 kW on average: is it in Wh or W instead of kWh?",
+        "is 5,000 kW on average: a plant, or is it in Wh or W instead of kWh?",
     ),
     "tiny": (
         home(f'{{ kind = "load", energy_kwh = {[0.0004] * 24} }}'),

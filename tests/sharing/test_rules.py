@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fairwatt.errors import SharingError
@@ -117,6 +117,7 @@ def test_weights__malformed__are_refused(
 
 
 @given(st.floats(0, 1e9), st.lists(st.floats(0, 1e9), min_size=1, max_size=40).filter(any))
+@example(gain=5e-324, weights=[1.0, 2.0, 3.0])  # too small to be divided
 def test_weights__any__sum_to_the_gain_and_nobody_pays(gain: float, weights: list[float]) -> None:
     shares = by_need(gain, [str(at) for at in range(len(weights))], weights).shares
     assert shares.sum() == pytest.approx(gain, rel=1e-12)

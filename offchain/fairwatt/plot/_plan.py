@@ -46,6 +46,7 @@ _USES: Final[dict[str, tuple[tuple[type[Asset], ...], str]]] = {
 }
 _IMPORT, _EXPORT = "#b4b8bd", "#e6d3a3"
 _MOST_PRICES: Final = 6
+_AIR: Final = 0.03  # below the deepest bar
 _MOST_SUPPLIERS: Final = 4
 
 
@@ -111,6 +112,8 @@ def _draw_balance(axes: Axes, plan: Plan, times: Array) -> None:
             axes.stairs(top, times, baseline=base, fill=True, color=colour, label=label)
             base = top
     axes.axhline(0, color=INK, linewidth=0.8)
+    low, high = axes.get_ylim()
+    axes.set_ylim(low - _AIR * (high - low), high)
     axes.set_ylabel("kW\nused  |  supplied", color=INK)
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=9)
     _plain(axes)

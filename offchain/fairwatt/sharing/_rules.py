@@ -90,7 +90,8 @@ class Sharing:
             raise SharingError(f"{self.rule}: {shares.size} shares for {len(self.players)} players")
         object.__setattr__(self, "shares", shares)
         missing = self.gain - float(shares.sum())
-        if not abs(missing) <= _ROUNDING * (abs(self.gain) + float(np.abs(shares).sum())):
+        size = abs(self.gain) + float(np.abs(shares).sum())
+        if not abs(missing) <= _ROUNDING * size + np.finfo(float).tiny:
             raise SharingError(
                 f"{self.rule}: the shares sum to {shares.sum()!r}, the gain is {self.gain!r}"
             )
