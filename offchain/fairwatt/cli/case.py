@@ -223,13 +223,11 @@ def new(
     )
     if load or pv:
         click.echo(f"times    without an offset are those of {options['time_zone']} (--time-zone)")
-    if load and (odd := [peer.name for peer in written.community.peers if not _consumes(peer)]):
+    if load and (
+        odd := [peer.name for peer in written.community.peers if not any(peer.of_kind(Load))]
+    ):
         click.echo(f"no load  {', '.join(map(printable, odd))}: are their columns named alike?")
     click.echo(f"next     fairwatt case check {printable(str(folder))}")
-
-
-def _consumes(peer: Peer) -> bool:
-    return any(isinstance(asset, Load) for asset in peer.assets)
 
 
 def _synthetic(folder: Path, peers: int, options: dict[str, Any]) -> Case:

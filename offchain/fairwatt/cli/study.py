@@ -14,7 +14,7 @@ from fairwatt.cli._case_options import case_options
 from fairwatt.cli._progress import progress_bar
 from fairwatt.cli._text import Column, echo_json, echo_table, json_option, plural
 from fairwatt.files import write
-from fairwatt.study import DESIGNS, design_names
+from fairwatt.study import DESIGNS
 from fairwatt.study import study as run_study
 
 if TYPE_CHECKING:
@@ -69,9 +69,9 @@ def study(
     alone with its supplier.
     """
     chosen = None if designs is None else [key.strip() for key in designs.split(",")]
-    if chosen is not None and (unknown := set(chosen) - set(design_names())):
+    if chosen is not None and (unknown := set(chosen) - set(DESIGNS)):
         raise click.BadParameter(
-            f"there is no design {min(unknown)!r}; there are {', '.join(design_names())}",
+            f"there is no design {min(unknown)!r}; there are {', '.join(DESIGNS)}",
             param_hint="--designs",
         )
     with progress_bar() as bar:

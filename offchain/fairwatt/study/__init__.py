@@ -5,8 +5,8 @@ study(community) -> Study       every design that can take the community, with f
 
 from __future__ import annotations
 
-from fairwatt.study._designs import DESIGNS, Design, design_names
+from fairwatt.study._designs import DESIGNS, Design
 from fairwatt.study._figures import Figures
 from fairwatt.study._study import Outcome, Study, study
 
-__all__ = ["DESIGNS", "Design", "Figures", "Outcome", "Study", "design_names", "study"]
+__all__ = ["DESIGNS", "Design", "Figures", "Outcome", "Study", "study"]

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from fairwatt.sharing import Sharing
     from fairwatt.study._figures import Figures
 
-__all__ = ["DESIGNS", "Design", "Priced", "Stage", "design_names"]
+__all__ = ["DESIGNS", "Design", "Priced", "Stage"]
 
 _NANO, _MICRO, _WH_PER_KWH = 10**9, 10**6, 1000
 _NOISE_WH: Final = 1e-6
@@ -203,19 +203,19 @@ def _free_areas(network: Network) -> list[int]:
     return area
 
 
-def design_names() -> list[str]:
-    """Keys of all designs."""
-    return list(DESIGNS)
-
-
 def _figures(
-    planned: Plan, import_kwh: Array, export_kwh: Array, *, more_kwh: float = 0.0
+    planned: Plan,
+    import_kwh: Array,
+    export_kwh: Array,
+    *,
+    more_kwh: float = 0.0,
+    more_used_kwh: float = 0.0,
 ) -> Figures:
-    """Figures of a dispatch; `more_kwh` is generated beyond the plan (and consumed, or spilt)."""
+    """Figures of a dispatch that generates and uses so much more than the plan."""
     running = [each for each in planned.schedules if not isinstance(each.asset, Storage)]
     return figures(
         generation_kwh=sum(float(each.inject_kwh.sum()) for each in running) + more_kwh,
-        consumption_kwh=sum(float(each.draw_kwh.sum()) for each in running),
+        consumption_kwh=sum(float(each.draw_kwh.sum()) for each in running) + more_used_kwh,
         import_kwh=import_kwh,
         export_kwh=export_kwh,
         hours=planned.community.horizon.hours,
@@ -241,7 +241,7 @@ def _alone(stage: Stage) -> Priced:
 def _pooled(stage: Stage, rule: Callable[..., mechanisms.PoolResult]) -> Priced:
     """A price rule in every pool; who has no supplier stays alone."""
     community = stage.community
-    bills = stage.alone.copy()
+    bills, asset_costs = stage.alone.copy(), stage.apart.asset_costs()
     prices, imports, exports, kept, more = [], [], [], 0.0, 0.0
     for pool in stage.pools:
         left = stage.left_kwh[pool]
@@ -251,7 +251,7 @@ def _pooled(stage: Stage, rule: Callable[..., mechanisms.PoolResult]) -> Priced:
         fees = community.fee_per_kwh * sum(
             (side * _part(inside, side.sum(axis=0))).sum(axis=1) for side in (deficit, surplus)
         )
-        bills[pool] = result.bills + stage.apart.asset_costs()[pool] + fees
+        bills[pool] = result.bills + asset_costs[pool] + fees
         kept += result.manager_surplus + float(np.sum(fees))
         exported = _unspilt(stage, result.export_kwh, pool)
         more += float(stage.spilt[pool].sum() - (result.export_kwh - exported).sum())
@@ -308,20 +308,14 @@ def _led(stage: Stage) -> Priced:
         used[pool] = result.consumption_kwh
         traded = np.abs(result.consumption_kwh - generation).sum(axis=0) > _NOISE_KWH
         prices += [result.buy_per_kwh[traded], result.sell_per_kwh[traded]]
-    stored = apart.draw_kwh - elastic
     return Priced(
         bills,
-        figures(
-            generation_kwh=float((apart.inject_kwh + stage.spilt).sum())
-            - sum(
-                float(each.inject_kwh.sum())
-                for each in apart.schedules
-                if isinstance(each.asset, Storage)
-            ),
-            consumption_kwh=float((used - stored).sum()),
-            import_kwh=_rows(imports, stage),
-            export_kwh=_rows(exports, stage),
-            hours=community.horizon.hours,
+        _figures(
+            apart,
+            _rows(imports, stage),
+            _rows(exports, stage),
+            more_kwh=float(stage.spilt.sum()),
+            more_used_kwh=float((used - apart.draw_kwh).sum()),
         ),
         np.concatenate(prices) if prices else None,
         kept,
