@@ -25,7 +25,7 @@
     ├── SharingError            a gain or a game that the rule cannot share as it was asked to
     ├── MechanismError          input that a market design cannot take; carries a path
     ├── StudyError              market designs that cannot be compared as asked for
-    ├── GridError               a grid without a power flow, or that no capacities can keep in bounds
+    ├── GridError               a grid without a power flow, or that nothing keeps in bounds
     ├── ChainError              the chain cannot be reached, or refuses
     │   └── ContractError       a contract refused; carries the name and values of its error
     ├── OracleError             the market day cannot go on as it was asked to

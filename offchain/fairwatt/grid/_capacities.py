@@ -16,12 +16,13 @@ largest part of v - v0, for a flow of
 where d is that gate's part and d_a are those of the gates above it, which F passes as well; of half
 the flow at which v would reach b if all flows on the way were scaled alike, at least.
 
-A gate may be asked for little in a period in which others do the harm. So only the periods count in
-which most passes it, of those that ask for anything; what is then still beyond its bound is met in
-the next round. Each time it is lowered by 0.2 % at least, and never raised: it falls geometrically, and the
-search ends, with a power flow that shows no violation or with an error: where all energy that
-hurts stays behind a gate (panels at the end of a feeder serve homes at its head, through a line too
-thin), no capacity of that gate helps, and the error asks for a node per bus.
+A gate may be asked for little in a period in which others do the harm. So only the periods count
+in which most passes it, of those that ask for anything; what is then still beyond its bound is met
+in the next round. Each time a gate is lowered by 0.2 % at least, and it is never raised: it falls
+geometrically, and the search ends, with a power flow that shows no violation or with an error.
+Where all energy that hurts stays behind a gate (panels at the end of a feeder serve homes at its
+head, through a line too thin), no capacity of that gate helps, and the error asks for a node per
+bus.
 
 A capacity holds for all periods, as in a case or a market's network.
 """
@@ -146,7 +147,7 @@ def _settle(
 
 
 def _rated(grid: Grid, bounds: Bounds) -> Capacities:
-    """What the gates carry at their rated current and the highest voltage, without reactive power."""
+    """What the gates carry at their rated current, the highest voltage, and power factor 1."""
     rated = grid.rated_kva() * bounds.highest_pu
     rated[1:2] *= bounds.transformer_percent / 100
     rated[2:] *= bounds.line_percent / 100
@@ -158,9 +159,7 @@ def _names(grid: Grid, before: Capacities, after: Capacities) -> tuple[str, ...]
     return tuple(grid.zones[at].name for at in np.flatnonzero(changed).tolist())
 
 
-def _lowered(
-    day: Day, flow: PowerFlow, found: tuple[Violation, ...], idle_pu: float
-) -> Capacities:
+def _lowered(day: Day, flow: PowerFlow, found: tuple[Violation, ...], idle_pu: float) -> Capacities:
     """The capacities, lowered to what the violations ask the gates for."""
     asked = defaultdict[tuple[int, bool], list[tuple[float, float]]](list)
     for violation in found:

@@ -22,6 +22,8 @@ from fairwatt.grid._flow import PowerFlow, run
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from numpy.typing import NDArray
+
     from fairwatt.community import Array
 
 __all__ = ["ROOT", "STATION", "Bounds", "Cut", "Element", "Grid", "Zone"]
@@ -123,7 +125,7 @@ class Grid:
     name: str
     zones: tuple[Zone, ...]
     buses: tuple[str, ...]
-    bus_zone: Array
+    bus_zone: NDArray[np.int64]
     elements: tuple[Element, ...]
     net: Any
 

@@ -41,14 +41,20 @@ from fairwatt.planner import book, plan
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from numpy.typing import NDArray
+
     from fairwatt.community import Array
     from fairwatt.grid._flow import PowerFlow
     from fairwatt.grid._grid import Grid
     from fairwatt.planner import Plan
 
+    Index = NDArray[np.int64]
+
 __all__ = ["SUPPLIER", "Capacities", "Day", "Site", "Terms", "place", "settle_day"]
 
 SUPPLIER: Final = "supplier"
+POWER_FACTOR: Final = 0.93
+"""Of the loads of SimBench at their rated power."""
 _MICRO: Final = 10**6
 _WH_PER_KWH: Final = 1000
 _ALMOST_WHOLE: Final = 1e-6
@@ -115,21 +121,25 @@ class Site:
         What each bus draws whatever is traded, shape (buses, periods).
     terms
         Prices.
-    retail_per_kwh, feed_in_per_kwh
-        Tariffs at the feeders, shape (periods,).
+    published
+        Capacities that the community came with.
     """
 
     grid: Grid
     community: Community
-    peer_bus: Array
+    peer_bus: Index
     reactive_kvar: Array
     terms: Terms
-    retail_per_kwh: Array
-    feed_in_per_kwh: Array
+    published: Capacities
 
     def limited(self, capacities: Capacities) -> Community:
         """The community with links of these capacities."""
-        links = _links(self.grid, capacities, self.terms, self.most_kwh, self.community)
+        hours = self.community.horizon.hours
+        tariffs = self.community.network.tariffs_micro_per_kwh.tolist()
+        links = _links(
+            self.grid, capacities, tariffs,
+            most_kwh=self.most_kwh, hours=hours, owner=self.terms.owner,
+        )  # fmt: skip
         network = replace(self.community.network, links=links)
         return replace(self.community, network=network)
 
@@ -187,8 +197,8 @@ class Day:
     def cost(self) -> float:
         """What the day costs the peers and the fund together, token.
 
-            retail import - feed_in export + tariffs inside + wear of storage
-            + value of what is not served
+        retail import - feed_in export + tariffs inside + wear of storage
+        + value of what is not served
         """
         supplier = self.plan.schedules[-2:]
         outside = sum(each.cost for each in supplier if isinstance(each.asset, Generator))
@@ -245,17 +255,21 @@ def place(
     community: Community,
     terms: Terms | None = None,
     *,
-    power_factor: float = 0.97,
+    power_factor: float = POWER_FACTOR,
+    reactive_kvar: Array | None = None,
 ) -> Site:
     """Put a community on a grid, its own network aside.
 
     Peers that bear the name of a bus are there; otherwise they are spread evenly over the buses
-    behind the station, in their order.
+    behind the station, in their order. A community whose nodes are those of the grid keeps its
+    network, and its last peer must be the supplier at the grid: so `write_site` writes it.
 
     Parameters
     ----------
     power_factor
         Of all loads, lagging, 0 to 1.
+    reactive_kvar
+        What each bus draws instead, shape (buses, periods).
 
     Raises
     ------
@@ -265,23 +279,34 @@ def place(
     terms = terms or Terms()
     if not 0 < power_factor <= 1:
         raise GridError(f"the power factor must be above 0 and at most 1, not {power_factor:g}")
+    on_grid = community.network.nodes == tuple(zone.name for zone in grid.zones)
+    peers = community.peers
+    if on_grid:
+        peers = _without_supplier(community)
+    buses = _buses(grid, [peer.name for peer in peers])
+    if reactive_kvar is None:
+        reactive_kvar = _reactive(grid, community, peers, buses, power_factor)
+    if on_grid:
+        unlimited = _published(grid, community)
+        return Site(grid, community, buses, reactive_kvar, terms, unlimited)
     retail, feed_in = _tariffs(community)
-    buses = _buses(grid, community)
-    periods, hours = community.horizon.periods, community.horizon.hours
-    reactive = np.zeros((len(grid.buses), periods))
-    share = float(np.sqrt(1 / power_factor**2 - 1))
-    for bus, peer in zip(buses.tolist(), community.peers, strict=True):
-        for asset in peer.assets:
-            if isinstance(asset, Load | CurtailableLoad):
-                reactive[bus] += share * asset.over("energy_kwh", periods) / hours
-    return site(grid, community, buses, reactive, terms, retail, feed_in)
+    return site(
+        grid,
+        community,
+        buses,
+        reactive_kvar,
+        terms=terms,
+        retail_per_kwh=retail,
+        feed_in_per_kwh=feed_in,
+    )
 
 
 def site(
     grid: Grid,
     community: Community,
-    peer_bus: Array,
+    peer_bus: Index,
     reactive_kvar: Array,
+    *,
     terms: Terms,
     retail_per_kwh: Array,
     feed_in_per_kwh: Array,
@@ -310,14 +335,23 @@ def site(
         ),
     )
     highest = max(terms.unserved_per_kwh, float(retail_per_kwh.max()))
+    unlimited = Capacities.unlimited(grid)
+    hours = community.horizon.hours
     network = Network(
         nodes=tuple(zone.name for zone in grid.zones),
-        links=_links(grid, Capacities.unlimited(grid), terms, most, community),
+        links=_links(
+            grid,
+            unlimited,
+            _link_tariffs(grid, terms),
+            most_kwh=most,
+            hours=hours,
+            owner=terms.owner,
+        ),
         price_floor_micro_per_kwh=min(0, round(float(feed_in_per_kwh.min()) * _MICRO)),
         price_cap_micro_per_kwh=round(highest * _MICRO),
     )
     on_grid = replace(community, network=network, suppliers=(), peers=(*peers, supplier))
-    return Site(grid, on_grid, peer_bus, reactive_kvar, terms, retail_per_kwh, feed_in_per_kwh)
+    return Site(grid, on_grid, peer_bus, reactive_kvar, terms, unlimited)
 
 
 def settle_day(
@@ -330,7 +364,7 @@ def settle_day(
     Parameters
     ----------
     capacities
-        Of the links; None: no limits.
+        Of the links; None: those that the community came with, if any.
     progress
         Called with the number of every period that is cleared.
 
@@ -339,7 +373,7 @@ def settle_day(
     PlanInfeasible
         If loads that must be served cannot be within the capacities.
     """
-    capacities = capacities or Capacities.unlimited(site.grid)
+    capacities = capacities or site.published
     community = site.limited(capacities)
     planned = plan(community)
     periods, count = community.horizon.periods, len(site.peer_bus)
@@ -402,26 +436,87 @@ def _orders(planned: Plan, period: int) -> Book:
 # --- parts ----------------------------------------------------------------------------------------
 
 
+def _link_tariffs(grid: Grid, terms: Terms) -> list[int]:
+    """Tariffs in the order of the links, micro-token/kWh."""
+    depth = (grid.above > 0).sum(axis=0) - 1
+    by_depth = {1: terms.station_tariff_per_kwh, 2: terms.feeder_tariff_per_kwh}
+    return [
+        tariff
+        for zone in depth[1:].tolist()
+        for tariff in (round(by_depth.get(zone, 0.0) * _MICRO), 0)
+    ]
+
+
 def _links(
-    grid: Grid, capacities: Capacities, terms: Terms, most_kwh: float, community: Community
+    grid: Grid,
+    capacities: Capacities,
+    tariffs_micro_per_kwh: list[int],
+    *,
+    most_kwh: float,
+    hours: float,
+    owner: str,
 ) -> tuple[Link, ...]:
     """Both links of every zone but the first, towards the peers before the way back."""
     links = []
-    tariffs = (terms.station_tariff_per_kwh, terms.feeder_tariff_per_kwh)
-    depth = (grid.above > 0).sum(axis=0) - 1
+    tariffs = iter(tariffs_micro_per_kwh)
     for at, zone in enumerate(grid.zones):
         if zone.parent is None:
             continue
         feeding = grid.zones[zone.parent].name
-        tariff = tariffs[depth[at] - 1] if depth[at] <= len(tariffs) else 0.0
-        for source, target, price, power in (
-            (feeding, zone.name, tariff, capacities.import_kw[at]),
-            (zone.name, feeding, 0.0, capacities.export_kw[at]),
+        for source, target, power in (
+            (feeding, zone.name, capacities.import_kw[at]),
+            (zone.name, feeding, capacities.export_kw[at]),
         ):
-            energy = min(power * community.horizon.hours, most_kwh)
+            energy = min(power * hours, most_kwh)
             whole = int(energy * _WH_PER_KWH + _ALMOST_WHOLE)
-            links.append(Link(source, target, round(price * _MICRO), whole, terms.owner))
+            links.append(Link(source, target, next(tariffs), whole, owner))
     return tuple(links)
+
+
+def _without_supplier(community: Community) -> tuple[Peer, ...]:
+    """The peers of a community that is on its grid already."""
+    *peers, last = community.peers
+    kinds = tuple(type(asset) for asset in last.assets)
+    if last.node != ROOT or kinds != (Generator, CurtailableLoad):
+        raise GridError(
+            f"{community.name}: has the nodes of the grid, so its last peer must be the supplier "
+            f"at {ROOT!r}, with a generator and a curtailable load"
+        )
+    return tuple(peers)
+
+
+def _published(grid: Grid, community: Community) -> Capacities:
+    """Capacities of a network with the nodes of the grid and both links of each, in their order."""
+    network, hours = community.network, community.horizon.hours
+    expected = [
+        pair
+        for zone in grid.zones
+        if zone.parent is not None
+        for feeding in (grid.zones[zone.parent].name,)
+        for pair in ((feeding, zone.name), (zone.name, feeding))
+    ]
+    if [(link.source, link.target) for link in network.links] != expected:
+        raise GridError(
+            f"{community.name}: has the nodes of the grid, so it needs both links of each node to "
+            "the one that feeds it, towards the peers first, in the order of the nodes"
+        )
+    power = network.capacities_wh / _WH_PER_KWH / hours
+    first = np.array([np.inf])
+    return Capacities(np.concatenate([first, power[0::2]]), np.concatenate([first, power[1::2]]))
+
+
+def _reactive(
+    grid: Grid, community: Community, peers: tuple[Peer, ...], buses: Index, power_factor: float
+) -> Array:
+    """Reactive power of the loads at a power factor, shape (buses, periods)."""
+    periods, hours = community.horizon.periods, community.horizon.hours
+    reactive = np.zeros((len(grid.buses), periods))
+    share = float(np.sqrt(1 / power_factor**2 - 1))
+    for bus, peer in zip(buses.tolist(), peers, strict=True):
+        for asset in peer.assets:
+            if isinstance(asset, Load | CurtailableLoad):
+                reactive[bus] += share * asset.over("energy_kwh", periods) / hours
+    return reactive
 
 
 def _most_kwh(peers: tuple[Peer, ...], community: Community) -> float:
@@ -457,14 +552,13 @@ def _tariffs(community: Community) -> tuple[Array, Array]:
     return np.array(rows[0][0]), np.array(rows[0][1])
 
 
-def _buses(grid: Grid, community: Community) -> Array:
+def _buses(grid: Grid, names: list[str]) -> Index:
     """Where everybody is."""
-    names = [peer.name for peer in community.peers]
     if all(name in grid.bus_index for name in names):
         return np.array([grid.bus_index[name] for name in names], np.int64)
     behind = len(grid.buses) - 1
-    spread = 1 + (np.arange(len(names)) * max(behind / len(names), 1.0)).astype(np.int64) % behind
-    return spread
+    apart = max(behind / len(names), 1.0)
+    return 1 + (np.arange(len(names)) * apart).astype(np.int64) % behind
 
 
 def _free_name(peers: tuple[Peer, ...]) -> str:

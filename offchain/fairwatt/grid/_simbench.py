@@ -49,7 +49,7 @@ from fairwatt.market import Network
 if TYPE_CHECKING:
     from fairwatt.community import Array
 
-__all__ = ["GRIDS", "ZONE", "is_grid", "load_grid", "load_site", "worst_day"]
+__all__ = ["GRIDS", "ZONE", "is_grid", "load_grid", "load_site", "reactive_at"]
 
 GRIDS: Final = {
     "1-LV-rural1--2-sw": "13 peers on 4 feeders, more sun than the transformer carries",
@@ -148,7 +148,7 @@ def load_site(
     by_bus = dict(zip(grid.net.load.bus.tolist(), range(len(grid.buses)), strict=True))
     for bus in sorted(ends, key=by_bus.__getitem__):
         at = by_bus[bus]
-        peers.append(_peer(grid.buses[at], year, bus, here, terms, sun))
+        peers.append(_peer(grid.buses[at], year, bus, here, terms=terms, sun=sun))
         buses.append(at)
         if bus in year.reactive:
             reactive[at] = year.reactive[bus][here]
@@ -160,18 +160,27 @@ def load_site(
         community,
         np.array(buses, np.int64),
         reactive,
-        terms,
-        np.full(horizon.periods, retail_per_kwh),
-        np.full(horizon.periods, feed_in_per_kwh),
+        terms=terms,
+        retail_per_kwh=np.full(horizon.periods, retail_per_kwh),
+        feed_in_per_kwh=np.full(horizon.periods, feed_in_per_kwh),
     )
 
 
-def worst_day(name: str, sun: float = 1.0) -> date:
-    """Day with the largest power through the transformer, either way, if storage stood still."""
-    return _worst(_year(name), sun)
+def reactive_at(name: str, grid: Grid, horizon: Horizon) -> Array | None:
+    """Reactive power of the loads, shape (buses, periods), kvar; None in another year than 2016."""
+    year, periods = _year(name), horizon.periods
+    first = (horizon.start - int(_START.timestamp())) / _QUARTER_SECONDS
+    total = next(iter(year.reactive.values())).size
+    if horizon.period_seconds != _QUARTER_SECONDS or not 0 <= first <= total - periods or first % 1:
+        return None
+    result = np.zeros((len(grid.buses), periods))
+    for at, bus in enumerate(grid.net.load.bus.tolist()):
+        if bus in year.reactive:
+            result[at] = year.reactive[bus][int(first) : int(first) + periods]
+    return result
 
 
-def _peer(name: str, year: _Year, bus: int, here: slice, terms: Terms, sun: float) -> Peer:
+def _peer(name: str, year: _Year, bus: int, here: slice, *, terms: Terms, sun: float) -> Peer:
     assets: list[Asset] = []
     if bus in year.load:
         energy = year.load[bus][here] / _PER_HOUR
