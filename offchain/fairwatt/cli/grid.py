@@ -310,8 +310,8 @@ def _show_head(asked: _Asked, bounds: Bounds) -> None:
     click.secho(printable(asked.title), bold=True)
     click.echo(
         f"{plural(len(asked.site.peer_bus), 'peer')}, "
-        f"{plural(len(asked.site.grid.zones), 'node')}, {plural(horizon.periods, 'period')} of {horizon.period_seconds // 60} minutes; money in "
-        f"{asked.currency}\n"
+        f"{plural(len(asked.site.grid.zones), 'node')}, {plural(horizon.periods, 'period')} of "
+        f"{horizon.period_seconds // 60} minutes; money in {asked.currency}\n"
         f"allowed: {bounds.lowest_pu:g} to {bounds.highest_pu:g} of the nominal voltage, lines to "
         f"{bounds.line_percent:g} %, the transformer to {bounds.transformer_percent:g} %\n"
     )

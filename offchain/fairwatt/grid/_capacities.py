@@ -8,13 +8,15 @@ much. Then, until nothing is violated:
 
 Loading is nearly in proportion to what passes a gate: where F passes it while a line or the
 transformer is loaded with L and B is allowed, it asks for F B / L. A voltage v beyond its bound b
-has a way behind it, from the voltage v0 of an idle grid, gate by gate. It asks the gate with the
-largest part of v - v0, for a flow of
+has risen (or fallen) gate by gate on its way from the voltage of an idle grid, by d_a over the gate
+a while F_a passes it. A kW less through one gate is a kW less through those above it, and so
 
-    F (1 - (v - b) / (d + sum over the gates a above of d_a F / F_a))
+    (v - b) / (sum over the gate and those above it of d_a / F_a)
 
-where d is that gate's part and d_a are those of the gates above it, which F passes as well; of half
-the flow at which v would reach b if all flows on the way were scaled alike, at least.
+kW less bring it back; the nearest gate does it with the fewest. It is asked if that is half of what
+passes it at most, otherwise the first one above of which that holds, or the one of which it is the
+least part. It is never asked for less than half the flow at which v would reach b if all flows on
+the way were scaled alike. Of the buses of a feeder that with the worst voltage of a period asks.
 
 A gate may be asked for little in a period in which others do the harm. So only the periods count
 in which most passes it, of those that ask for anything; what is then still beyond its bound is met
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 __all__ = ["Derived", "Round", "derive_capacities"]
 
 _LEAST_STEP: Final = 0.998
+_MOST_SHARE: Final = 0.5
 _SOME_KW: Final = 1e-3
 _MOST_ROUNDS: Final = 60
 
@@ -162,7 +165,7 @@ def _names(grid: Grid, before: Capacities, after: Capacities) -> tuple[str, ...]
 def _lowered(day: Day, flow: PowerFlow, found: tuple[Violation, ...], idle_pu: float) -> Capacities:
     """The capacities, lowered to what the violations ask the gates for."""
     asked = defaultdict[tuple[int, bool], list[tuple[float, float]]](list)
-    for violation in found:
+    for violation in _worst(day.site.grid, found):
         if violation.kind in {"line", "transformer"}:
             zone, part = _by_loading(day, violation)
         else:
@@ -177,6 +180,18 @@ def _lowered(day: Day, flow: PowerFlow, found: tuple[Violation, ...], idle_pu: f
     return Capacities(towards, back)
 
 
+def _worst(grid: Grid, found: tuple[Violation, ...]) -> list[Violation]:
+    """Without the voltages of a feeder and period that are less beyond their bound than another."""
+    result = [each for each in found if not each.kind.startswith("voltage")]
+    worst: dict[tuple[str, int, int], Violation] = {}
+    for each in found:
+        if each.kind.startswith("voltage"):
+            key = (each.kind, int(grid.feeder[each.zone]), each.period)
+            if key not in worst or each.excess > worst[key].excess:
+                worst[key] = each
+    return [*result, *worst.values()]
+
+
 def _by_loading(day: Day, violation: Violation) -> tuple[int, float]:
     """The gate of an element's zone, and to what part of its flow it should be lowered."""
     if abs(day.gate_kw[violation.zone, violation.period]) <= _SOME_KW:
@@ -187,7 +202,7 @@ def _by_loading(day: Day, violation: Violation) -> tuple[int, float]:
 def _by_voltage(
     day: Day, flow: PowerFlow, violation: Violation, idle_pu: float
 ) -> tuple[int, float]:
-    """The gate with the largest part of a voltage's rise or fall, and the part of its flow."""
+    """The nearest gate that can bring a voltage back, and to what part of its flow."""
     grid, period = day.site.grid, violation.period
     sign = 1 if violation.kind == "voltage above" else -1
     way = list[tuple[float, float, int]]()  # part of the rise, power that causes it, zone
@@ -201,11 +216,14 @@ def _by_voltage(
     helpful = [at for at, (rise, power, _) in enumerate(way) if rise > 0 and power > _SOME_KW]
     if not helpful:
         raise _helpless(day, violation)
-    chosen = max(helpful, key=lambda at: way[at][0])
-    rise, power, zone = way[chosen]
-    effect = rise + sum(d * power / more for d, more, _ in way[chosen + 1 :] if d > 0 and more > 0)
+    shares = {}
+    for at in helpful:
+        per_kw = sum(rise / power for rise, power, _ in way[at:] if rise > 0 and power > 0)
+        shares[at] = violation.excess / per_kw / way[at][1]
+    enough = [at for at in helpful if shares[at] <= _MOST_SHARE]
+    chosen = enough[0] if enough else min(helpful, key=shares.__getitem__)
     alike = (violation.bound - idle_pu) / (violation.value - idle_pu)
-    return zone, max(1 - violation.excess / effect, alike / 2, 0.0)
+    return way[chosen][2], max(1 - shares[chosen], alike / 2, 0.0)
 
 
 def _helpless(day: Day, violation: Violation) -> GridError:

@@ -159,6 +159,18 @@ class Grid:
                 result[:, at] += result[:, zone.parent]
         return result
 
+    @cached_property
+    def feeder(self) -> NDArray[np.int64]:
+        """The zone right behind the station on the way to each zone, shape (zones,).
+
+        For the first two it is they themselves.
+        """
+        result = np.arange(len(self.zones))
+        for at, zone in enumerate(self.zones):
+            if zone.parent is not None and zone.parent > 1:
+                result[at] = result[zone.parent]
+        return result
+
     def rated_kva(self) -> Array:
         """What the gate of each zone carries, shape (zones,); infinite for the first one."""
         return np.array(

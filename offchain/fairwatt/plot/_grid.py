@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -10,7 +9,7 @@ import matplotlib.dates as mdates
 import numpy as np
 from matplotlib.figure import Figure
 
-from fairwatt.plot._picture import INK, RED, SOFT, save
+from fairwatt.plot._picture import GREY, INK, RED, SOFT, save
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from matplotlib.axes import Axes
-    from numpy.typing import NDArray
 
     from fairwatt.community import Array
     from fairwatt.grid import Bounds, Day, Grid, PowerFlow
@@ -29,8 +27,8 @@ _COLOURS: Final = (
     "#0072b2", "#e69f00", "#007a5a", "#cc79a7", "#56b4e9",
     "#8a6bb1", "#8c6d31", "#6a6f75", "#b2182b",
 )  # fmt: skip
-_MOST_PRICES: Final = 7
-_AIR: Final = 0.12
+_WIDEST, _THINNEST = 6.0, 1.0
+_AIR: Final = 0.06
 _ALIKE: Final = 5
 """Decimals: prices are made with orders a millionth better than their limit."""
 
@@ -88,8 +86,11 @@ def _figure(
         locator = mdates.AutoDateLocator(tz=zone)  # type: ignore[no-untyped-call]
         price.xaxis.set_major_locator(locator)
         formatter = mdates.ConciseDateFormatter(locator, tz=zone)  # type: ignore[no-untyped-call]
+        formatter.show_offset = False
         price.xaxis.set_major_formatter(formatter)
         price.set_xlim(times[0], times[-1])
+    low, high = axes[2, 0].get_ylim()
+    axes[2, 0].set_ylim(low - _AIR * (high - low), high)
     for row, label in enumerate(
         (
             "voltage, of the nominal one\nband: all buses of a feeder",
@@ -106,11 +107,11 @@ def _figure(
 
 def _draw_voltages(axes: Axes, flow: PowerFlow, bounds: Bounds, times: Array) -> None:
     grid = flow.grid
-    feeder = _feeders(grid)
+    feeder = grid.feeder
     for at, name in _named(grid).items():
         rows = flow.voltage_pu[feeder[grid.bus_zone] == at]
         low, high = rows.min(axis=0), rows.max(axis=0)
-        colour = _colour(at)
+        colour = _colour(grid, at)
         axes.stairs(high, times, baseline=low, fill=True, color=colour, alpha=0.25, linewidth=0)
         axes.stairs(high, times, baseline=None, color=colour, linewidth=1.2, label=name)
         axes.stairs(low, times, baseline=None, color=colour, linewidth=0.7)
@@ -119,7 +120,7 @@ def _draw_voltages(axes: Axes, flow: PowerFlow, bounds: Bounds, times: Array) ->
 
 def _draw_loading(axes: Axes, flow: PowerFlow, bounds: Bounds, times: Array) -> None:
     grid = flow.grid
-    feeder = _feeders(grid)
+    feeder = grid.feeder
     zone = np.array([element.zone for element in grid.elements])
     is_line = np.array([not element.is_transformer for element in grid.elements])
     axes.stairs(
@@ -127,44 +128,31 @@ def _draw_loading(axes: Axes, flow: PowerFlow, bounds: Bounds, times: Array) -> 
     )
     for at, name in _named(grid).items():
         rows = flow.loading_percent[is_line & (feeder[zone] == at)]
-        axes.stairs(rows.max(axis=0), times, baseline=None, color=_colour(at), label=name)
+        axes.stairs(rows.max(axis=0), times, baseline=None, color=_colour(grid, at), label=name)
     highest = {bounds.line_percent, bounds.transformer_percent}
     _draw_bounds(axes, tuple(sorted(highest)), "bounds" if len(highest) > 1 else "bound")
     axes.set_ylim(bottom=0)
 
 
 def _draw_prices(axes: Axes, day: Day, times: Array) -> None:
-    zones = day.site.grid.zones
-    alike: dict[bytes, list[str]] = defaultdict(list)
-    for zone, prices in zip(zones, day.price_per_kwh.round(_ALIKE) + 0.0, strict=True):
-        alike[prices.tobytes()].append(zone.name)
-    feeders = {name: _colour(at) for at, name in _named(day.site.grid).items()}
-    spare = iter(("#b2182b", "#6a6f75", "#8c6d31", "#8a6bb1", "#cc79a7"))
-    for prices, names in list(alike.items())[:_MOST_PRICES]:
-        colour = INK if names[0] == zones[0].name else feeders.get(names[0]) or next(spare, SOFT)
+    """A line per node, each thinner than those before it: equal prices show as one striped line."""
+    grid = day.site.grid
+    feeder, named = grid.feeder, _named(grid)
+    names = {0: grid.zones[0].name, 1: grid.zones[1].name} | named
+    widths = np.linspace(_WIDEST, _THINNEST, len(names)).tolist()
+    width = dict(zip(names, widths, strict=True))
+    for at, prices in enumerate(day.price_per_kwh.round(_ALIKE) + 0.0):
+        colour = (GREY, INK)[at] if at < 2 else _colour(grid, int(feeder[at]))
         axes.stairs(
-            np.frombuffer(prices), times, baseline=None, color=colour, linewidth=1.6,
-            label=_list(names),
+            prices, times, baseline=None, color=colour, linewidth=width[int(feeder[at])],
+            label=names.get(at),
         )  # fmt: skip
-    if (left := len(alike) - _MOST_PRICES) > 0:
-        axes.plot([], [], " ", label=f"and {left} more")
-    low, high = axes.get_ylim()
-    axes.set_ylim(low - _AIR * (high - low) / 2, high)
 
 
 def _draw_bounds(axes: Axes, values: tuple[float, ...], label: str) -> None:
     for value in values:
         axes.axhline(value, color=RED, linewidth=1.0, linestyle="--")
     axes.plot([], [], color=RED, linewidth=1.0, linestyle="--", label=label)
-
-
-def _feeders(grid: Grid) -> NDArray[np.int64]:
-    """The zone right behind the station on the way to each zone, shape (zones,); itself above."""
-    result = np.arange(len(grid.zones))
-    for at, zone in enumerate(grid.zones):
-        if zone.parent is not None and zone.parent > 1:
-            result[at] = result[zone.parent]
-    return result
 
 
 def _named(grid: Grid) -> dict[int, str]:
@@ -175,14 +163,8 @@ def _named(grid: Grid) -> dict[int, str]:
     }
 
 
-def _colour(zone: int) -> str:
-    return _COLOURS[(zone - 2) % len(_COLOURS)]
-
-
-def _list(names: Sequence[str]) -> str:
-    if len(names) > 4:
-        return f"{', '.join(names[:2])} and {len(names) - 2} more"
-    return ", ".join(names)
+def _colour(grid: Grid, zone: int) -> str:
+    return _COLOURS[list(_named(grid)).index(zone) % len(_COLOURS)]
 
 
 def _plain(axes: Axes) -> None:
