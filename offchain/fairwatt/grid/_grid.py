@@ -10,6 +10,7 @@ or, cut at every bus, `station` and one node per bus behind it, each fed by one 
 from __future__ import annotations
 
 from collections import deque
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
@@ -307,7 +308,8 @@ class _Surveyor:
 
     def _bare(self, order: list[int], lines: list[int]) -> Any:
         """The network with one load per low-voltage bus, in their order, and lines in theirs."""
-        net = self.source.deepcopy()
+        profiles = self.source.get("profiles")  # a year of them: not copied
+        net = deepcopy(self.source, {id(profiles): None})
         for table in ("load", "sgen", "storage", "gen", "shunt", "measurement"):
             if table in net and len(net[table]):
                 net[table] = net[table].iloc[:0].copy()
