@@ -171,6 +171,13 @@ def test_place__suppliers_of_different_tariffs__are_refused() -> None:
         place(Grid.of("street", street.network()), mixed)
 
 
+def test_place__supplier_among_the_peers__is_refused() -> None:
+    community = street.community()
+    peers = (replace(community.peers[0], role="supplier"), *community.peers[1:])
+    with pytest.raises(GridError, match="'Bus 2' is a supplier among the peers"):
+        place(Grid.of("street", street.network()), replace(community, peers=peers))
+
+
 def test_place__tariffs_that_leave_the_supplier_nothing__are_refused() -> None:
     with pytest.raises(GridError, match="less than the feed-in tariff"):
         place(Grid.of("street", street.network()), street.community(), Terms(0.2, 0.1))
@@ -333,6 +340,15 @@ def test_commands__case_without_grid__says_what_to_add() -> None:
     result = run("grid", "check", "corby")
     assert result.exit_code == 2
     assert "--grid" in result.stderr
+
+
+def test_commands__case_to_be_written__is_a_case_already(tmp_path: Path) -> None:
+    result = run(
+        "grid", "limits", "corby", "--periods", 1, "--grid", "1-LV-semiurb4--2-sw",
+        "--station-tariff", 0, "--feeder-tariff", 0, "--out", tmp_path / "it",
+    )  # fmt: skip
+    assert result.exit_code == 2
+    assert "--out" in result.stderr
 
 
 def test_picture__of_a_day_before_and_after__is_drawn(tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ class _Asked:
     day: date
     currency: str
     zone: tzinfo
+    is_case: bool
 
 
 @click.group(no_args_is_help=True)
@@ -207,6 +208,8 @@ def limits(
     The day is cleared, its power flow run, and the capacity lowered behind which something is
     beyond its bound, until nothing is. What the limits cost is what the day costs more.
     """
+    if out is not None and asked.is_case:
+        raise click.UsageError("--out writes the peers of a grid; a case is a case already.")
     with progress_bar() as bar:
         task = bar.add_task("clearing", total=None)
         result = derive_capacities(
@@ -299,7 +302,7 @@ def _asked(
         title, label = f"{case.title} on {on}", on
         currency, zone = case.currency, case.zone
     start = datetime.fromtimestamp(site.community.horizon.start, UTC).astimezone(zone)
-    return _Asked(site, title, label, start.date(), currency, zone)
+    return _Asked(site, title, label, start.date(), currency, zone, on is not None)
 
 
 # ------------------------------------------------------------------------------------------ text
@@ -327,8 +330,14 @@ def _show_nodes(day: Day, flow: PowerFlow) -> None:
     echo_table(
         [
             *_node_columns(site),
-            Column("most in", "kW", ["", *(f"{max(p.max(), 0):,.1f}" for p in day.gate_kw[1:])]),
-            Column("most out", "kW", ["", *(f"{max(-p.min(), 0):,.1f}" for p in day.gate_kw[1:])]),
+            Column(
+                "most in", "kW", ["", *(f"{max(p.max(), 0.0) + 0.0:,.1f}" for p in day.gate_kw[1:])]
+            ),
+            Column(
+                "most out",
+                "kW",
+                ["", *(f"{max(-p.min(), 0.0) + 0.0:,.1f}" for p in day.gate_kw[1:])],
+            ),
             Column("voltage", "from", ["" if v is None else f"{v[0]:.3f}" for v in voltages]),
             Column("", "to", ["" if v is None else f"{v[1]:.3f}" for v in voltages]),
             Column("loading", "%", ["" if value is None else f"{value:.1f}" for value in loading]),

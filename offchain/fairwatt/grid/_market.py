@@ -274,13 +274,19 @@ def place(
     Raises
     ------
     GridError
-        If peers have suppliers of different tariffs, or none has one.
+        If peers have suppliers of different tariffs, or none has one, or one is a supplier.
     """
     terms = terms or Terms()
     if not 0 < power_factor <= 1:
         raise GridError(f"the power factor must be above 0 and at most 1, not {power_factor:g}")
     on_grid = community.network.nodes == tuple(zone.name for zone in grid.zones)
     peers = community.peers
+    own = [peer.name for peer in peers if peer.role == "supplier"]
+    if own and not on_grid:
+        raise GridError(
+            f"{community.name}: {own[0]!r} is a supplier among the peers, which is not to be put on "
+            "a bus; leave it out and name its tariffs under suppliers"
+        )
     if on_grid:
         peers = _without_supplier(community)
     buses = _buses(grid, [peer.name for peer in peers])
@@ -323,7 +329,8 @@ def site(
     if (ask < feed_in_per_kwh).any():
         raise GridError(
             f"the tariffs of the links, {on_the_way:g} token/kWh on the way to a peer, leave the "
-            "supplier less than the feed-in tariff; choose lower ones"
+            "supplier less than the feed-in tariff; choose lower ones (--station-tariff, "
+            "--feeder-tariff)"
         )
     supplier = Peer(
         name=_free_name(peers),
