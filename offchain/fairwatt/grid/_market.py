@@ -284,7 +284,7 @@ def place(
     own = [peer.name for peer in peers if peer.role == "supplier"]
     if own and not on_grid:
         raise GridError(
-            f"{community.name}: {own[0]!r} is a supplier among the peers, which is not to be put on "
+            f"{community.name}: {own[0]!r} is a supplier among the peers, which has no place at "
             "a bus; leave it out and name its tariffs under suppliers"
         )
     if on_grid:
