@@ -19,7 +19,7 @@ marginal orders and links, is a program of its own (`_face`).
 no difference of costs, and simplex starts with nearly every level on the right side.
 
 *Exact floats.* The programs are neither scaled nor presolved. Energies sum to less than 2^52, no
-cost reaches 2^46 and the matrix holds only ones, so what simplex adds up are whole numbers that
+cost reaches 2^45 and the matrix holds only ones, so what simplex adds up are whole numbers that
 floats hold, and one Wh stands far above the tolerances of HiGHS. Scaled down, it would vanish
 below them. Whatever a float still got wrong, the exact checks would refuse.
 
