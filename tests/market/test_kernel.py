@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import highspy
@@ -11,6 +12,7 @@ import pytest
 from tests.market.shorthand import ask, bid, book, network
 from tests.strategies import INT32_MAX, INT32_MIN, UINT40_MAX, fills_by_id
 
+from fairwatt import highs
 from fairwatt.errors import KernelError
 from fairwatt.highs import Program
 from fairwatt.market import Book, Link, Network, _flow, check, clear
@@ -241,6 +243,18 @@ def test_solver_that_gives_up_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(_flow._OPTIONS, "iteration_limit", 0)
     with pytest.raises(KernelError, match="HiGHS ended with"):
         clear(book(ask("s", 10, 5), bid("b", 20, 3), bid("c", 5, 3), on=network("a", "b")))
+
+
+def test_solver_that_does_not_know_is_asked_in_another_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stubborn(program: Program, **options: Any) -> highs.Solution:
+        solution = solve(program, **options)
+        return solution if options["presolve"] else replace(solution, status=highs.Status.UNKNOWN)
+
+    solve = highs.solve
+    some = book(ask("s", 10, 5), bid("b", 20, 3), bid("c", 5, 3), on=network("a", "b"))
+    expected = clear(some)
+    monkeypatch.setattr(highs, "solve", stubborn)
+    assert clear(some) == expected
 
 
 def test_another_highs_in_the_process_does_not_matter() -> None:

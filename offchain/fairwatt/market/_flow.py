@@ -150,6 +150,8 @@ def _run(program: Program) -> tuple[Column, Column]:
     """Solve, and round the solution and its duals to whole numbers."""
     try:
         solution = highs.solve(program, **_OPTIONS)
+        if solution.status is Status.UNKNOWN:  # it ran in circles; from elsewhere it may not
+            solution = highs.solve(program, **{**_OPTIONS, "presolve": True})
     except SolverError as error:
         raise KernelError(str(error)) from error
     if solution.status is not Status.OPTIMAL:
