@@ -159,6 +159,14 @@ def test_verify__l2_link_that_pays_is_full_and_one_that_does_not_is_empty() -> N
     assert found == {"link": 1, "flow_wh": 1, "capacity_wh": 4, "low_gain": -13, "high_gain": -13}
 
 
+def test_verify__l2_closed_link_may_gain_at_one_end_of_the_prices_and_lose_at_the_other() -> None:
+    on = network("a", "b", links=(Link("a", "b", 0, 0),))
+    orders = ask("s", 0, 5, "a"), bid("k", 90, 5, "a"), ask("t", 30, 5, "b"), bid("l", 50, 5, "b")
+    closed = Market(book(*orders, on=on))
+    assert closed.certificate.low.tolist() == [0, 30]
+    assert closed.certificate.high.tolist() == [90, 50]
+
+
 def test_verify__l3_equal_way_of_a_larger_tail(ways: Market) -> None:
     check(ways.book, Clearing([4, 4], [0, 4], [7, 7]))
     found = ways.refuses(errors.FlowNotUnique, flows=[0, 4], tail=[0, 2])
