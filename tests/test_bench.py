@@ -203,15 +203,17 @@ def test_gas__beside_cow__without_value_where_the_rival_has_no_room(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def settled(wishes: list[Wish]) -> Sent:
+        assert len(wishes) < 1_000, "need not be tried"
         if len(wishes) > 10:
             raise OutOfGas("too many")
         return Sent(50_000 * len(wishes), b"")
 
     monkeypatch.setattr(cow, "settled", settled)
-    rows = list(gas.beside_cow(lambda _, wishes: Sent(6_000 * len(wishes), b""), (10, 20)))
+    rows = list(gas.beside_cow(lambda _, wishes: Sent(6_000 * len(wishes), b""), (10, 20, 1_000)))
     assert rows == [
         Result("order_gas_n10", 6_000, "gas/order", "cow", 50_000),
         Result("order_gas_n20", 6_000, "gas/order", "cow", None),
+        Result("order_gas_n1000", 6_000, "gas/order", "cow", None),
     ]
 
 
