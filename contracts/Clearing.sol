@@ -4,6 +4,7 @@ pragma solidity 0.8.37;
 import {AccessControlDefaultAdminRules} from "@openzeppelin/contracts/access/extensions/AccessControlDefaultAdminRules.sol";
 import {Pausable} from "@openzeppelin/contracts/utils/Pausable.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
+import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
 
 import {ClearingProof} from "./ClearingProof.sol";
@@ -11,7 +12,7 @@ import {IClearing} from "./interfaces/IClearing.sol";
 import {ILedger} from "./interfaces/ILedger.sol";
 import {IOrderBook} from "./interfaces/IOrderBook.sol";
 import {IPeerRegistry} from "./interfaces/IPeerRegistry.sol";
-import {Link, Market} from "./MarketTypes.sol";
+import {Link, Market, Side} from "./MarketTypes.sol";
 import {Orders} from "./Orders.sol";
 import {Sessions} from "./Sessions.sol";
 
@@ -19,6 +20,8 @@ import {Sessions} from "./Sessions.sol";
 /// @notice Specified in `IClearing`.
 contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
     using ClearingProof for ClearingProof.Tally;
+    using Orders for IPeerRegistry.Peer;
+    using SafeCast for int256;
     using Sessions for Market;
 
     /// @notice Pauses and resumes clearings.
@@ -28,7 +31,6 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
     uint256 private constant PAIR_BYTES = 64; // prices and steps of one block
     uint256 private constant SIGNATURE_BYTES = 64;
     uint256 private constant FLOW_BYTES = 5;
-    uint256 private constant PAGE_PEERS = 64;
     bytes32 private constant NOTHING_TRADED = bytes32(uint256(1));
 
     /// @notice Says who trades where, over which links.
@@ -51,10 +53,7 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
     /// @param looks Whether orders are placed or cancelled in the session, so that each has to be looked up.
     /// @param payments Peer and amount, as in `Carried`; `payers` of them.
     /// @param taken Orders of this part that are looked up; `takers` of them.
-    /// @param page Roster page that `roster` holds, plus one.
-    /// @param nextRoster How many pages were loaded.
-    /// @param peer Whose orders are being added.
-    /// @param record Its roster word: wallet 160, node 16, network 16, connectionW 32, role 8, standing 8 bits.
+    /// @param peer Whose orders are being added, with its record; 0 before the first.
     struct Work {
         Market terms;
         uint32 market;
@@ -72,14 +71,12 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
         uint256[] unlocks;
         IOrderBook.TakenOrder[] taken;
         uint256 takers;
-        uint256 page;
-        uint256 roster;
-        uint256 nextRoster;
         uint32 peer;
-        uint256 record;
+        IPeerRegistry.Peer record;
     }
 
     /// @notice The head of an order record, and where its curve lies in the calldata.
+    /// @param held Number of prices that its steps hold.
     struct OrderRecord {
         bool placed;
         uint32 peer;
@@ -87,7 +84,7 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
         uint16 firstBlock;
         uint16 blocks;
         uint256 rows;
-        uint256 supports;
+        uint256 held;
         uint256 curve;
         uint256 curveBytes;
     }
@@ -118,12 +115,12 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
     /// @inheritdoc IClearing
     function clear(
         Proposal calldata proposal,
-        Part calldata part,
+        bytes calldata orders,
         Carried calldata before,
         bool isLast
     ) external whenNotPaused {
-        Work memory work = _open(proposal, part, before); // C1, C2, C8
-        _addOrders(work, part); // C3, C4
+        Work memory work = _open(proposal, orders.length, before); // C1, C2, C8
+        _addOrders(work, orders); // C3, C4
         _takeOrders(work);
         if (isLast) _finish(work, proposal);
         else _keep(work, proposal);
@@ -133,7 +130,7 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
 
     function _open(
         Proposal calldata proposal,
-        Part calldata part,
+        uint256 orderBytes,
         Carried calldata before
     ) private view returns (Work memory work) {
         (work.market, work.sessionStart) = (proposal.market, proposal.sessionStart);
@@ -150,13 +147,13 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
             proposal.details
         );
         work.domain = ORDER_BOOK.domainSeparator();
-        (uint32 placed, bool anyCancelled, ) = ORDER_BOOK.sessionState(
+        (uint32 placed, bool anyCancelled) = ORDER_BOOK.sessionState(
             work.market,
             work.sessionStart
         );
         work.looks = placed > 0 || anyCancelled;
 
-        uint256 most = part.orders.length / (HEAD_BYTES + PAIR_BYTES);
+        uint256 most = orderBytes / (HEAD_BYTES + PAIR_BYTES);
         work.payments = new uint256[](before.payments.length + most);
         work.unlocks = before.unlocks;
         if (work.looks) work.taken = new IOrderBook.TakenOrder[](most);
@@ -237,22 +234,21 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
 
     // ------------------------------------------------------------------------------------------------------- orders
 
-    function _addOrders(Work memory work, Part calldata part) private view {
-        uint256 length = part.orders.length;
+    function _addOrders(Work memory work, bytes calldata orders) private view {
+        uint256 length = orders.length;
         uint256 at;
         while (at < length) {
             OrderRecord memory order;
-            (order, at) = _readOrder(part.orders, at);
+            (order, at) = _readOrder(orders, at);
             uint64 key = (uint64(order.peer) << 32) | order.nonce;
-            // The first key may be zero in no other way than peer 0, which is nobody.
             require(key > work.lastOrder, OrdersUnsorted(order.peer, order.nonce));
             work.lastOrder = key;
             if (order.peer != work.peer) {
                 _takePosition(work);
-                _openPeer(work, order.peer, part.rosters);
+                _openPeer(work, order.peer);
             }
             _authenticate(work, order);
-            _addCurve(work.tally, order, (work.record >> 80) & 0xffff);
+            _addCurve(work.tally, order, work.record.node);
             ++work.orders;
         }
         _takePosition(work);
@@ -275,54 +271,30 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
             order.firstBlock = uint16(head >> 168);
             order.blocks = uint16(head >> 152);
             order.rows = uint16(head >> 136);
-            order.supports = uint8(head >> 128);
+            order.held = uint8(head >> 128);
             order.curve = place + HEAD_BYTES;
             order.curveBytes = order.rows * order.blocks * PAIR_BYTES;
-            next = at + HEAD_BYTES + order.curveBytes + 2 * order.supports;
+            next = at + HEAD_BYTES + order.curveBytes + 2 * order.held;
             if (!order.placed) next += SIGNATURE_BYTES;
             require(
-                head >> 248 < 2 && order.curveBytes > 0 && next <= orders.length,
+                head >> 248 < 2 &&
+                    order.peer != 0 &&
+                    order.curveBytes > 0 &&
+                    next <= orders.length,
                 OrdersMalformed(at)
             );
         }
     }
 
-    /// @dev Loads the peer's record from its roster page.
-    function _openPeer(Work memory work, uint32 peer, uint32[] calldata rosters) private view {
-        unchecked {
-            uint256 index = uint256(peer) - 1; // peer 0 has no page
-            uint256 page = index / PAGE_PEERS;
-            if (page + 1 != work.page) {
-                require(work.nextRoster < rosters.length, RosterMissing(page));
-                address code = REGISTRY.rosterAt(
-                    uint32(page),
-                    rosters[work.nextRoster++],
-                    work.sessionStart
-                );
-                work.page = page + 1;
-                uint256 roster = work.roster;
-                assembly ("memory-safe") {
-                    if iszero(roster) {
-                        roster := mload(0x40)
-                        mstore(0x40, add(roster, mul(PAGE_PEERS, 32)))
-                    }
-                    extcodecopy(code, roster, 1, mul(PAGE_PEERS, 32))
-                }
-                work.roster = roster;
-            }
-            uint256 place = work.roster + (index % PAGE_PEERS) * 32;
-            uint256 record;
-            assembly ("memory-safe") {
-                record := mload(place)
-            }
-            require(
-                (record >> 16) & 0xff == uint256(IPeerRegistry.Standing.Active) &&
-                    (record >> 64) & 0xffff == work.terms.network,
-                PeerNotInMarket(peer)
-            );
-            work.peer = peer;
-            work.record = record;
-        }
+    function _openPeer(Work memory work, uint32 peer) private view {
+        IPeerRegistry.Peer memory record = REGISTRY.peerAt(peer, work.sessionStart);
+        require(
+            record.standing == IPeerRegistry.Standing.Active &&
+                record.network == work.terms.network,
+            PeerNotInMarket(peer)
+        );
+        work.peer = peer;
+        work.record = record;
     }
 
     /// @dev An order without signature must have been placed, where its signature was checked for good.
@@ -336,9 +308,11 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
                 order.placed,
                 orderHash
             );
+        } else {
+            require(!order.placed, IOrderBook.OrderNotPlaced(order.peer, order.nonce));
         }
         if (!order.placed) {
-            uint256 place = order.curve + order.curveBytes + 2 * order.supports;
+            uint256 place = order.curve + order.curveBytes + 2 * order.held;
             bytes32 r;
             bytes32 vs;
             assembly ("memory-safe") {
@@ -352,7 +326,7 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
                 vs
             );
             require(
-                signer == address(uint160(work.record >> 96)) && signer != address(0),
+                signer == work.record.wallet && signer != address(0),
                 OrderSignerMismatch(order.peer, order.nonce, signer)
             );
         }
@@ -395,7 +369,7 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
                 row += rowBytes;
             }
             uint256 lanes = uint256(order.blocks) * ClearingProof.LANES;
-            for (uint256 s; s < order.supports; ++s) {
+            for (uint256 s; s < order.held; ++s) {
                 uint256 place = order.curve + order.curveBytes + 2 * s;
                 uint256 entry;
                 assembly ("memory-safe") {
@@ -418,17 +392,16 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
     function _takePosition(Work memory work) private pure {
         uint32 peer = work.peer;
         if (peer == 0) return;
-        uint256 record = work.record;
-        uint256 limitWh = (((record >> 32) & 0xffffffff) * work.terms.periodSeconds) / 1 hours;
+        IPeerRegistry.Peer memory record = work.record;
         ClearingProof.Trade memory trade = work.tally.takePosition(
-            (record >> 80) & 0xffff,
-            limitWh
+            record.node,
+            record.energyLimitWh(work.terms.periodSeconds)
         );
         if (!trade.sells && !trade.buys) return;
-        uint256 role = (record >> 24) & 0xff;
         require(
-            (!trade.sells || Orders.maySell(role)) && (!trade.buys || Orders.mayBuy(role)),
-            SideNotAllowed(peer, role, trade.sells, trade.buys)
+            (!trade.sells || Orders.mayTrade(record.role, Side.Ask)) &&
+                (!trade.buys || Orders.mayTrade(record.role, Side.Bid)),
+            SideNotAllowed(peer, record.role, trade.sells, trade.buys)
         );
         unchecked {
             work.positionsHash = _chain(
@@ -438,7 +411,7 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
             if (trade.paymentNano != 0) {
                 work.payments[work.payers++] =
                     (uint256(peer) << 224) |
-                    uint64(trade.paymentNano.toInt64());
+                    uint96(trade.paymentNano.toInt96());
             }
         }
     }
@@ -451,7 +424,7 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
         assembly ("memory-safe") {
             mstore(taken, takers)
         }
-        (uint64[] memory lockedNano, uint256 placed) = ORDER_BOOK.lookUp(
+        (uint96[] memory lockedNano, uint256 placed) = ORDER_BOOK.lookUp(
             work.market,
             work.sessionStart,
             taken
@@ -505,14 +478,12 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
         if (positions == 0) positions = NOTHING_TRADED;
         positionsHash[market][sessionStart] = positions;
         ordersHash[market][sessionStart] = work.ordersHash;
-        uint256 feeNano = LEDGER.bookClearing(
+        LEDGER.bookClearing(
             // C7
             _bookings(work),
-            _unlocks(work),
             incomes,
             work.terms.gateClosure(sessionStart),
-            work.terms.solverFeeNano,
-            proposal.feeTo
+            work.terms.settlementDeadline(sessionStart)
         );
         emit SessionCleared(
             market,
@@ -520,8 +491,7 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
             msg.sender,
             work.orders,
             positions,
-            work.ordersHash,
-            feeNano
+            work.ordersHash
         );
     }
 
@@ -554,13 +524,13 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
             bytes32 seed = keccak256(abi.encode(run.links));
             for (uint256 l; l < run.links.length; ++l) {
                 (uint256 tariff, uint256 rent) = _addLink(work, run, seed, l, first, place);
-                incomes[next++] = ILedger.Income(run.links[l].owner, uint64(tariff));
+                incomes[next++] = ILedger.Income(run.links[l].owner, tariff);
                 rentNano += rent;
             }
             first += run.periods;
             place += run.links.length * run.periods * FLOW_BYTES;
         }
-        incomes[count] = ILedger.Income(0, uint64(rentNano));
+        incomes[count] = ILedger.Income(0, rentNano);
     }
 
     /// @dev A link in the periods of one network version.
@@ -602,21 +572,30 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
         }
     }
 
+    /// @dev Every peer that pays, receives or gets a lock freed; both lists are sorted by peer.
     function _bookings(
         Work memory work
     ) private pure returns (ILedger.Booking[] memory bookings) {
-        bookings = new ILedger.Booking[](work.payers);
-        for (uint256 i; i < bookings.length; ++i) {
-            uint256 payment = work.payments[i];
-            bookings[i] = ILedger.Booking(uint32(payment >> 224), int64(uint64(payment)));
+        uint256 payers = work.payers;
+        uint256 unlocked = work.unlocks.length;
+        bookings = new ILedger.Booking[](payers + unlocked);
+        uint256 next;
+        uint256 u;
+        for (uint256 p; p < payers || u < unlocked; ) {
+            uint256 payment = p < payers ? work.payments[p] : type(uint256).max;
+            uint256 unlock = u < unlocked ? work.unlocks[u] : type(uint256).max;
+            bool pays = payment >> 224 <= unlock >> 224;
+            bool unlocks = unlock >> 224 <= payment >> 224;
+            bookings[next++] = ILedger.Booking(
+                uint32((pays ? payment : unlock) >> 224),
+                unlocks ? uint96(unlock) : 0,
+                pays ? int96(uint96(payment)) : int96(0)
+            );
+            if (pays) ++p;
+            if (unlocks) ++u;
         }
-    }
-
-    function _unlocks(Work memory work) private pure returns (ILedger.Unlock[] memory unlocks) {
-        unlocks = new ILedger.Unlock[](work.unlocks.length);
-        for (uint256 i; i < unlocks.length; ++i) {
-            uint256 unlock = work.unlocks[i];
-            unlocks[i] = ILedger.Unlock(uint32(unlock >> 224), uint64(unlock));
+        assembly ("memory-safe") {
+            mstore(bookings, next)
         }
     }
 

@@ -31,7 +31,9 @@ contract Ledger is ILedger, AccessControlDefaultAdminRules, ReentrancyGuardTrans
 
     /// @notice May lock and unlock.
     address public orderBook;
-    /// @notice May book clearings and imbalances.
+    /// @notice May book clearings.
+    address public clearing;
+    /// @notice May book imbalances.
     address public settlement;
 
     /// @inheritdoc ILedger
@@ -60,6 +62,11 @@ contract Ledger is ILedger, AccessControlDefaultAdminRules, ReentrancyGuardTrans
         _;
     }
 
+    modifier onlyClearing() {
+        require(msg.sender == clearing, NotTheClearing(msg.sender));
+        _;
+    }
+
     modifier onlySettlement() {
         require(msg.sender == settlement, NotTheSettlement(msg.sender));
         _;
@@ -68,13 +75,18 @@ contract Ledger is ILedger, AccessControlDefaultAdminRules, ReentrancyGuardTrans
     /// @notice Connects the contracts that may lock and book, once.
     function connectMarket(
         address orderBook_,
+        address clearing_,
         address settlement_
     ) external onlyRole(DEFAULT_ADMIN_ROLE) {
         require(orderBook == address(0), AlreadyConnected());
-        require(orderBook_ != address(0) && settlement_ != address(0), AddressZero());
+        require(
+            orderBook_ != address(0) && clearing_ != address(0) && settlement_ != address(0),
+            AddressZero()
+        );
         orderBook = orderBook_;
+        clearing = clearing_;
         settlement = settlement_;
-        emit MarketConnected(orderBook_, settlement_);
+        emit MarketConnected(orderBook_, clearing_, settlement_);
     }
 
     // ----------------------------------------------------------------------------------------------- tokens in, out
@@ -200,7 +212,7 @@ contract Ledger is ILedger, AccessControlDefaultAdminRules, ReentrancyGuardTrans
         Income[] calldata incomes,
         uint256 gateClosure,
         uint256 openUntil
-    ) external onlySettlement {
+    ) external onlyClearing {
         int256 sumNano;
         for (uint256 i; i < bookings.length; ++i) {
             Booking calldata booking = bookings[i];

@@ -3,8 +3,7 @@ pragma solidity 0.8.37;
 
 // The words every contract shares. Energy in Wh, prices in micro-token per kWh (1e-6 token/kWh), values in
 // nano-token (1e-9 token): Wh times micro-token/kWh is nano-token exactly, so nothing is ever rounded. Times are
-// UTC Unix seconds. The field widths keep every product and sum of a clearing far inside 96 bits:
-// 2^31 * 2^40 * 2^20 order steps < 2^92.
+// UTC Unix seconds.
 
 /// @notice What a step wants: `Bid` buys, `Ask` sells.
 enum Side {
@@ -12,32 +11,24 @@ enum Side {
     Ask
 }
 
-/// @notice One price and energy of an order, for one period of its session.
-/// @param period Index of the period in the session, 0 for the first.
-/// @param priceMicroPerKWh Limit: a bid pays at most this, an ask receives at least this. May be negative.
-/// @param energyWh Most energy to be traded at this limit.
-struct Step {
-    uint16 period;
-    Side side;
-    int32 priceMicroPerKWh;
-    uint40 energyWh;
-}
-
-/// @notice A peer's curve of price and energy steps for one session of a market. Signed as EIP-712 typed data by
-/// the peer's wallet, in the domain of the order book.
-/// @param peer Identifier in the peer registry.
-/// @param node Where the peer trades: the index of its node in the market's network.
+/// @notice A peer's curve of prices and energies for one session of a market. Signed as EIP-712 typed data by the peer's
+/// wallet, in the domain of the order book.
+/// @param peer Identifier in the peer registry; the peer trades at its node.
 /// @param sessionStart Start of the first period of the session.
-/// @param expiry An order that expires before the gate closure of its session is never cleared.
 /// @param nonce Tells the orders of a peer for one session apart; any order, gaps allowed.
+/// @param firstBlock First block of the curve. A block is eight periods of the session: block k has periods 8k to 8k + 7.
+/// @param blocks Number of blocks.
+/// @param curve Rows, each with two words of eight lanes (32 bits, the first in the highest bits) for each block: limit
+/// prices in micro-token per kWh, signed; and steps, which are energies in Wh times two, plus one for an ask. A bid pays at
+/// most its limit, an ask receives at least that; 0 is no step. Several rows are several steps for each period.
 struct Order {
     uint32 market;
     uint32 peer;
-    uint16 node;
     uint40 sessionStart;
-    Step[] steps;
-    uint40 expiry;
     uint32 nonce;
+    uint16 firstBlock;
+    uint16 blocks;
+    bytes curve;
 }
 
 /// @notice A directed connection over which energy may flow from `source` to `target`.

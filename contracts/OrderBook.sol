@@ -40,7 +40,6 @@ contract OrderBook is IOrderBook, AccessControlDefaultAdminRules, EIP712, Pausab
     struct PeerBook {
         uint32 belowNonce;
         uint32 placedOrders;
-        uint32 placedSteps;
         uint32 highestPlacedNonce;
         uint96 lockedNano;
     }
@@ -48,11 +47,10 @@ contract OrderBook is IOrderBook, AccessControlDefaultAdminRules, EIP712, Pausab
     struct Placement {
         bytes32 orderHash;
         uint96 lockedNano;
-        uint32 steps;
     }
 
     /// @notice Takes the orders of a session into its clearing.
-    address public settlement;
+    address public clearing;
 
     /// @inheritdoc IOrderBook
     uint32 public marketCount;
@@ -119,12 +117,12 @@ contract OrderBook is IOrderBook, AccessControlDefaultAdminRules, EIP712, Pausab
         emit MarketCreated(market, terms);
     }
 
-    /// @notice Connects the settlement, once.
-    function connectSettlement(address settlement_) external onlyRole(DEFAULT_ADMIN_ROLE) {
-        require(settlement == address(0), AlreadyConnected());
-        require(settlement_ != address(0), AddressZero());
-        settlement = settlement_;
-        emit SettlementConnected(settlement_);
+    /// @notice Connects the clearing, once.
+    function connectClearing(address clearing_) external onlyRole(DEFAULT_ADMIN_ROLE) {
+        require(clearing == address(0), AlreadyConnected());
+        require(clearing_ != address(0), AddressZero());
+        clearing = clearing_;
+        emit ClearingConnected(clearing_);
     }
 
     /// @notice Stops the placing of orders.
@@ -143,25 +141,26 @@ contract OrderBook is IOrderBook, AccessControlDefaultAdminRules, EIP712, Pausab
     function place(Order calldata order, bytes calldata signature) external whenNotPaused {
         Market memory market = _requireOpen(order.market, order.sessionStart);
         bytes32 orderHash = requireValid(order, signature);
-        Placement storage placement = _placements[
-            _key(order.market, order.sessionStart, order.peer, order.nonce)
-        ];
-        require(placement.orderHash == 0, NonceTaken(order.peer, order.nonce));
         PeerBook storage peerBook = _peerBooks[order.market][order.sessionStart][order.peer];
-        uint256 steps = peerBook.placedSteps + order.steps.length;
+        require(
+            peerBook.placedOrders == 0,
+            AlreadyPlaced(order.peer, peerBook.highestPlacedNonce)
+        );
+        uint256 steps = order.stepCount();
         require(
             steps <= market.maxPlacedSteps,
             TooManySteps(order.peer, steps, market.maxPlacedSteps)
         );
 
         uint96 lockNano = order.worstCaseNano();
+        Placement storage placement = _placements[
+            _key(order.market, order.sessionStart, order.peer, order.nonce)
+        ];
         placement.orderHash = orderHash;
         placement.lockedNano = lockNano;
-        placement.steps = uint32(order.steps.length);
-        ++peerBook.placedOrders;
-        peerBook.placedSteps = uint32(steps);
-        peerBook.lockedNano += lockNano;
-        if (order.nonce > peerBook.highestPlacedNonce) peerBook.highestPlacedNonce = order.nonce;
+        peerBook.placedOrders = 1;
+        peerBook.lockedNano = lockNano;
+        peerBook.highestPlacedNonce = order.nonce;
         ++_books[order.market][order.sessionStart].placedOrders;
         emit OrderPlaced(order.market, order.sessionStart, order.peer, order);
         LEDGER.lock(order.peer, lockNano);
@@ -184,7 +183,6 @@ contract OrderBook is IOrderBook, AccessControlDefaultAdminRules, EIP712, Pausab
             lockedNano = placement.lockedNano;
             --book.placedOrders;
             --peerBook.placedOrders;
-            peerBook.placedSteps -= placement.steps;
             peerBook.lockedNano -= lockedNano;
             delete _placements[key];
         }
@@ -209,7 +207,6 @@ contract OrderBook is IOrderBook, AccessControlDefaultAdminRules, EIP712, Pausab
         book.placedOrders -= peerBook.placedOrders;
         peerBook.belowNonce = belowNonce;
         peerBook.placedOrders = 0;
-        peerBook.placedSteps = 0;
         peerBook.lockedNano = 0;
         emit OrdersCancelled(market, sessionStart, peer, belowNonce);
         if (lockedNano > 0) LEDGER.unlock(peer, lockedNano);
@@ -233,42 +230,39 @@ contract OrderBook is IOrderBook, AccessControlDefaultAdminRules, EIP712, Pausab
     }
 
     /// @inheritdoc IOrderBook
-    function take(
+    function lookUp(
         uint32 market,
         uint40 sessionStart,
         TakenOrder[] calldata orders
-    ) external returns (uint96[] memory lockedNano) {
-        require(msg.sender == settlement, NotTheSettlement(msg.sender));
-        SessionBook storage book = _books[market][sessionStart];
-        (uint256 placed, bool anyCancelled) = (book.placedOrders, book.anyCancelled);
-        book.taken = true;
-
+    ) external view returns (uint96[] memory lockedNano, uint256 placed) {
         lockedNano = new uint96[](orders.length);
-        uint256 placedTaken;
         for (uint256 o; o < orders.length; ++o) {
             TakenOrder calldata order = orders[o];
             require(
-                !anyCancelled || !isCancelled(market, sessionStart, order.peer, order.nonce),
+                !isCancelled(market, sessionStart, order.peer, order.nonce),
                 OrderIsCancelled(order.peer, order.nonce)
             );
-            if (placed == 0) {
-                require(!order.placed, OrderNotPlaced(order.peer, order.nonce));
-                continue;
-            }
             Placement storage placement = _placements[
                 _key(market, sessionStart, order.peer, order.nonce)
             ];
             bytes32 placedHash = placement.orderHash;
             if (placedHash == order.orderHash) {
-                ++placedTaken;
+                ++placed;
                 lockedNano[o] = placement.lockedNano;
             } else {
                 require(!order.placed, OrderNotPlaced(order.peer, order.nonce));
                 require(placedHash == 0, NonceTaken(order.peer, order.nonce));
             }
         }
-        require(placedTaken == placed, PlacedOrdersMissing(placed, placedTaken));
-        emit OrdersTaken(market, sessionStart, orders.length);
+    }
+
+    /// @inheritdoc IOrderBook
+    function take(uint32 market, uint40 sessionStart, uint256 placed) external {
+        require(msg.sender == clearing, NotTheClearing(msg.sender));
+        SessionBook storage book = _books[market][sessionStart];
+        require(placed == book.placedOrders, PlacedOrdersMissing(book.placedOrders, placed));
+        book.taken = true;
+        emit OrdersTaken(market, sessionStart, placed);
     }
 
     // -------------------------------------------------------------------------------------------------------- views
@@ -341,6 +335,15 @@ contract OrderBook is IOrderBook, AccessControlDefaultAdminRules, EIP712, Pausab
         if (isCancelled(market, sessionStart, peer, nonce)) return (0, 0);
         Placement storage placement = _placements[_key(market, sessionStart, peer, nonce)];
         return (placement.orderHash, placement.lockedNano);
+    }
+
+    /// @inheritdoc IOrderBook
+    function sessionState(
+        uint32 market,
+        uint40 sessionStart
+    ) external view returns (uint32 placedOrders, bool anyCancelled) {
+        SessionBook storage book = _books[market][sessionStart];
+        return (book.placedOrders, book.anyCancelled);
     }
 
     /// @inheritdoc IOrderBook

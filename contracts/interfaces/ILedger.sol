@@ -18,7 +18,7 @@ import {IPeerAccounts} from "./IPeerRegistry.sol";
 /// R2  A withdrawal waits `WITHDRAWAL_DELAY_SECONDS`, in which every session that may rely on it is settled; then
 ///     nobody can stop what is then left of it. Credit, locks and arrears are not withdrawn. A request shrinks with
 ///     what it is for, and does not grow again.
-/// R3  Only the order book locks and unlocks; only the settlement books clearings and imbalances.
+/// R3  Only the order book locks and unlocks, only the clearing books clearings, only the settlement imbalances.
 /// R4  Credit limits never exceed the fund; a limit in use is not withdrawn.
 /// R5  The fund is paid out by its manager alone, and only what no credit limit needs.
 /// R6  What a clearing books adds up to zero, and every peer can pay its part.
@@ -79,7 +79,11 @@ interface ILedger is IPeerAccounts {
     event FundAllotted(uint32 indexed peer, uint96 amountNano);
     event ArrearsIncurred(uint32 indexed debtor, uint32 indexed creditor, uint96 amountNano);
     event ArrearsPaid(uint32 indexed debtor, uint32 indexed creditor, uint96 amountNano);
-    event MarketConnected(address indexed orderBook, address indexed settlement);
+    event MarketConnected(
+        address indexed orderBook,
+        address indexed clearing,
+        address indexed settlement
+    );
 
     /// @notice R1: the token delivered another amount than it was asked to.
     error DepositIncomplete(uint256 expectedWei, uint256 receivedWei);
@@ -96,6 +100,8 @@ interface ILedger is IPeerAccounts {
     error NoWithdrawalRequested(uint32 peer);
     /// @notice R3
     error NotTheOrderBook(address caller);
+    /// @notice R3
+    error NotTheClearing(address caller);
     /// @notice R3
     error NotTheSettlement(address caller);
     /// @notice R6
@@ -130,7 +136,7 @@ interface ILedger is IPeerAccounts {
 
     /// @notice Books a clearing: unlocks, payments of peers, incomes of link owners and the fund. A peer pays from
     /// what was locked for the session and from what it can spend otherwise; a withdrawal requested at or after gate
-    /// closure does not reduce that. Callable by the settlement alone.
+    /// closure does not reduce that. Callable by the clearing alone.
     /// @param openUntil Time until which the peers count as not settled.
     function bookClearing(
         Booking[] calldata bookings,

@@ -15,10 +15,11 @@ import {Market, Order} from "../MarketTypes.sol";
 ///     follows comes in time: clearing, then estimates of readings, then the last settlement, then withdrawals.
 /// R2  Orders are placed while the book is open: from the registry's notice before the session's end to gate closure.
 /// R3  A placed order is admissible (see `Orders`), signed by the key of its peer's wallet or accepted by the wallet's
-///     code (see `Signatures`), and neither cancelled nor placed already.
-/// R4  A peer places at most `maxPlacedSteps` steps for a session, with its worst case locked.
+///     code (see `Signatures`), and not cancelled.
+/// R4  A peer has at most one order placed for a session, of at most `maxPlacedSteps` steps, with its worst case locked.
+///     So what is placed of a peer never exceeds its connection, which a clearing would refuse.
 /// R5  Only the peer cancels its orders, while the book is open.
-/// R6  A clearing takes every placed order of its session, and no cancelled one. Only the settlement takes.
+/// R6  A clearing takes every placed order of its session, and no cancelled one. Only the clearing takes.
 /// R7  Locks of a session that was not cleared in time are released by anyone.
 /// R8  The guardian stops new orders, nothing else.
 interface IOrderBook {
@@ -50,14 +51,14 @@ interface IOrderBook {
         uint32 indexed peer,
         uint32 belowNonce
     );
-    event OrdersTaken(uint32 indexed market, uint40 indexed sessionStart, uint256 orders);
+    event OrdersTaken(uint32 indexed market, uint40 indexed sessionStart, uint256 placed);
     event LockReleased(
         uint32 indexed market,
         uint40 indexed sessionStart,
         uint32 indexed peer,
         uint96 lockedNano
     );
-    event SettlementConnected(address indexed settlement);
+    event ClearingConnected(address indexed clearing);
 
     error UnknownMarket(uint32 market);
     /// @notice R1: the period is none of 15, 30 and 60 minutes, or the session has no periods.
@@ -83,6 +84,8 @@ interface IOrderBook {
     /// @notice R3, R6: another order, or this one, is placed under the nonce.
     error NonceTaken(uint32 peer, uint32 nonce);
     /// @notice R4
+    error AlreadyPlaced(uint32 peer, uint32 nonce);
+    /// @notice R4
     error TooManySteps(uint32 peer, uint256 steps, uint256 maxPlacedSteps);
     /// @notice R5
     error NotThePeer(address caller);
@@ -94,7 +97,7 @@ interface IOrderBook {
     /// @notice R6: a clearing leaves placed orders out.
     error PlacedOrdersMissing(uint256 placed, uint256 taken);
     /// @notice R6
-    error NotTheSettlement(address caller);
+    error NotTheClearing(address caller);
     /// @notice R7
     error NothingToRelease(uint32 market, uint40 sessionStart, uint32 peer);
     error AlreadyConnected();
@@ -117,13 +120,25 @@ interface IOrderBook {
     /// @notice Releases what a peer has locked for a session that can no longer be cleared.
     function release(uint32 market, uint40 sessionStart, uint32 peer) external;
 
-    /// @notice Takes the orders of a session into its clearing. Callable by the settlement alone, once a session.
-    /// @return lockedNano Per order, what was locked for it and is unlocked now.
-    function take(
+    /// @notice Looks up orders of a clearing: reverts if one is cancelled, or comes as placed and is not.
+    /// @return lockedNano Per order, what is locked for it.
+    /// @return placed How many of them are placed.
+    function lookUp(
         uint32 market,
         uint40 sessionStart,
         TakenOrder[] calldata orders
-    ) external returns (uint96[] memory lockedNano);
+    ) external view returns (uint96[] memory lockedNano, uint256 placed);
+
+    /// @notice Takes the orders of a session into its clearing, in which so many placed ones were found. Callable by the
+    /// clearing alone, once a session.
+    function take(uint32 market, uint40 sessionStart, uint256 placed) external;
+
+    /// @notice What is placed for a session, and whether any of its orders was cancelled: if neither, no order of a
+    /// clearing has to be looked up.
+    function sessionState(
+        uint32 market,
+        uint40 sessionStart
+    ) external view returns (uint32 placedOrders, bool anyCancelled);
 
     function marketCount() external view returns (uint32);
 
