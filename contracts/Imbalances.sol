@@ -14,37 +14,33 @@ import {IPeerRegistry} from "./interfaces/IPeerRegistry.sol";
 ///
 /// Lanes of 32 bits are split into two words of four fields of 64 bits, so that differences find room. The sum over four
 /// fields of energy times tariff is the top field of one product, if the tariffs stand in reverse: the coefficient of
-/// X^3 in (e3 X^3 + e2 X^2 + e1 X + e0)(t3 + t2 X + t1 X^2 + t0 X^3). Energies go in as halves of 16 bits: then no
-/// coefficient, summed over all periods a session can have (2^16), leaves the 63 bits and the sign of its field.
+/// X^3 in (e3 X^3 + e2 X^2 + e1 X + e0)(t3 + t2 X + t1 X^2 + t0 X^3). All coefficients, summed over the session, must
+/// stay within the 63 bits and the sign of a field. Tariffs have 31 bits and a sign: with differences of less than 2^23 Wh
+/// (8 MWh) and at most 512 periods they do. What is larger is reckoned period by period.
 library Imbalances {
-    // One in every lane of 32 bits; the largest energy, and the bit above it, in every lane.
+    // In every lane of 32 bits: one, the bit above the largest energy, the bits of energies too large for the fields.
     uint256 private constant LANES =
         0x0000000100000001000000010000000100000001000000010000000100000001;
-    uint256 private constant ENERGY =
-        0x7fffffff7fffffff7fffffff7fffffff7fffffff7fffffff7fffffff7fffffff;
     uint256 private constant ABOVE =
         0x8000000080000000800000008000000080000000800000008000000080000000;
-    // In every field of 64 bits: one, 2^32, the lower 32 bits, the lower 16 bits.
-    uint256 private constant FIELDS =
-        0x0000000000000001000000000000000100000000000000010000000000000001;
-    uint256 private constant CARRY =
+    uint256 private constant TOO_LARGE =
+        0xff800000ff800000ff800000ff800000ff800000ff800000ff800000ff800000;
+    // In every field of 64 bits: 2^32.
+    uint256 private constant CARRIES =
         0x0000000100000000000000010000000000000001000000000000000100000000;
-    uint256 private constant HALF =
-        0x00000000ffffffff00000000ffffffff00000000ffffffff00000000ffffffff;
-    uint256 private constant QUARTER =
-        0x000000000000ffff000000000000ffff000000000000ffff000000000000ffff;
-    uint256 private constant ROUNDING = 1 << 191;
     uint256 private constant MAX_ENERGY = 0x7fffffff;
+    uint256 private constant MOST_RATES = 1 + 512 / 2;
 
-    /// @notice Tariffs as the sums need them: four words for each word of energies, feed-in and retail of its even
-    /// periods, feed-in and retail of its odd ones, each with the last of its four periods at the top.
+    /// @notice Tariffs as the sums need them: after `CARRIES` four words for each word of energies, feed-in and retail of
+    /// its even periods, feed-in and retail of its odd ones, each with the last of its four periods at the top.
+    /// @dev A constant would be copied from the code each time it is used in a loop; from memory it stays on the stack.
     function ratesOf(
         IPeerRegistry.Tariff[] memory tariffs
     ) internal pure returns (uint256[] memory rates) {
-        rates = new uint256[](((tariffs.length + 7) / 8) * 4);
+        rates = new uint256[](1 + ((tariffs.length + 7) / 8) * 4);
+        rates[0] = CARRIES;
         for (uint256 t; t < tariffs.length; ++t) {
-            uint256 at = (t / 8) * 4 + (t % 2) * 2;
-            uint256 field = ((t % 8) / 2) * 64;
+            (uint256 at, uint256 field) = _place(t);
             unchecked {
                 // A negative tariff borrows from the field above; so do its products, until the sums are rounded.
                 rates[at] += uint256(int256(tariffs[t].feedInMicroPerKWh)) << field;
@@ -65,23 +61,13 @@ library Imbalances {
         uint256[] memory rates,
         uint256 limitWh
     ) internal pure returns (int256 nano, bool plausible) {
-        unchecked {
-            uint256 room = ABOVE; // stays so in each lane that is not exceeded
-            uint256 limits = LANES * (limitWh < MAX_ENERGY ? limitWh : MAX_ENERGY) + ABOVE;
-            uint256 low;
-            uint256 high;
-            uint256 end = meteredAt + rates.length * 8;
-            uint256 ratesAt = _start(rates);
-            while (meteredAt < end) {
-                uint256 metered = _word(meteredAt);
-                room &= limits - ((metered >> 1) & ENERGY);
-                (low, high) = _add(low, high, metered, _word(positionAt), ratesAt);
-                meteredAt += 32;
-                positionAt += 32;
-                ratesAt += 128;
-            }
-            return (_sum(low, high), room == ABOVE);
-        }
+        uint256 limits = LANES * (limitWh < MAX_ENERGY ? limitWh : MAX_ENERGY) + ABOVE;
+        (uint256 sum, uint256 energies, uint256 room) = _sum(meteredAt, positionAt, rates, limits);
+        plausible = room & ABOVE == ABOVE;
+        nano =
+            _isSmall(energies, rates)
+                ? _top(sum)
+                : _sumByPeriod(meteredAt, positionAt, rates, false);
     }
 
     /// @notice What a missing reading comes to: what was bought was taken, what was sold was not delivered. Never a
@@ -91,102 +77,152 @@ library Imbalances {
         uint256 positionAt,
         uint256[] memory rates
     ) internal pure returns (int256 nano) {
-        unchecked {
-            uint256 low;
-            uint256 high;
-            uint256 end = positionAt + rates.length * 8;
-            uint256 ratesAt = _start(rates);
-            while (positionAt < end) {
-                uint256 position = _word(positionAt);
-                uint256 bought = position & LANES;
-                bought = position & ((bought << 32) - bought);
-                (low, high) = _add(low, high, bought, position, ratesAt);
-                positionAt += 32;
-                ratesAt += 128;
-            }
-            nano = _sum(low, high);
-            return nano < 0 ? nano : int256(0);
-        }
+        (uint256 sum, uint256 energies) = _sumSold(positionAt, rates);
+        nano =
+            _isSmall(energies, rates)
+                ? _top(sum)
+                : _sumByPeriod(positionAt, positionAt, rates, true);
+        return nano < 0 ? nano : int256(0);
     }
 
-    /// @dev Adds eight periods to the sums over the lower and the higher halves of the energies.
-    function _add(
-        uint256 low,
-        uint256 high,
-        uint256 metered,
-        uint256 position,
-        uint256 ratesAt
-    ) private pure returns (uint256, uint256) {
-        unchecked {
-            // more - less = metered - position, lane by lane, both sums of two energies of 31 bits
-            (uint256 more, uint256 less) = _bySign(metered);
-            {
-                (uint256 sold, uint256 bought) = _bySign(position);
-                more += bought;
-                less += sold;
-            }
-            (low, high) = _addFields(low, high, (more >> 32) & HALF, (less >> 32) & HALF, ratesAt);
-            return _addFields(low, high, more & HALF, less & HALF, ratesAt + 64);
-        }
-    }
-
-    /// @dev The energies that are positive, and the amounts of those that are negative.
-    function _bySign(uint256 word) private pure returns (uint256 positive, uint256 negative) {
-        unchecked {
-            uint256 sign = word & LANES;
-            positive = (word >> 1) & ENERGY;
-            negative = positive & ((sign << 31) - sign);
-            positive ^= negative;
-        }
-    }
-
-    function _addFields(
-        uint256 low,
-        uint256 high,
-        uint256 more,
-        uint256 less,
-        uint256 ratesAt
-    ) private pure returns (uint256, uint256) {
-        unchecked {
-            uint256 surplus = (more | CARRY) - less; // the carry stays where more >= less
-            {
-                uint256 kept = (surplus >> 32) & FIELDS;
-                surplus &= (kept << 32) - kept;
-            }
-            uint256 shortage = surplus + less - more;
-            uint256 feedIn = _at(ratesAt);
-            uint256 retail = _at(ratesAt + 32);
-            low += (surplus & QUARTER) * feedIn - (shortage & QUARTER) * retail;
-            high += ((surplus >> 16) & QUARTER) * feedIn - ((shortage >> 16) & QUARTER) * retail;
-            return (low, high);
-        }
-    }
-
-    /// @dev The top fields, rounded: what is below may be negative and have borrowed from them.
-    function _sum(uint256 low, uint256 high) private pure returns (int256) {
-        unchecked {
-            return (int256(low + ROUNDING) >> 192) + ((int256(high + ROUNDING) >> 192) << 16);
-        }
-    }
-
-    function _word(uint256 offset) private pure returns (uint256 word) {
+    /// @return sum In its top field, surplus times feed-in less shortage times retail, over all periods.
+    /// @return energies All bits of the sums of energies whose differences these are.
+    /// @return room In each lane, `ABOVE` if no metered energy exceeds its limit.
+    function _sum(
+        uint256 meteredAt,
+        uint256 positionAt,
+        uint256[] memory rates,
+        uint256 limits
+    ) private pure returns (uint256 sum, uint256 energies, uint256 room) {
         // solhint-disable-next-line no-inline-assembly
         assembly ("memory-safe") {
-            word := calldataload(offset)
+            let end := add(add(rates, 32), shl(5, mload(rates)))
+            rates := add(rates, 32)
+            let carries := mload(rates)
+            rates := add(rates, 32)
+            let halves := sub(carries, shr(32, carries)) // the lower 32 bits of every field
+            room := limits
+            for {} lt(rates, end) {
+                rates := add(rates, 128)
+            } {
+                // more - less = metered - position, lane by lane: each is the sum of two energies of 31 bits
+                let less := calldataload(meteredAt)
+                let sign := and(less, or(carries, shr(32, carries)))
+                let more := shr(1, xor(less, sign))
+                room := and(room, sub(limits, more))
+                less := and(more, sub(shl(31, sign), sign))
+                more := xor(more, less)
+                {
+                    let sold := calldataload(positionAt)
+                    sign := and(sold, or(carries, shr(32, carries)))
+                    sold := shr(1, xor(sold, sign))
+                    let bought := and(sold, sub(shl(31, sign), sign))
+                    more := add(more, bought)
+                    less := add(less, xor(sold, bought))
+                }
+                energies := or(energies, or(more, less))
+
+                // the even periods of the word; a carry stays where more >= less
+                {
+                    let m := and(shr(32, more), halves)
+                    let l := and(shr(32, less), halves)
+                    let surplus := sub(or(m, carries), l)
+                    let kept := and(surplus, carries)
+                    surplus := and(surplus, sub(kept, shr(32, kept)))
+                    sum := add(sum, mul(surplus, mload(rates)))
+                    sum := sub(sum, mul(sub(add(surplus, l), m), mload(add(rates, 32))))
+                }
+                // the odd ones
+                more := and(more, halves)
+                less := and(less, halves)
+                let surplus := sub(or(more, carries), less)
+                let kept := and(surplus, carries)
+                surplus := and(surplus, sub(kept, shr(32, kept)))
+                sum := add(sum, mul(surplus, mload(add(rates, 64))))
+                sum := sub(sum, mul(sub(add(surplus, less), more), mload(add(rates, 96))))
+
+                meteredAt := add(meteredAt, 32)
+                positionAt := add(positionAt, 32)
+            }
         }
     }
 
-    function _start(uint256[] memory words) private pure returns (uint256 offset) {
+    /// @return sum In its top field, what was sold times retail, over all periods, negative.
+    /// @return energies All bits of the energies.
+    function _sumSold(
+        uint256 positionAt,
+        uint256[] memory rates
+    ) private pure returns (uint256 sum, uint256 energies) {
         // solhint-disable-next-line no-inline-assembly
         assembly ("memory-safe") {
-            offset := add(words, 32)
+            let end := add(add(rates, 32), shl(5, mload(rates)))
+            rates := add(rates, 32)
+            let carries := mload(rates)
+            rates := add(rates, 32)
+            let halves := sub(carries, shr(32, carries))
+            for {} lt(rates, end) {
+                rates := add(rates, 128)
+            } {
+                let sold := calldataload(positionAt)
+                let sign := and(sold, or(carries, shr(32, carries)))
+                sold := shr(1, xor(sold, sign))
+                sold := and(sold, not(sub(shl(31, sign), sign)))
+                energies := or(energies, sold)
+                sum := sub(sum, mul(and(shr(32, sold), halves), mload(add(rates, 32))))
+                sum := sub(sum, mul(and(sold, halves), mload(add(rates, 96))))
+                positionAt := add(positionAt, 32)
+            }
         }
     }
 
-    function _at(uint256 offset) private pure returns (uint256 word) {
+    /// @dev Whether no sum of products can leave its field.
+    function _isSmall(uint256 energies, uint256[] memory rates) private pure returns (bool) {
+        return energies & TOO_LARGE == 0 && rates.length <= MOST_RATES;
+    }
+
+    /// @dev The top field, rounded: what is below may be negative and have borrowed from it.
+    function _top(uint256 sum) private pure returns (int256) {
+        unchecked {
+            return int256(sum + (1 << 191)) >> 192;
+        }
+    }
+
+    /// @dev The same without limits, whatever the size.
+    function _sumByPeriod(
+        uint256 meteredAt,
+        uint256 positionAt,
+        uint256[] memory rates,
+        bool boughtOnly
+    ) private pure returns (int256 nano) {
+        for (uint256 t; t < (rates.length - 1) * 2; ++t) {
+            int256 energyWh = _energyWh(meteredAt, t);
+            if (boughtOnly && energyWh > 0) energyWh = 0;
+            energyWh -= _energyWh(positionAt, t);
+            (uint256 at, uint256 field) = _place(t);
+            nano += energyWh * _rate(rates[energyWh > 0 ? at : at + 1], field);
+        }
+    }
+
+    /// @dev Which word has the feed-in tariff of a period, and at which bit.
+    function _place(uint256 period) private pure returns (uint256 at, uint256 field) {
+        unchecked {
+            return (1 + (period / 8) * 4 + (period % 2) * 2, ((period % 8) / 2) * 64);
+        }
+    }
+
+    function _energyWh(uint256 wordsAt, uint256 period) private pure returns (int256) {
+        uint256 lane;
         // solhint-disable-next-line no-inline-assembly
         assembly ("memory-safe") {
-            word := mload(offset)
+            lane := shr(224, calldataload(add(wordsAt, shl(2, period))))
+        }
+        return lane & 1 == 0 ? int256(lane >> 1) : -int256(lane >> 1);
+    }
+
+    /// @dev The rate in a field, rounded: what is below may have borrowed from it.
+    function _rate(uint256 rates, uint256 field) private pure returns (int256) {
+        unchecked {
+            return int64(uint64((rates + ((1 << field) >> 1)) >> field));
         }
     }
 }
