@@ -125,9 +125,7 @@ class World:
             self.deposit(peer, tokens * NANO)
         return Metered(peer, meter)
 
-    def _admit(
-        self, wallet: str, role: Role, meter: str, supplier: int, connection_w: int
-    ) -> int:
+    def _admit(self, wallet: str, role: Role, meter: str, supplier: int, connection_w: int) -> int:
         self._wallets += 1
         connection = {
             "role": role,
@@ -164,7 +162,9 @@ class World:
     def end(self, start: int, market: int = HOURLY) -> None:
         """Let the session be over, and a clearing of it too late."""
         terms = MARKETS[market]
-        self.travel_to(max(terms.session_end(start), terms.clearing_deadline(start) + 1))
+        over = max(terms.session_end(start), terms.clearing_deadline(start) + 1)
+        if self.now() < over:
+            self.travel_to(over)
 
     @property
     def domain(self) -> Domain:

@@ -30,7 +30,7 @@ def test_any_energies_go_round(energy_wh: tuple[int, ...]) -> None:
 
 def test_first_period_is_the_most_significant_lane() -> None:
     words = pack_energies((1, -1, 0, 0, 0, 0, 0, MAX_ENERGY_WH, -MAX_ENERGY_WH))
-    assert words.hex() == "00000002" "00000003" + "0" * 40 + "fffffffe" + "ffffffff" + "0" * 56
+    assert words.hex() == "0000000200000003" + "0" * 40 + "fffffffe" + "ffffffff" + "0" * 56
 
 
 @pytest.mark.parametrize("energy", [MAX_ENERGY_WH + 1, -MAX_ENERGY_WH - 1])

@@ -216,9 +216,7 @@ class SignedReading:
 
 def _p256_signer(digest: bytes, signature: bytes) -> str:
     if len(signature) != _P256_BYTES:
-        raise SignatureError(
-            f"a signature on P-256 has {_P256_BYTES} bytes, not {len(signature)}"
-        )
+        raise SignatureError(f"a signature on P-256 has {_P256_BYTES} bytes, not {len(signature)}")
     r, s, x, y = (int.from_bytes(signature[at : at + 32], "big") for at in range(0, 128, 32))
     if s > _P256_ORDER // 2:
         raise SignatureError("s is in the upper half of its range; contracts take only the lower")
