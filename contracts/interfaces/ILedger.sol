@@ -66,7 +66,7 @@ interface ILedger is IPeerAccounts {
     struct Payment {
         uint32 debtor;
         uint32 creditor;
-        uint256 amountNano;
+        uint64 amountNano;
     }
 
     event Deposited(uint32 indexed peer, address indexed from, uint96 amountNano);
