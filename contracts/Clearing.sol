@@ -348,6 +348,7 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
         orderHash = Orders.hashWith(
             work.market,
             order.peer,
+            work.record.node,
             work.sessionStart,
             order.nonce,
             order.firstBlock,

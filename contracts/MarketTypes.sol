@@ -13,7 +13,8 @@ enum Side {
 
 /// @notice A peer's curve of prices and energies for one session of a market. Signed as EIP-712 typed data by the peer's
 /// wallet, in the domain of the order book.
-/// @param peer Identifier in the peer registry; the peer trades at its node.
+/// @param peer Identifier in the peer registry.
+/// @param node Where the peer trades: the index of its node in the market's network.
 /// @param sessionStart Start of the first period of the session.
 /// @param nonce Tells the orders of a peer for one session apart; any order, gaps allowed.
 /// @param firstBlock First block of the curve. A block is eight periods of the session: block k has periods 8k to 8k + 7.
@@ -24,6 +25,7 @@ enum Side {
 struct Order {
     uint32 market;
     uint32 peer;
+    uint16 node;
     uint40 sessionStart;
     uint32 nonce;
     uint16 firstBlock;

@@ -16,6 +16,8 @@ library Orders {
     error CurveMalformed(uint32 peer, uint32 nonce, uint256 curveBytes);
     /// @notice The peer is unknown, suspended or has left, as of the session.
     error PeerNotActive(uint32 peer);
+    /// @notice The order is not for the node at which the peer is connected.
+    error WrongNode(uint32 peer, uint16 orderNode, uint16 peerNode);
     /// @notice The peer is connected to another network than the market's.
     error WrongNetwork(uint32 peer, uint16 peerNetwork, uint16 marketNetwork);
     /// @notice A consumer does not sell, a producer does not buy, an operator does neither.
@@ -28,7 +30,7 @@ library Orders {
     error LimitOutOfBounds(uint32 peer, uint32 nonce, int256 priceMicroPerKWh);
 
     bytes32 internal constant ORDER_TYPEHASH = keccak256(
-        "Order(uint32 market,uint32 peer,uint40 sessionStart,uint32 nonce,uint16 firstBlock,uint16 blocks,bytes curve)"
+        "Order(uint32 market,uint32 peer,uint16 node,uint40 sessionStart,uint32 nonce,uint16 firstBlock,uint16 blocks,bytes curve)"
     );
     uint256 private constant LANES = 8;
     uint256 private constant PAIR_BYTES = 64;
@@ -60,6 +62,7 @@ library Orders {
             peer.network == market.network,
             WrongNetwork(order.peer, peer.network, market.network)
         );
+        require(peer.node == order.node, WrongNode(order.peer, order.node, peer.node));
         uint256 limitWh = peer.energyLimitWh(market.periodSeconds);
         uint256 lanes = uint256(order.blocks) * LANES;
         for (uint256 lane; lane < lanes; ++lane) {
@@ -122,6 +125,7 @@ library Orders {
             hashWith(
                 order.market,
                 order.peer,
+                order.node,
                 order.sessionStart,
                 order.nonce,
                 order.firstBlock,
@@ -134,6 +138,7 @@ library Orders {
     function hashWith(
         uint32 market,
         uint32 peer,
+        uint16 node,
         uint40 sessionStart,
         uint32 nonce,
         uint16 firstBlock,
@@ -146,6 +151,7 @@ library Orders {
                     ORDER_TYPEHASH,
                     market,
                     peer,
+                    node,
                     sessionStart,
                     nonce,
                     firstBlock,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,13 +13,13 @@ from fairwatt.jsontext import place, short
 from fairwatt.market import Side
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from eth_account.signers.local import LocalAccount
 
     from fairwatt.jsontext import Path
 
-__all__ = ["Order", "SignedOrder", "Step"]
+__all__ = ["Order", "SignedOrder", "Step", "pack_steps", "unpack_steps"]
 
 _TYPES: Final = {
     "Order": (
@@ -25,17 +27,31 @@ _TYPES: Final = {
         ("uint32", "peer"),
         ("uint16", "node"),
         ("uint40", "sessionStart"),
-        ("Step[]", "steps"),
-        ("uint40", "expiry"),
         ("uint32", "nonce"),
-    ),
-    "Step": (
-        ("uint16", "period"),
-        ("uint8", "side"),
-        ("int32", "priceMicroPerKWh"),
-        ("uint40", "energyWh"),
+        ("uint16", "firstBlock"),
+        ("uint16", "blocks"),
+        ("bytes", "curve"),
     ),
 }
+_FIELDS: Final = {
+    "order": (
+        ("uint32", "market"),
+        ("uint32", "peer"),
+        ("uint16", "node"),
+        ("uint40", "sessionStart"),
+        ("", "steps"),
+        ("uint32", "nonce"),
+    ),
+    "step": (
+        ("uint16", "period"),
+        ("", "side"),
+        ("int32", "priceMicroPerKWh"),
+        ("uint31", "energyWh"),
+    ),
+}
+"""What an order is made of as people write it, with the types that its numbers must fit."""
+_LANES: Final = 8
+_PAIR_BYTES: Final = 2 * 4 * _LANES  # a word of prices, a word of steps
 _SIDES: Final = {"bid": Side.BID, "ask": Side.ASK, 0: Side.BID, 1: Side.ASK}
 
 
@@ -63,7 +79,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A peer's curve of steps for one session of a market, as `Order` in `MarketTypes.sol`.
+    """A peer's curve of steps for one session of a market.
+
+    It is signed and sent as `Order` in `MarketTypes.sol`, with the steps packed into lanes:
+    the first step of each period in the first row of the curve, the second in the second row, ...
 
     Parameters
     ----------
@@ -72,9 +91,7 @@ class Order:
     session_start
         Start of the session's first period, UTC Unix seconds.
     steps
-        At least one.
-    expiry
-        UTC Unix seconds; an order that expires before gate closure is never cleared.
+        At least one with energy.
     nonce
         Tells the orders of a peer for one session apart.
 
@@ -89,22 +106,27 @@ class Order:
     node: int
     session_start: int
     steps: tuple[Step, ...]
-    expiry: int
     nonce: int
 
     def __post_init__(self) -> None:
-        message = self.to_message()
-        for kind, field in _TYPES["Order"]:
-            if field != "steps":
-                _require_fits(field, kind, message[field])
-        if not self.steps:
-            raise OrderError("steps", "an order needs at least one step")
-        for at, step in enumerate(message["steps"]):
-            for kind, field in _TYPES["Step"]:
-                _require_fits(f"steps[{at}].{field}", kind, step[field])
+        document = self.to_document()
+        for kind, field in _FIELDS["order"]:
+            if kind:
+                _require_fits(field, kind, document[field])
+        for at, step in enumerate(self.steps):
+            entries = zip(
+                _FIELDS["step"],
+                (step.period, step.side, step.price_micro_per_kwh, step.energy_wh),
+                strict=True,
+            )
+            for (kind, field), value in entries:
+                if kind:
+                    _require_fits(f"steps[{at}].{field}", kind, value)
+        if not any(step.energy_wh for step in self.steps):
+            raise OrderError("steps", "an order needs at least one step with energy")
 
-    def to_message(self) -> dict[str, Any]:
-        """The EIP-712 message; also what the contract takes as its struct."""
+    def to_document(self) -> dict[str, Any]:
+        """As JSON for people: steps one by one, `side` as text."""
         return {
             "market": self.market,
             "peer": self.peer,
@@ -113,38 +135,71 @@ class Order:
             "steps": [
                 {
                     "period": step.period,
-                    "side": int(step.side),
+                    "side": step.side.name.lower(),
                     "priceMicroPerKWh": step.price_micro_per_kwh,
                     "energyWh": step.energy_wh,
                 }
                 for step in self.steps
             ],
-            "expiry": self.expiry,
             "nonce": self.nonce,
         }
 
     @classmethod
-    def from_message(cls, message: Mapping[str, Any]) -> Order:
-        """Read an EIP-712 message; `side` may also be written `"bid"` or `"ask"`.
+    def from_document(cls, document: Mapping[str, Any]) -> Order:
+        """Read what `to_document` wrote; `side` may also be the number of the contract.
 
         Raises
         ------
         OrderError
             With the path of the field that is missing, unknown or wrong.
         """
-        if not isinstance(message, dict):
-            raise OrderError("", f"an order is an object, not {short(message)}")
-        _require_fields((), message, "Order")
-        steps = message["steps"]
+        if not isinstance(document, dict):
+            raise OrderError("", f"an order is an object, not {short(document)}")
+        _require_fields((), document, "order")
+        steps = document["steps"]
         if not isinstance(steps, (list, tuple)):
             raise OrderError("steps", "must be a list of steps")
+        return cls(
+            market=document["market"],
+            peer=document["peer"],
+            node=document["node"],
+            session_start=document["sessionStart"],
+            steps=tuple(_step(("steps", at), step) for at, step in enumerate(steps)),
+            nonce=document["nonce"],
+        )
+
+    def to_message(self) -> dict[str, Any]:
+        """The EIP-712 message; also what the contract takes as its struct."""
+        first, blocks, curve = pack_steps(self.steps)
+        return {
+            "market": self.market,
+            "peer": self.peer,
+            "node": self.node,
+            "sessionStart": self.session_start,
+            "nonce": self.nonce,
+            "firstBlock": first,
+            "blocks": blocks,
+            "curve": "0x" + curve.hex(),
+        }
+
+    @classmethod
+    def from_message(cls, message: Mapping[str, Any]) -> Order:
+        """Read an EIP-712 message, or a struct that the contract emitted.
+
+        Raises
+        ------
+        OrderError
+            If the curve is no curve.
+        """
+        curve = message["curve"]
+        if isinstance(curve, str):
+            curve = bytes.fromhex(curve.removeprefix("0x"))
         return cls(
             market=message["market"],
             peer=message["peer"],
             node=message["node"],
             session_start=message["sessionStart"],
-            steps=tuple(_step(("steps", at), step) for at, step in enumerate(steps)),
-            expiry=message["expiry"],
+            steps=unpack_steps(message["firstBlock"], message["blocks"], bytes(curve)),
             nonce=message["nonce"],
         )
 
@@ -187,7 +242,7 @@ class SignedOrder:
 
     def to_document(self) -> dict[str, Any]:
         """As JSON: the message and the signature in hex."""
-        return {"order": self.order.to_message(), "signature": "0x" + self.signature.hex()}
+        return {"order": self.order.to_document(), "signature": "0x" + self.signature.hex()}
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> SignedOrder:
@@ -204,13 +259,65 @@ class SignedOrder:
         if not isinstance(order, dict):
             raise OrderError("order", "must be an object")
         raw = signature_from_hex(signature)
-        return cls(Order.from_message(order), raw)
+        return cls(Order.from_document(order), raw)
+
+
+def pack_steps(steps: Sequence[Step]) -> tuple[int, int, bytes]:
+    """Lay out steps as the contracts take them.
+
+    Returns
+    -------
+    tuple
+        First block, number of blocks, and the curve: rows, each with two words for each block,
+        eight limit prices and eight energies (times two, plus one for an ask).
+    """
+    filled = [step for step in steps if step.energy_wh]
+    first = min(step.period for step in filled) // _LANES
+    blocks = max(step.period for step in filled) // _LANES + 1 - first
+    rows: list[list[tuple[int, int]]] = []
+    used: Counter[int] = Counter()
+    for step in filled:
+        row = used[step.period]
+        used[step.period] += 1
+        if row == len(rows):
+            rows.append([(0, 0)] * (blocks * _LANES))
+        energy = step.energy_wh << 1 | int(step.side)
+        rows[row][step.period - first * _LANES] = (step.price_micro_per_kwh, energy)
+    curve = bytearray()
+    for row in rows:
+        for start in range(0, len(row), _LANES):
+            block = row[start : start + _LANES]
+            curve += struct.pack(">8i8I", *(lane[0] for lane in block), *(lane[1] for lane in block))
+    return first, blocks, bytes(curve)
+
+
+def unpack_steps(first_block: int, blocks: int, curve: bytes) -> tuple[Step, ...]:
+    """Read a curve: its steps with energy, by period and then by row.
+
+    Raises
+    ------
+    OrderError
+        If it is not made of whole rows.
+    """
+    row_bytes = blocks * _PAIR_BYTES
+    if not curve or not row_bytes or len(curve) % row_bytes:
+        raise OrderError("curve", f"{len(curve)} bytes are no rows of {blocks} blocks")
+    lanes = list(struct.iter_unpack(">8i8I", curve))
+    steps = []
+    for at in range(blocks * _LANES):
+        for start in range(0, len(lanes), blocks):
+            pair = lanes[start + at // _LANES]
+            price, energy = pair[at % _LANES], pair[_LANES + at % _LANES]
+            if energy >> 1:
+                period = first_block * _LANES + at
+                steps.append(Step(period, Side(energy & 1), price, energy >> 1))
+    return tuple(steps)
 
 
 def _step(path: Path, step: object) -> Step:
     if not isinstance(step, dict):
         raise OrderError(place(path), "must be an object")
-    _require_fields(path, step, "Step")
+    _require_fields(path, step, "step")
     side = step["side"]
     if isinstance(side, bool) or not isinstance(side, (str, int)) or side not in _SIDES:
         problem = f'must be "bid" (0) or "ask" (1), not {short(side)}'
@@ -219,7 +326,7 @@ def _step(path: Path, step: object) -> Step:
 
 
 def _require_fields(path: Path, message: Mapping[str, Any], kind: str) -> None:
-    fields = [field for _, field in _TYPES[kind]]
+    fields = [field for _, field in _FIELDS[kind]]
     for field in fields:
         if field not in message:
             raise OrderError(place((*path, field)), "is missing")
@@ -233,7 +340,7 @@ def _require_fits(path: str, kind: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
         raise OrderError(path, f"must be a whole number, not {short(value)}")
     signed = kind.startswith("int")
-    bits = int(kind.removeprefix("u").removeprefix("int"))
+    bits = int(kind.removeprefix("u").removeprefix("int"))  # such as uint31, what a lane holds
     low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
     if not low <= value <= high:
         raise OrderError(path, f"must be {low} to {high}, not {value}")

@@ -7,10 +7,13 @@ test), so the same session and orders give the same proposal anywhere.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
+
+from eth_abi.abi import encode
+from eth_utils.crypto import keccak
 
 from fairwatt import market
 from fairwatt.errors import OracleError
@@ -18,7 +21,7 @@ from fairwatt.errors import OracleError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from fairwatt.market import Book, Clearing, Network, Proof
+    from fairwatt.market import Book, Certificate, Clearing, Network, Proof
     from fairwatt.orders import SignedOrder
 
 __all__ = [
@@ -37,6 +40,7 @@ __all__ = [
 
 NOBODY: Final = "0x" + "0" * 40
 """The address that stands for no account."""
+_LINKS: Final = "(uint16,uint16,uint32,uint32,uint40)[]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +122,18 @@ class MarketTerms:
 class NetworkVersion:
     """A published version of a network.
 
-    Link owners are account numbers written as text; None is the community fund.
+    Link owners are account numbers written as text; None is the community fund. The seed of the
+    network becomes the hash of its links, which the contract makes their tails of.
     """
 
     version: int
     effective_from: int
     network: Network
+
+    def __post_init__(self) -> None:
+        links = [tuple(link.values()) for link in self.links_message()]
+        seed = bytes(keccak(encode([_LINKS], [links])))
+        object.__setattr__(self, "network", replace(self.network, seed=seed))
 
     def links_message(self) -> list[dict[str, int]]:
         """The links as the contract takes them."""
@@ -189,6 +199,11 @@ class Proposal:
             tuple(next(fills[step.period]) for step in signed.order.steps) for signed in self.orders
         )
 
+    @cached_property
+    def certificates(self) -> tuple[Certificate, ...]:
+        """What proves the clearing of each period; computed from it, without solving again."""
+        return tuple(map(market.certify, self.books, self.clearings))
+
     def check(self) -> tuple[Proof, ...]:
         """Check every period, by the rules of the contract.
 
@@ -198,20 +213,21 @@ class Proposal:
             The rule that is broken first; where several periods break one, the contract may
             name that of another period.
         """
-        return tuple(
-            market.check(book, clearing)
-            for book, clearing in zip(self.books, self.clearings, strict=True)
-        )
+        for book, clearing, certificate in zip(
+            self.books, self.clearings, self.certificates, strict=True
+        ):
+            market.verify(book, clearing, certificate)
+        return tuple(map(market.check, self.books, self.clearings))
 
     @cached_property
     def positions_wh(self) -> dict[int, tuple[int, ...]]:
-        """Per peer and period: sold positive, bought negative. Sorted by peer."""
+        """Per peer that trades, and period: sold positive, bought negative. Sorted by peer."""
         positions: dict[int, list[int]] = {}
         for signed, fills in zip(self.orders, self.fills_wh, strict=True):
             energy = positions.setdefault(signed.order.peer, [0] * len(self.clearings))
             for step, fill in zip(signed.order.steps, fills, strict=True):
                 energy[step.period] += fill if step.side is market.Side.ASK else -fill
-        return {peer: tuple(energy) for peer, energy in positions.items()}
+        return {peer: tuple(energy) for peer, energy in positions.items() if any(energy)}
 
     @cached_property
     def payments_nano(self) -> dict[int, int]:
@@ -222,35 +238,6 @@ class Proposal:
             for peer, amount in zip(book.peers, money.orders_nano, strict=True):
                 paid[int(peer)] += amount
         return dict(sorted(paid.items()))
-
-    def to_message(self) -> dict[str, Any]:
-        """The `Proposal` struct of the settlement contract."""
-        distinct = list(dict.fromkeys(version.version for version in self.session.versions))
-        by_version = {version.version: version for version in self.session.versions}
-        return {
-            "market": self.session.market,
-            "sessionStart": self.session.start,
-            "networks": [
-                {"version": version, "links": by_version[version].links_message()}
-                for version in distinct
-            ],
-            "orders": [
-                {
-                    "order": signed.order.to_message(),
-                    "fillsWh": list(fills),
-                    "signature": signed.signature,
-                }
-                for signed, fills in zip(self.orders, self.fills_wh, strict=True)
-            ],
-            "periods": [
-                {
-                    "network": distinct.index(version.version),
-                    "pricesMicroPerKWh": clearing.prices_micro_per_kwh.tolist(),
-                    "flowsWh": clearing.flows_wh.tolist(),
-                }
-                for version, clearing in zip(self.session.versions, self.clearings, strict=True)
-            ],
-        }
 
 
 def propose(

@@ -48,7 +48,6 @@ _TEMPLATE: Final = Order(
     node=0,
     session_start=1893456000,
     steps=(Step(0, Side.BID, 250_000, 1_000), Step(0, Side.BID, 150_000, 2_000)),
-    expiry=1893456000,
     nonce=0,
 )
 _BROKEN_KEYSTORE: Final = (
@@ -147,13 +146,9 @@ def template() -> None:
       side              "bid" to buy, "ask" to sell
       priceMicroPerKWh  most to pay, least to receive; 1000000 is 1 token/kWh
       energyWh          most to trade at this price
-    expiry        UTC Unix seconds; must not lie before gate closure
     nonce         tells the orders of a peer for one session apart
     """  # noqa: D301 - \b is click's, not an escape
-    message = _TEMPLATE.to_message()
-    for step in message["steps"]:
-        step["side"] = Side(step["side"]).name.lower()
-    echo_json(message)
+    echo_json(_TEMPLATE.to_document())
 
 
 @order.command(
@@ -329,7 +324,6 @@ def _show(checked: Order, signer: str, wallet: str | None) -> None:
         f"nonce {checked.nonce}"
     )
     click.echo(f"session     {_time(checked.session_start)}")
-    click.echo(f"expires     {_time(checked.expiry)}")
     click.echo(f"worst case  pays {value(checked.worst_case_nano)}\n")
     echo_table(
         [
