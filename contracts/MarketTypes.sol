@@ -11,21 +11,23 @@ enum Side {
     Ask
 }
 
-/// @notice A peer's curve of prices and energies for one session of a market. Signed as EIP-712 typed data by the peer's
-/// wallet, in the domain of the order book.
-/// @param peer Identifier in the peer registry.
-/// @param node Where the peer trades: the index of its node in the market's network.
+/// @notice A peer's curve of price and energy steps for one session of a market. Signed as EIP-712 typed data by
+/// the peer's wallet, in the domain of the order book; a clearing reads the very bytes that were signed.
+///
+/// A block is eight consecutive periods of the session: block k has the periods 8k to 8k + 7. A word of 256 bits has a
+/// lane of 32 bits for each of them, the first in the highest bits. The curve is a sequence of rows, each with two words
+/// for every block, one after the other: limit prices in micro-token per kWh (int32; a bid pays at most this, an ask
+/// receives at least this), and steps, energyWh << 1 | 1 for an ask, | 0 for a bid, with energyWh below 2^31. A lane
+/// without a step is zero in both words. So a period has as many steps as there are rows, or less.
+/// @param peer Identifier in the peer registry; the peer trades at its node.
 /// @param sessionStart Start of the first period of the session.
 /// @param nonce Tells the orders of a peer for one session apart; any order, gaps allowed.
-/// @param firstBlock First block of the curve. A block is eight periods of the session: block k has periods 8k to 8k + 7.
-/// @param blocks Number of blocks.
-/// @param curve Rows, each with two words of eight lanes (32 bits, the first in the highest bits) for each block: limit
-/// prices in micro-token per kWh, signed; and steps, which are energies in Wh times two, plus one for an ask. A bid pays at
-/// most its limit, an ask receives at least that; 0 is no step. Several rows are several steps for each period.
+/// @param firstBlock The first block that the curve is for.
+/// @param blocks How many it is for.
+/// @param curve 64 bytes for each block and row.
 struct Order {
     uint32 market;
     uint32 peer;
-    uint16 node;
     uint40 sessionStart;
     uint32 nonce;
     uint16 firstBlock;
@@ -49,7 +51,7 @@ struct Link {
 /// @param network Network in the peer registry whose nodes and links the market trades over.
 /// @param periodSeconds Length of a delivery period: 900, 1800 or 3600.
 /// @param periodsPerSession Number of consecutive periods with one gate closure and one clearing.
-/// @param maxPlacedSteps Most steps a peer can have placed on chain for one session.
+/// @param maxPlacedBlocks Most blocks, counted in every row of its curve, of an order that is placed on chain.
 /// @param firstSessionStart Start of the first session; the others follow without gaps.
 /// @param gateLeadSeconds Gate closure is this long before the session starts.
 /// @param clearingWindowSeconds How long after gate closure a clearing may be proposed.
@@ -57,11 +59,12 @@ struct Link {
 /// @param settlementWindowSeconds How long after the session's end readings are settled.
 /// @param exclusiveWindowSeconds How long after gate closure only the manager may propose a clearing.
 /// @param manager The community manager; zero if anyone may propose from the start.
+/// @param solverFeeNano Paid from the community fund, as far as it goes, to whoever brings the clearing of a session.
 struct Market {
     uint16 network;
     uint16 periodSeconds;
     uint16 periodsPerSession;
-    uint16 maxPlacedSteps;
+    uint16 maxPlacedBlocks;
     uint40 firstSessionStart;
     uint32 gateLeadSeconds;
     uint32 clearingWindowSeconds;
@@ -69,4 +72,5 @@ struct Market {
     uint32 settlementWindowSeconds;
     uint32 exclusiveWindowSeconds;
     address manager;
+    uint64 solverFeeNano;
 }

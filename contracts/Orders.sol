@@ -3,44 +3,57 @@ pragma solidity 0.8.37;
 
 import {IPeerRegistry} from "./interfaces/IPeerRegistry.sol";
 import {Market, Order, Side} from "./MarketTypes.sol";
-import {Sessions} from "./Sessions.sol";
 
 /// @title What makes an order an order
-/// @notice The rules of an order that is placed, read lane by lane, and its EIP-712 hash. A clearing reads curves in a
-/// packed way (see `ClearingProof`) and looks only at what could do harm there.
+/// @notice The rules an order obeys that is placed on chain, its EIP-712 hash, and what it can cost. A curve has only one
+/// form (see `Order` for its layout): every lane of it is for a period of the session, the steps of a period stand in the
+/// first rows, and neither the first nor the last block nor the last row is empty.
 library Orders {
     using Orders for IPeerRegistry.Peer;
-    using Sessions for Market;
 
-    /// @notice The curve is empty, or not made of whole rows.
+    /// @notice The curve is not one row of its blocks or several.
     error CurveMalformed(uint32 peer, uint32 nonce, uint256 curveBytes);
+    /// @notice The curve goes on after the last block of the session.
+    error BlocksBeyondSession(uint32 peer, uint32 nonce, uint256 blocks, uint256 sessionBlocks);
     /// @notice The peer is unknown, suspended or has left, as of the session.
     error PeerNotActive(uint32 peer);
-    /// @notice The order is not for the node at which the peer is connected.
-    error WrongNode(uint32 peer, uint16 orderNode, uint16 peerNode);
     /// @notice The peer is connected to another network than the market's.
     error WrongNetwork(uint32 peer, uint16 peerNetwork, uint16 marketNetwork);
     /// @notice A consumer does not sell, a producer does not buy, an operator does neither.
     error SideNotAllowed(uint32 peer, IPeerRegistry.Role role, Side side);
     /// @notice The step is for a period the session does not have.
     error UnknownPeriod(uint32 peer, uint32 nonce, uint256 period);
-    /// @notice All bids, or all asks, of a period are for more energy than the peer's connection carries.
-    error EnergyAboveConnection(uint32 peer, uint32 nonce, uint256 energyWh, uint256 limitWh);
+    /// @notice A lane without energy has a price or a side.
+    error LaneNotEmpty(uint32 peer, uint32 nonce, uint256 period);
+    /// @notice The period has a step in a row after one in which it has none.
+    error StepOutOfPlace(uint32 peer, uint32 nonce, uint256 period);
+    /// @notice The first block, the last block or the last row has no step.
+    error CurveNotTight(uint32 peer, uint32 nonce);
+    /// @notice The bids or the asks of the period are together for more than the peer's connection carries.
+    error EnergyAboveConnection(
+        uint32 peer,
+        uint32 nonce,
+        uint256 period,
+        uint256 energyWh,
+        uint256 limitWh
+    );
     /// @notice The limit price lies outside the network's floor and cap.
-    error LimitOutOfBounds(uint32 peer, uint32 nonce, int256 priceMicroPerKWh);
+    error LimitOutOfBounds(uint32 peer, uint32 nonce, int32 priceMicroPerKWh);
 
     bytes32 internal constant ORDER_TYPEHASH = keccak256(
-        "Order(uint32 market,uint32 peer,uint16 node,uint40 sessionStart,uint32 nonce,uint16 firstBlock,uint16 blocks,bytes curve)"
+        "Order(uint32 market,uint32 peer,uint40 sessionStart,uint32 nonce,uint16 firstBlock,uint16 blocks,bytes curve)"
     );
-    uint256 private constant LANES = 8;
-    uint256 private constant PAIR_BYTES = 64;
+    /// @notice Periods of a block.
+    uint256 internal constant LANES = 8;
+    /// @notice Prices and steps of a block in one row.
+    uint256 internal constant PAIR_BYTES = 64;
 
-    /// @notice One limit price and energy for one period.
-    struct Step {
-        uint256 period;
-        Side side;
-        int256 priceMicroPerKWh;
+    /// @notice What the steps of an order are held against.
+    struct Limits {
+        uint256 periods;
         uint256 energyWh;
+        IPeerRegistry.Role role;
+        IPeerRegistry.PriceBounds bounds;
     }
 
     /// @notice Requires that the order is well formed and that its peer may trade so.
@@ -52,63 +65,45 @@ library Orders {
         IPeerRegistry.Peer memory peer,
         IPeerRegistry.PriceBounds memory bounds
     ) internal pure {
-        uint256 rowBytes = uint256(order.blocks) * PAIR_BYTES;
-        require(
-            order.curve.length > 0 && rowBytes > 0 && order.curve.length % rowBytes == 0,
-            CurveMalformed(order.peer, order.nonce, order.curve.length)
-        );
+        uint256 rows = _requireShape(order, market.periodsPerSession);
         require(peer.standing == IPeerRegistry.Standing.Active, PeerNotActive(order.peer));
         require(
             peer.network == market.network,
             WrongNetwork(order.peer, peer.network, market.network)
         );
-        require(peer.node == order.node, WrongNode(order.peer, order.node, peer.node));
-        uint256 limitWh = peer.energyLimitWh(market.periodSeconds);
-        uint256 lanes = uint256(order.blocks) * LANES;
-        for (uint256 lane; lane < lanes; ++lane) {
-            uint256[2] memory energyWh; // by side
-            for (uint256 at = lane; at < stepCount(order); at += lanes) {
-                Step memory step = stepAt(order, at);
-                if (step.energyWh == 0) continue;
-                _requireStep(order, step, market, peer, bounds);
-                energyWh[uint256(step.side)] += step.energyWh;
+        Limits memory limits = Limits({
+            periods: market.periodsPerSession,
+            energyWh: peer.energyLimitWh(market.periodSeconds),
+            role: peer.role,
+            bounds: bounds
+        });
+        uint256 mostRows;
+        for (uint256 block_; block_ < order.blocks; ++block_) {
+            uint256 blockRows;
+            for (uint256 lane; lane < LANES; ++lane) {
+                uint256 steps = _requirePeriod(order, limits, rows, block_, lane);
+                if (steps > blockRows) blockRows = steps;
             }
-            uint256 most = energyWh[0] > energyWh[1] ? energyWh[0] : energyWh[1];
             require(
-                most <= limitWh,
-                EnergyAboveConnection(order.peer, order.nonce, most, limitWh)
+                blockRows > 0 || (block_ > 0 && block_ + 1 < order.blocks),
+                CurveNotTight(order.peer, order.nonce)
             );
+            if (blockRows > mostRows) mostRows = blockRows;
         }
+        require(mostRows == rows, CurveNotTight(order.peer, order.nonce));
     }
 
     /// @notice The most the order can cost its peer, in nano-token: bids filled at their limit, and asks filled at a
     /// negative limit.
-    function worstCaseNano(Order calldata order) internal pure returns (uint96 costNano) {
-        uint256 count = stepCount(order);
-        for (uint256 at; at < count; ++at) {
-            Step memory step = stepAt(order, at);
-            int256 price = step.side == Side.Bid ? step.priceMicroPerKWh : -step.priceMicroPerKWh;
-            // forge-lint: disable-next-line(unsafe-typecast) positive, and below 2^62
-            if (price > 0) costNano += uint96(uint256(price) * step.energyWh);
+    function worstCaseNano(Order calldata order) internal pure returns (uint256 costNano) {
+        uint256 pairs = order.curve.length / PAIR_BYTES;
+        for (uint256 pair; pair < pairs; ++pair) {
+            for (uint256 lane; lane < LANES; ++lane) {
+                (Side side, int256 price, uint256 energyWh) = _stepAt(order, pair, lane);
+                if (side == Side.Ask) price = -price;
+                if (price > 0) costNano += uint256(price) * energyWh;
+            }
         }
-    }
-
-    /// @notice Lanes of the curve, also empty ones.
-    function stepCount(Order calldata order) internal pure returns (uint256) {
-        return (order.curve.length / PAIR_BYTES) * LANES;
-    }
-
-    /// @notice One lane of the curve, row by row.
-    function stepAt(Order calldata order, uint256 index) internal pure returns (Step memory step) {
-        uint256 pair = (index / LANES) * PAIR_BYTES;
-        uint256 lane = index % LANES;
-        step.period = (uint256(order.firstBlock) * LANES) + index % (uint256(order.blocks) * LANES);
-        uint256 price = _lane(order.curve, pair, lane);
-        uint256 energy = _lane(order.curve, pair + 32, lane);
-        step.side = energy & 1 == 1 ? Side.Ask : Side.Bid;
-        // forge-lint: disable-next-line(unsafe-typecast) a lane has 32 bits
-        step.priceMicroPerKWh = int32(uint32(price));
-        step.energyWh = energy >> 1;
     }
 
     /// @notice The most energy the peer's connection carries in one period.
@@ -119,13 +114,19 @@ library Orders {
         return (uint256(peer.connectionW) * periodSeconds) / 1 hours;
     }
 
+    /// @notice Whether a role sells (`Side.Ask`) or buys (`Side.Bid`).
+    function mayTrade(IPeerRegistry.Role role, Side side) internal pure returns (bool) {
+        if (role == IPeerRegistry.Role.Consumer) return side == Side.Bid;
+        if (role == IPeerRegistry.Role.Producer) return side == Side.Ask;
+        return role != IPeerRegistry.Role.Operator;
+    }
+
     /// @notice EIP-712 hash of the order, without the domain.
     function hash(Order calldata order) internal pure returns (bytes32) {
         return
             hashWith(
                 order.market,
                 order.peer,
-                order.node,
                 order.sessionStart,
                 order.nonce,
                 order.firstBlock,
@@ -138,7 +139,6 @@ library Orders {
     function hashWith(
         uint32 market,
         uint32 peer,
-        uint16 node,
         uint40 sessionStart,
         uint32 nonce,
         uint16 firstBlock,
@@ -151,7 +151,6 @@ library Orders {
                     ORDER_TYPEHASH,
                     market,
                     peer,
-                    node,
                     sessionStart,
                     nonce,
                     firstBlock,
@@ -161,40 +160,76 @@ library Orders {
             );
     }
 
-    /// @notice Whether a role may trade on a side.
-    function mayTrade(IPeerRegistry.Role role, Side side) internal pure returns (bool) {
-        if (role == IPeerRegistry.Role.Consumer) return side == Side.Bid;
-        if (role == IPeerRegistry.Role.Producer) return side == Side.Ask;
-        return role != IPeerRegistry.Role.Operator;
-    }
-
-    function _requireStep(
+    function _requireShape(
         Order calldata order,
-        Step memory step,
-        Market memory market,
-        IPeerRegistry.Peer memory peer,
-        IPeerRegistry.PriceBounds memory bounds
-    ) private pure {
+        uint256 periods
+    ) private pure returns (uint256 rows) {
+        uint256 rowBytes = uint256(order.blocks) * PAIR_BYTES;
+        uint256 curveBytes = order.curve.length;
         require(
-            mayTrade(peer.role, step.side),
-            SideNotAllowed(order.peer, peer.role, step.side)
+            rowBytes > 0 && curveBytes > 0 && curveBytes % rowBytes == 0,
+            CurveMalformed(order.peer, order.nonce, curveBytes)
         );
+        uint256 blocks = uint256(order.firstBlock) + order.blocks;
+        uint256 sessionBlocks = (periods + LANES - 1) / LANES;
         require(
-            step.period < market.periodsPerSession,
-            UnknownPeriod(order.peer, order.nonce, step.period)
+            blocks <= sessionBlocks,
+            BlocksBeyondSession(order.peer, order.nonce, blocks, sessionBlocks)
         );
-        require(
-            bounds.floorMicroPerKWh <= step.priceMicroPerKWh &&
-                step.priceMicroPerKWh <= bounds.capMicroPerKWh,
-            LimitOutOfBounds(order.peer, order.nonce, step.priceMicroPerKWh)
-        );
+        rows = curveBytes / rowBytes;
     }
 
-    function _lane(
-        bytes calldata curve,
-        uint256 word,
+    /// @return steps How many steps the period has.
+    function _requirePeriod(
+        Order calldata order,
+        Limits memory limits,
+        uint256 rows,
+        uint256 block_,
         uint256 lane
-    ) private pure returns (uint256) {
-        return uint32(uint256(bytes32(curve[word:word + 32])) >> (224 - 32 * lane));
+    ) private pure returns (uint256 steps) {
+        uint256 period = (order.firstBlock + block_) * LANES + lane;
+        uint256[2] memory energyWh; // of each side
+        for (uint256 row; row < rows; ++row) {
+            (Side side, int32 price, uint256 stepWh) = _stepAt(
+                order,
+                row * order.blocks + block_,
+                lane
+            );
+            if (stepWh == 0) {
+                require(
+                    price == 0 && side == Side.Bid,
+                    LaneNotEmpty(order.peer, order.nonce, period)
+                );
+                continue;
+            }
+            require(period < limits.periods, UnknownPeriod(order.peer, order.nonce, period));
+            require(steps == row, StepOutOfPlace(order.peer, order.nonce, period));
+            require(mayTrade(limits.role, side), SideNotAllowed(order.peer, limits.role, side));
+            require(
+                limits.bounds.floorMicroPerKWh <= price && price <= limits.bounds.capMicroPerKWh,
+                LimitOutOfBounds(order.peer, order.nonce, price)
+            );
+            uint256 sumWh = energyWh[uint256(side)] + stepWh;
+            require(
+                sumWh <= limits.energyWh,
+                EnergyAboveConnection(order.peer, order.nonce, period, sumWh, limits.energyWh)
+            );
+            energyWh[uint256(side)] = sumWh;
+            ++steps;
+        }
+    }
+
+    /// @dev One lane of the `pair`-th pair of words.
+    function _stepAt(
+        Order calldata order,
+        uint256 pair,
+        uint256 lane
+    ) private pure returns (Side side, int32 priceMicroPerKWh, uint256 energyWh) {
+        uint256 at = pair * PAIR_BYTES + lane * 4;
+        // forge-lint: disable-next-line(unsafe-typecast) lanes have 32 bits
+        priceMicroPerKWh = int32(uint32(bytes4(order.curve[at:at + 4])));
+        uint256 step = uint32(bytes4(order.curve[at + 32:at + 36]));
+        side = step & 1 == 1 ? Side.Ask : Side.Bid;
+        energyWh = step >> 1;
     }
 }

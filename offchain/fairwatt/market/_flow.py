@@ -44,7 +44,7 @@ class Flow:
     flows
         Of each link, Wh, shape (links,).
     prices
-        That support it, micro-token/kWh, shape (nodes,).
+        That support it, micro-token/kWh, rounded down, shape (nodes,).
     """
 
     filled: Column
@@ -77,19 +77,18 @@ def solve(network: Network, blocks: Blocks, guess: Column) -> Flow:
     open_ = np.flatnonzero(network.capacities_wh)
     capacity = np.minimum(network.capacities_wh[open_], min(bids, asks))
     source, target = network.sources[open_], network.targets[open_]
+    # Any optimum will do, but simplex dislikes a choice: a traded Wh is worth half a unit of price
+    # more. That outweighs no whole unit, since optima differ by rings that trade one Wh or none.
     price = blocks.price - guess[blocks.node]
+    tariff = network.tariffs_micro_per_kwh[open_] + guess[source] - guess[target]
+    cost = np.where(blocks.is_bid, -2 * price - 1, 2 * price)
     filled, flows[open_], duals = run(
-        Columns(blocks.node, blocks.is_bid, np.where(blocks.is_bid, -price, price), blocks.energy),
-        Ways(
-            source,
-            target,
-            network.tariffs_micro_per_kwh[open_] + guess[source] - guess[target],
-            capacity,
-        ),
+        Columns(blocks.node, blocks.is_bid, cost, blocks.energy),
+        Ways(source, target, 2 * tariff, capacity),
         np.zeros(len(network.nodes), np.int64),
     )
     low, high = network.price_floor_micro_per_kwh, network.price_cap_micro_per_kwh
-    return Flow(filled, flows, np.clip(guess + duals, low, high))
+    return Flow(filled, flows, np.clip(guess + duals // 2, low, high))
 
 
 @dataclass(frozen=True)
@@ -151,6 +150,8 @@ def _run(program: Program) -> tuple[Column, Column]:
     """Solve, and round the solution and its duals to whole numbers."""
     try:
         solution = highs.solve(program, **_OPTIONS)
+        if solution.status is Status.UNKNOWN:  # it ran in circles; from elsewhere it may not
+            solution = highs.solve(program, **{**_OPTIONS, "presolve": True})
     except SolverError as error:
         raise KernelError(str(error)) from error
     if solution.status is not Status.OPTIMAL:

@@ -18,10 +18,11 @@ marginal orders and links, is a program of its own (`_face`).
 *Small costs.* Costs are taken relative to guessed prices at the nodes, which in balance changes
 no difference of costs, and simplex starts with nearly every level on the right side.
 
-*Exact floats.* The programs are neither scaled nor presolved. Energies sum to less than 2^52, no
-cost reaches 2^46 and the matrix holds only ones, so what simplex adds up are whole numbers that
-floats hold, and one Wh stands far above the tolerances of HiGHS. Scaled down, it would vanish
-below them. Whatever a float still got wrong, the exact checks would refuse.
+*Exact floats.* The programs are not scaled, and presolved only where simplex fails without.
+Energies sum to less than 2^52, no cost reaches 2^42 and the matrix holds only ones, so what simplex
+adds up are whole numbers that floats hold, and one Wh stands far above the tolerances of HiGHS.
+Scaled down, it would vanish below them. Whatever a float still got wrong, the exact checks would
+refuse.
 
 *Speed.* Books of one node need no program at all (`_crossing`); on a network only the orders near
 its prices enter it one by one (`_windows`).
