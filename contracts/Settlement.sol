@@ -4,15 +4,13 @@ pragma solidity 0.8.37;
 import {AccessControlDefaultAdminRules} from "@openzeppelin/contracts/access/extensions/AccessControlDefaultAdminRules.sol";
 import {Pausable} from "@openzeppelin/contracts/utils/Pausable.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
-import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
 import {BitMaps} from "@openzeppelin/contracts/utils/structs/BitMaps.sol";
 
-import {ClearingProof} from "./ClearingProof.sol";
 import {ILedger} from "./interfaces/ILedger.sol";
 import {IOrderBook} from "./interfaces/IOrderBook.sol";
 import {IPeerRegistry} from "./interfaces/IPeerRegistry.sol";
 import {ISettlement} from "./interfaces/ISettlement.sol";
-import {Link, Market, Order, Step} from "./MarketTypes.sol";
+import {Market} from "./MarketTypes.sol";
 import {Orders} from "./Orders.sol";
 import {Sessions} from "./Sessions.sol";
 import {Signatures} from "./Signatures.sol";
@@ -21,9 +19,7 @@ import {Signatures} from "./Signatures.sol";
 /// @notice Specified in `ISettlement`.
 contract Settlement is ISettlement, AccessControlDefaultAdminRules, EIP712, Pausable {
     using BitMaps for BitMaps.BitMap;
-    using ClearingProof for ClearingProof.Tally;
     using Orders for IPeerRegistry.Peer;
-    using Orders for Order;
     using Sessions for Market;
 
     /// @notice Pauses and resumes clearings.
@@ -46,26 +42,6 @@ contract Settlement is ISettlement, AccessControlDefaultAdminRules, EIP712, Paus
         private _settledReadings;
     mapping(uint32 market => mapping(uint40 sessionStart => BitMaps.BitMap))
         private _estimatedReadings;
-
-    /// @notice A clearing while it is checked.
-    /// @param domain EIP-712 domain of the order signatures.
-    /// @param tallies One per period.
-    /// @param taken One per order.
-    /// @param peer Record of the peer whose orders are being added.
-    /// @param bookings One per peer, in order of the peers.
-    /// @param energyWh Per booking and period: sold positive, bought negative.
-    /// @param incomes Of links and, last, of the fund.
-    struct Clearing {
-        Market terms;
-        IPeerRegistry.PriceBounds bounds;
-        bytes32 domain;
-        ClearingProof.Tally[] tallies;
-        IOrderBook.TakenOrder[] taken;
-        IPeerRegistry.Peer peer;
-        ILedger.Booking[] bookings;
-        int48[][] energyWh;
-        ILedger.Income[] incomes;
-    }
 
     /// @notice One peer's session while its reading is settled.
     /// @param tariffs Its supplier's, per period.
@@ -100,246 +76,6 @@ contract Settlement is ISettlement, AccessControlDefaultAdminRules, EIP712, Paus
     /// @notice Lets sessions be cleared again.
     function unpause() external onlyRole(GUARDIAN_ROLE) {
         _unpause();
-    }
-
-    // ----------------------------------------------------------------------------------------------------- clearing
-
-    /// @inheritdoc ISettlement
-    function clear(Proposal calldata proposal) external whenNotPaused {
-        (uint32 market, uint40 sessionStart) = (proposal.market, proposal.sessionStart);
-        Clearing memory clearing;
-        clearing.terms = ORDER_BOOK.marketTerms(market);
-        _requireClearable(clearing.terms, market, sessionStart); // C1
-        clearing.bounds = REGISTRY.boundsOf(clearing.terms.network);
-        clearing.domain = ORDER_BOOK.domainSeparator();
-
-        _openPeriods(clearing, proposal); // C2
-        _addOrders(clearing, proposal); // C3, C4
-        _closePeriods(clearing, proposal); // C6
-        _record(clearing, market, sessionStart);
-        _takeOrders(clearing, market, sessionStart); // C5
-        LEDGER.bookClearing(
-            // C7
-            clearing.bookings,
-            clearing.incomes,
-            clearing.terms.gateClosure(sessionStart),
-            clearing.terms.settlementDeadline(sessionStart)
-        );
-    }
-
-    function _requireClearable(
-        Market memory terms,
-        uint32 market,
-        uint40 sessionStart
-    ) private view {
-        terms.requireSession(sessionStart);
-        uint256 gate = terms.gateClosure(sessionStart);
-        uint256 deadline = terms.clearingDeadline(sessionStart);
-        require(block.timestamp >= gate, GateStillOpen(market, sessionStart, gate));
-        require(block.timestamp <= deadline, ClearingTooLate(market, sessionStart, deadline));
-        require(positionsHash[market][sessionStart] == 0, AlreadyCleared(market, sessionStart));
-        uint256 exclusive = terms.exclusiveDeadline(sessionStart);
-        require(
-            terms.manager == address(0) ||
-                msg.sender == terms.manager ||
-                block.timestamp > exclusive,
-            ManagersTurn(market, sessionStart, terms.manager, exclusive)
-        );
-    }
-
-    function _openPeriods(Clearing memory clearing, Proposal calldata proposal) private view {
-        Market memory terms = clearing.terms;
-        bytes32[] memory linksHashes = new bytes32[](proposal.networks.length);
-        for (uint256 n; n < linksHashes.length; ++n)
-            linksHashes[n] = keccak256(abi.encode(proposal.networks[n].links));
-
-        uint256 periods = terms.periodsPerSession;
-        require(
-            proposal.periods.length == periods,
-            PeriodCountMismatch(periods, proposal.periods.length)
-        );
-        clearing.tallies = new ClearingProof.Tally[](periods);
-        for (uint256 t; t < periods; ++t) {
-            PeriodProof calldata period = proposal.periods[t];
-            require(period.network < linksHashes.length, NetworkMissing(t, period.network));
-            uint32 version = proposal.networks[period.network].version;
-            uint256 start = proposal.sessionStart + t * terms.periodSeconds;
-            (uint16 nodeCount, bytes32 linksHash) = REGISTRY.networkInForce(
-                terms.network,
-                version,
-                start
-            );
-            require(
-                linksHash == linksHashes[period.network],
-                NetworkAltered(terms.network, version)
-            );
-            clearing.tallies[t] = ClearingProof.open(
-                nodeCount,
-                clearing.bounds.floorMicroPerKWh,
-                clearing.bounds.capMicroPerKWh,
-                period.pricesMicroPerKWh
-            );
-        }
-    }
-
-    function _addOrders(Clearing memory clearing, Proposal calldata proposal) private view {
-        uint256 count = proposal.orders.length;
-        clearing.taken = new IOrderBook.TakenOrder[](count);
-        clearing.bookings = new ILedger.Booking[](_countPeers(proposal.orders));
-        clearing.energyWh = new int48[][](clearing.bookings.length);
-        uint256 next; // booking of the next new peer
-        for (uint256 o; o < count; ++o) {
-            FilledOrder calldata filled = proposal.orders[o];
-            if (_isNextPeer(clearing, proposal, o)) {
-                clearing.peer = REGISTRY.peerAt(filled.order.peer, proposal.sessionStart);
-                clearing.bookings[next].peer = filled.order.peer;
-                clearing.energyWh[next++] = new int48[](clearing.terms.periodsPerSession);
-            }
-            filled.order.requireAdmissible(clearing.terms, clearing.peer, clearing.bounds);
-            clearing.taken[o] = _authenticate(filled, clearing.peer.wallet, clearing.domain);
-            _addSteps(clearing, filled, next - 1);
-        }
-    }
-
-    function _countPeers(FilledOrder[] calldata orders) private pure returns (uint256 peers) {
-        for (uint256 o; o < orders.length; ++o) {
-            if (o == 0 || orders[o].order.peer != orders[o - 1].order.peer) ++peers;
-        }
-    }
-
-    /// @dev C3: whether this order is the first of its peer.
-    function _isNextPeer(
-        Clearing memory clearing,
-        Proposal calldata proposal,
-        uint256 index
-    ) private pure returns (bool) {
-        Order calldata order = proposal.orders[index].order;
-        require(
-            order.market == proposal.market && order.sessionStart == proposal.sessionStart,
-            OrderOfAnotherSession(order.peer, order.nonce)
-        );
-        if (index == 0) return true;
-        IOrderBook.TakenOrder memory previous = clearing.taken[index - 1];
-        require(
-            order.peer > previous.peer ||
-                (order.peer == previous.peer && order.nonce > previous.nonce),
-            OrdersUnsorted(order.peer, order.nonce)
-        );
-        return order.peer != previous.peer;
-    }
-
-    /// @dev An order without signature must have been placed, where its signature was checked for good.
-    function _authenticate(
-        FilledOrder calldata filled,
-        address wallet,
-        bytes32 domain
-    ) private pure returns (IOrderBook.TakenOrder memory taken) {
-        Order calldata order = filled.order;
-        taken.peer = order.peer;
-        taken.nonce = order.nonce;
-        taken.orderHash = order.hash();
-        taken.placed = filled.signature.length == 0;
-        if (!taken.placed) {
-            bytes32 digest = MessageHashUtils.toTypedDataHash(domain, taken.orderHash);
-            address signer = Signatures.keySigner(digest, filled.signature);
-            require(
-                signer == wallet && signer != address(0),
-                OrderSignerMismatch(order.peer, order.nonce, signer)
-            );
-        }
-    }
-
-    function _addSteps(
-        Clearing memory clearing,
-        FilledOrder calldata filled,
-        uint256 booking
-    ) private pure {
-        Order calldata order = filled.order;
-        int48[] memory energyWh = clearing.energyWh[booking];
-        require(
-            filled.fillsWh.length == order.steps.length,
-            FillCountMismatch(order.peer, order.nonce, order.steps.length, filled.fillsWh.length)
-        );
-        for (uint256 s; s < order.steps.length; ++s) {
-            Step calldata step = order.steps[s];
-            (int256 paymentNano, int256 injectedWh) = clearing.tallies[step.period].addStep(
-                order.node,
-                step.side,
-                step.priceMicroPerKWh,
-                step.energyWh,
-                filled.fillsWh[s]
-            );
-            clearing.bookings[booking].paymentNano += paymentNano;
-            energyWh[step.period] += int48(injectedWh);
-        }
-    }
-
-    function _closePeriods(Clearing memory clearing, Proposal calldata proposal) private {
-        uint256 linkPeriods;
-        for (uint256 t; t < proposal.periods.length; ++t)
-            linkPeriods += proposal.periods[t].flowsWh.length;
-        clearing.incomes = new ILedger.Income[](linkPeriods + 1); // the last is the fund's
-        uint256 next;
-        for (uint256 t; t < proposal.periods.length; ++t) {
-            PeriodProof calldata period = proposal.periods[t];
-            ClearingProof.Tally memory tally = clearing.tallies[t];
-            Link[] memory links = proposal.networks[period.network].links;
-            tally.close(links, period.flowsWh);
-
-            uint40 start = proposal.sessionStart + uint40(t) * clearing.terms.periodSeconds;
-            for (uint256 i; i < links.length; ++i) {
-                (uint256 tariffNano, uint256 rentNano) = tally.linkIncome(
-                    links[i],
-                    period.flowsWh[i]
-                );
-                clearing.incomes[next++] = ILedger.Income(links[i].owner, tariffNano);
-                clearing.incomes[linkPeriods].amountNano += rentNano;
-                if (period.flowsWh[i] > 0) {
-                    emit LinkEarned(
-                        proposal.market,
-                        start,
-                        links[i].owner,
-                        i,
-                        tariffNano,
-                        rentNano
-                    );
-                }
-            }
-            emit PeriodCleared(
-                proposal.market,
-                start,
-                period.pricesMicroPerKWh,
-                period.flowsWh,
-                tally.welfare
-            );
-        }
-    }
-
-    function _record(Clearing memory clearing, uint32 market, uint40 sessionStart) private {
-        bytes32[] memory leaves = new bytes32[](clearing.bookings.length);
-        for (uint256 i; i < leaves.length; ++i) {
-            ILedger.Booking memory booking = clearing.bookings[i];
-            leaves[i] = keccak256(abi.encodePacked(booking.peer, clearing.energyWh[i]));
-            emit PositionTaken(
-                market,
-                sessionStart,
-                booking.peer,
-                clearing.energyWh[i],
-                booking.paymentNano
-            );
-        }
-        bytes32 hash = keccak256(abi.encodePacked(leaves));
-        positionsHash[market][sessionStart] = hash;
-        emit SessionCleared(market, sessionStart, msg.sender, clearing.taken.length, hash);
-    }
-
-    function _takeOrders(Clearing memory clearing, uint32 market, uint40 sessionStart) private {
-        uint96[] memory lockedNano = ORDER_BOOK.take(market, sessionStart, clearing.taken);
-        uint256 b;
-        for (uint256 o; o < lockedNano.length; ++o) {
-            if (clearing.bookings[b].peer != clearing.taken[o].peer) ++b; // both are sorted by peer
-            clearing.bookings[b].unlockedNano += lockedNano[o];
-        }
     }
 
     // ------------------------------------------------------------------------------------------------ reconciliation
@@ -425,8 +161,8 @@ contract Settlement is ISettlement, AccessControlDefaultAdminRules, EIP712, Paus
             isEstimate ? _settleEstimate(session, reading) : _settleMetered(session, reading);
         return
             paymentNano > 0
-                ? ILedger.Payment(session.peer.supplier, id, uint256(paymentNano))
-                : ILedger.Payment(id, session.peer.supplier, uint256(-paymentNano));
+                ? ILedger.Payment(session.peer.supplier, id, uint64(uint256(paymentNano)))
+                : ILedger.Payment(id, session.peer.supplier, uint64(uint256(-paymentNano)));
     }
 
     function _settleEstimate(

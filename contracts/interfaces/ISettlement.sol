@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {Link, Order} from "../MarketTypes.sol";
-
 /// @title Clearing and reconciliation
 /// @notice After gate closure the community manager, or after its exclusive window anyone, proposes the clearing of
 /// a session. It is accepted if it is proved optimal
@@ -36,40 +34,6 @@ import {Link, Order} from "../MarketTypes.sol";
 ///     over, or else anyone could spoil a reconciliation by settling one of its readings first.
 /// S5  No reading exceeds the rating of the peer's connection.
 interface ISettlement {
-    /// @notice A network version as published, by its links.
-    struct NetworkLinks {
-        uint32 version;
-        Link[] links;
-    }
-
-    /// @notice An order in a clearing.
-    /// @param fillsWh What is traded of each of its steps.
-    /// @param signature 65 bytes r, s, v; empty for a placed order.
-    struct FilledOrder {
-        Order order;
-        uint40[] fillsWh;
-        bytes signature;
-    }
-
-    /// @notice Prices and flows of one period.
-    /// @param network Index into the proposal's `networks`.
-    /// @param pricesMicroPerKWh Per node.
-    /// @param flowsWh Per link.
-    struct PeriodProof {
-        uint16 network;
-        int32[] pricesMicroPerKWh;
-        uint40[] flowsWh;
-    }
-
-    /// @notice A proposed clearing with its proof.
-    struct Proposal {
-        uint32 market;
-        uint40 sessionStart;
-        NetworkLinks[] networks;
-        FilledOrder[] orders;
-        PeriodProof[] periods;
-    }
-
     /// @notice What a peer sold (positive) or bought (negative) in each period of a session.
     struct Position {
         uint32 peer;
@@ -179,9 +143,6 @@ interface ISettlement {
     error ReadingStillAwaited(uint32 peer, uint40 sessionStart, uint256 deadline);
     /// @notice S5
     error ReadingImplausible(uint32 peer, uint256 period, int48 energyWh, uint256 limitWh);
-
-    /// @notice Clears a session for good.
-    function clear(Proposal calldata proposal) external;
 
     /// @notice Settles readings of a session against its positions; the events say which of them were not settled yet.
     /// @param positions All positions of the session, as in its clearing; empty if it was not cleared.
