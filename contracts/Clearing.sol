@@ -20,8 +20,7 @@ import {Sessions} from "./Sessions.sol";
 /// @notice Specified in `IClearing`.
 contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
     using ClearingProof for ClearingProof.Tally;
-    using Orders for IPeerRegistry.Peer;
-    using SafeCast for int256;
+    using SafeCast for *;
     using Sessions for Market;
 
     /// @notice Pauses and resumes clearings.
@@ -31,6 +30,7 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
     uint256 private constant PAIR_BYTES = 64; // prices and steps of one block
     uint256 private constant SIGNATURE_BYTES = 64;
     uint256 private constant FLOW_BYTES = 5;
+    uint256 private constant PAGE_PEERS = 64;
     bytes32 private constant NOTHING_TRADED = bytes32(uint256(1));
 
     /// @notice Says who trades where, over which links.
@@ -53,7 +53,10 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
     /// @param looks Whether orders are placed or cancelled in the session, so that each has to be looked up.
     /// @param payments Peer and amount, as in `Carried`; `payers` of them.
     /// @param taken Orders of this part that are looked up; `takers` of them.
-    /// @param peer Whose orders are being added, with its record; 0 before the first.
+    /// @param page Roster page that `roster` holds, plus one.
+    /// @param nextRoster How many pages were loaded.
+    /// @param peer Whose orders are being added; 0 before the first.
+    /// @param record Its roster word (see `IPeerRegistry.publishRoster`).
     struct Work {
         Market terms;
         uint32 market;
@@ -71,8 +74,11 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
         uint256[] unlocks;
         IOrderBook.TakenOrder[] taken;
         uint256 takers;
+        uint256 page;
+        uint256 roster;
+        uint256 nextRoster;
         uint32 peer;
-        IPeerRegistry.Peer record;
+        uint256 record;
     }
 
     /// @notice The head of an order record, and where its curve lies in the calldata.
@@ -115,12 +121,12 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
     /// @inheritdoc IClearing
     function clear(
         Proposal calldata proposal,
-        bytes calldata orders,
+        Part calldata part,
         Carried calldata before,
         bool isLast
     ) external whenNotPaused {
-        Work memory work = _open(proposal, orders.length, before); // C1, C2, C8
-        _addOrders(work, orders); // C3, C4
+        Work memory work = _open(proposal, part.orders.length, before); // C1, C2, C8
+        _addOrders(work, part.orders, part.rosters); // C3, C4
         _takeOrders(work);
         if (isLast) _finish(work, proposal);
         else _keep(work, proposal);
@@ -147,7 +153,7 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
             proposal.details
         );
         work.domain = ORDER_BOOK.domainSeparator();
-        (uint32 placed, bool anyCancelled) = ORDER_BOOK.sessionState(
+        (uint32 placed, bool anyCancelled, ) = ORDER_BOOK.sessionState(
             work.market,
             work.sessionStart
         );
@@ -234,7 +240,11 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
 
     // ------------------------------------------------------------------------------------------------------- orders
 
-    function _addOrders(Work memory work, bytes calldata orders) private view {
+    function _addOrders(
+        Work memory work,
+        bytes calldata orders,
+        uint32[] calldata rosters
+    ) private view {
         uint256 length = orders.length;
         uint256 at;
         while (at < length) {
@@ -245,10 +255,10 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
             work.lastOrder = key;
             if (order.peer != work.peer) {
                 _takePosition(work);
-                _openPeer(work, order.peer);
+                _openPeer(work, order.peer, rosters);
             }
             _authenticate(work, order);
-            _addCurve(work.tally, order, work.record.node);
+            _addCurve(work.tally, order, uint16(work.record >> 80));
             ++work.orders;
         }
         _takePosition(work);
@@ -286,15 +296,44 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
         }
     }
 
-    function _openPeer(Work memory work, uint32 peer) private view {
-        IPeerRegistry.Peer memory record = REGISTRY.peerAt(peer, work.sessionStart);
-        require(
-            record.standing == IPeerRegistry.Standing.Active &&
-                record.network == work.terms.network,
-            PeerNotInMarket(peer)
+    /// @dev Loads the peer's record from its roster page.
+    function _openPeer(Work memory work, uint32 peer, uint32[] calldata rosters) private view {
+        unchecked {
+            uint256 index = uint256(peer) - 1; // peer 0 has no record
+            uint256 page = index / PAGE_PEERS;
+            if (page + 1 != work.page) _openPage(work, page, rosters);
+            uint256 place = work.roster + (index % PAGE_PEERS) * 32;
+            uint256 record;
+            assembly ("memory-safe") {
+                record := mload(place)
+            }
+            require(
+                uint8(record >> 16) == uint8(IPeerRegistry.Standing.Active) &&
+                    uint16(record >> 64) == work.terms.network,
+                PeerNotInMarket(peer)
+            );
+            work.peer = peer;
+            work.record = record;
+        }
+    }
+
+    function _openPage(Work memory work, uint256 page, uint32[] calldata rosters) private view {
+        require(work.nextRoster < rosters.length, RosterMissing(page));
+        address code = REGISTRY.rosterAt(
+            uint32(page),
+            rosters[work.nextRoster++],
+            work.sessionStart
         );
-        work.peer = peer;
-        work.record = record;
+        work.page = page + 1;
+        uint256 roster = work.roster;
+        assembly ("memory-safe") {
+            if iszero(roster) {
+                roster := mload(0x40)
+                mstore(0x40, add(roster, mul(PAGE_PEERS, 32)))
+            }
+            extcodecopy(code, roster, 1, mul(PAGE_PEERS, 32)) // a zero byte comes first
+        }
+        work.roster = roster;
     }
 
     /// @dev An order without signature must have been placed, where its signature was checked for good.
@@ -326,7 +365,7 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
                 vs
             );
             require(
-                signer == work.record.wallet && signer != address(0),
+                signer == address(uint160(work.record >> 96)) && signer != address(0),
                 OrderSignerMismatch(order.peer, order.nonce, signer)
             );
         }
@@ -348,7 +387,6 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
         orderHash = Orders.hashWith(
             work.market,
             order.peer,
-            work.record.node,
             work.sessionStart,
             order.nonce,
             order.firstBlock,
@@ -393,16 +431,17 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
     function _takePosition(Work memory work) private pure {
         uint32 peer = work.peer;
         if (peer == 0) return;
-        IPeerRegistry.Peer memory record = work.record;
+        uint256 record = work.record;
         ClearingProof.Trade memory trade = work.tally.takePosition(
-            record.node,
-            record.energyLimitWh(work.terms.periodSeconds)
+            uint16(record >> 80),
+            (uint256(uint32(record >> 32)) * work.terms.periodSeconds) / 1 hours
         );
         if (!trade.sells && !trade.buys) return;
+        IPeerRegistry.Role role = IPeerRegistry.Role(uint8(record >> 24));
         require(
-            (!trade.sells || Orders.mayTrade(record.role, Side.Ask)) &&
-                (!trade.buys || Orders.mayTrade(record.role, Side.Bid)),
-            SideNotAllowed(peer, record.role, trade.sells, trade.buys)
+            (!trade.sells || Orders.mayTrade(role, Side.Ask)) &&
+                (!trade.buys || Orders.mayTrade(role, Side.Bid)),
+            SideNotAllowed(peer, role, trade.sells, trade.buys)
         );
         unchecked {
             work.positionsHash = _chain(
@@ -412,7 +451,7 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
             if (trade.paymentNano != 0) {
                 work.payments[work.payers++] =
                     (uint256(peer) << 224) |
-                    uint96(trade.paymentNano.toInt96());
+                    uint64(trade.paymentNano.toInt64());
             }
         }
     }
@@ -425,7 +464,7 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
         assembly ("memory-safe") {
             mstore(taken, takers)
         }
-        (uint96[] memory lockedNano, uint256 placed) = ORDER_BOOK.lookUp(
+        (uint64[] memory lockedNano, uint256 placed) = ORDER_BOOK.lookUp(
             work.market,
             work.sessionStart,
             taken
@@ -479,12 +518,14 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
         if (positions == 0) positions = NOTHING_TRADED;
         positionsHash[market][sessionStart] = positions;
         ordersHash[market][sessionStart] = work.ordersHash;
-        LEDGER.bookClearing(
+        uint64 feeNano = LEDGER.bookClearing(
             // C7
             _bookings(work),
+            _unlocks(work),
             incomes,
             work.terms.gateClosure(sessionStart),
-            work.terms.settlementDeadline(sessionStart)
+            work.terms.solverFeeNano,
+            proposal.feeTo
         );
         emit SessionCleared(
             market,
@@ -492,7 +533,8 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
             msg.sender,
             work.orders,
             positions,
-            work.ordersHash
+            work.ordersHash,
+            feeNano
         );
     }
 
@@ -525,13 +567,13 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
             bytes32 seed = keccak256(abi.encode(run.links));
             for (uint256 l; l < run.links.length; ++l) {
                 (uint256 tariff, uint256 rent) = _addLink(work, run, seed, l, first, place);
-                incomes[next++] = ILedger.Income(run.links[l].owner, tariff);
+                incomes[next++] = ILedger.Income(run.links[l].owner, tariff.toUint64());
                 rentNano += rent;
             }
             first += run.periods;
             place += run.links.length * run.periods * FLOW_BYTES;
         }
-        incomes[count] = ILedger.Income(0, rentNano);
+        incomes[count] = ILedger.Income(0, rentNano.toUint64());
     }
 
     /// @dev A link in the periods of one network version.
@@ -573,30 +615,21 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
         }
     }
 
-    /// @dev Every peer that pays, receives or gets a lock freed; both lists are sorted by peer.
     function _bookings(
         Work memory work
     ) private pure returns (ILedger.Booking[] memory bookings) {
-        uint256 payers = work.payers;
-        uint256 unlocked = work.unlocks.length;
-        bookings = new ILedger.Booking[](payers + unlocked);
-        uint256 next;
-        uint256 u;
-        for (uint256 p; p < payers || u < unlocked; ) {
-            uint256 payment = p < payers ? work.payments[p] : type(uint256).max;
-            uint256 unlock = u < unlocked ? work.unlocks[u] : type(uint256).max;
-            bool pays = payment >> 224 <= unlock >> 224;
-            bool unlocks = unlock >> 224 <= payment >> 224;
-            bookings[next++] = ILedger.Booking(
-                uint32((pays ? payment : unlock) >> 224),
-                unlocks ? uint96(unlock) : 0,
-                pays ? int96(uint96(payment)) : int96(0)
-            );
-            if (pays) ++p;
-            if (unlocks) ++u;
+        bookings = new ILedger.Booking[](work.payers);
+        for (uint256 i; i < bookings.length; ++i) {
+            uint256 payment = work.payments[i];
+            bookings[i] = ILedger.Booking(uint32(payment >> 224), int64(uint64(payment)));
         }
-        assembly ("memory-safe") {
-            mstore(bookings, next)
+    }
+
+    function _unlocks(Work memory work) private pure returns (ILedger.Unlock[] memory unlocks) {
+        unlocks = new ILedger.Unlock[](work.unlocks.length);
+        for (uint256 i; i < unlocks.length; ++i) {
+            uint256 unlock = work.unlocks[i];
+            unlocks[i] = ILedger.Unlock(uint32(unlock >> 224), uint64(unlock));
         }
     }
 

@@ -55,18 +55,27 @@ interface IClearing {
     }
 
     /// @notice Prices and flows of a session, the same in every part.
+    /// @param feeTo Account that receives the solver's fee from the fund; 0 if it is not taken.
     struct Proposal {
         uint32 market;
         uint40 sessionStart;
+        uint32 feeTo;
         NetworkRun[] networks;
         bytes cells;
         bytes details;
         bytes flows;
     }
 
+    /// @notice Orders of a part.
+    /// @param rosters For each roster page that they meet, in their order, which of its rosters is in force.
+    struct Part {
+        bytes orders;
+        uint32[] rosters;
+    }
+
     /// @notice What earlier parts came to; all zero in the first.
     /// @param sums Energy and marginal orders by cell, as `ClearingProof.carried` has them.
-    /// @param payments Per peer that paid or received: peer in the highest 32 bits, nano-token in the lowest 96, signed.
+    /// @param payments Per peer that paid or received: peer in the highest 32 bits, nano-token in the lowest 64, signed.
     /// @param unlocks Likewise, nano-token locked for placed orders.
     struct Carried {
         bytes sums;
@@ -85,7 +94,8 @@ interface IClearing {
         address indexed solver,
         uint256 orders,
         bytes32 positionsHash,
-        bytes32 ordersHash
+        bytes32 ordersHash,
+        uint256 feeNano
     );
     /// @notice A part that is not the last was accepted; `carried` is what the next one goes on from.
     event PartAccepted(
@@ -121,6 +131,8 @@ interface IClearing {
     error OrdersMalformed(uint256 offset);
     /// @notice C3
     error OrdersUnsorted(uint32 peer, uint32 nonce);
+    /// @notice C3: the peers need more rosters than the part names.
+    error RosterMissing(uint256 page);
     /// @notice C4: the peer is unknown, suspended or has left, or is connected to another network.
     error PeerNotInMarket(uint32 peer);
     /// @notice C4: a consumer does not sell, a producer does not buy, an operator does neither.
@@ -135,7 +147,7 @@ interface IClearing {
     /// @param isLast Whether all orders are in: then the clearing is checked as a whole, booked, and final.
     function clear(
         Proposal calldata proposal,
-        bytes calldata orders,
+        Part calldata part,
         Carried calldata before,
         bool isLast
     ) external;

@@ -15,15 +15,15 @@ import numpy as np
 from fairwatt.errors import OracleError
 from fairwatt.lanes import words_of
 from fairwatt.market import Side, witnesses
-from fairwatt.orders import pack_steps, unpack_steps
+from fairwatt.orders import Step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from fairwatt.market import Certificate
-    from fairwatt.orders import SignedOrder, Step
+    from fairwatt.orders import SignedOrder
     from fairwatt.session import Proposal
 
 __all__ = ["NOTHING_CARRIED", "ClearCall", "encode_clearing", "encode_orders", "positions_wh"]
@@ -68,6 +68,7 @@ def encode_clearing(proposal: Proposal) -> dict[str, Any]:
     return {
         "market": session.market,
         "sessionStart": session.start,
+        "feeTo": proposal.fee_to,
         "networks": [
             {
                 "version": session.versions[first].version,
@@ -212,7 +213,7 @@ def _lines(proposal: Proposal) -> list[list[tuple[int, int]]]:
     """Where each line of the books stands: the order, and the lane of its curve."""
     lines: list[list[tuple[int, int]]] = [[] for _ in proposal.books]
     for at, signed in enumerate(proposal.orders):
-        first, blocks, _ = pack_steps(signed.order.steps)
+        first, blocks = signed.order.curve.first_block, signed.order.curve.blocks
         rows = dict.fromkeys(range(len(lines)), 0)
         for step in signed.order.steps:
             lane = rows[step.period] * blocks * _LANES + step.period - first * _LANES
@@ -223,7 +224,7 @@ def _lines(proposal: Proposal) -> list[list[tuple[int, int]]]:
 
 def _record(signed: SignedOrder, held: Sequence[int]) -> bytes:
     order = signed.order
-    first, blocks, curve = pack_steps(order.steps)
+    first, blocks, curve = order.curve
     rows = len(curve) // (blocks * _PAIR_BYTES)
     kind = _SIGNED if signed.signature else _PLACED
     head = _HEAD.pack(kind, order.peer, order.nonce, first, blocks, rows, len(held))
@@ -279,12 +280,23 @@ class _Marginal:
         return (before + energy) * filled // total - before * filled // total
 
 
-def _read_orders(orders: bytes) -> Iterable[tuple[int, tuple[Step, ...]]]:
+def _read_orders(orders: bytes) -> Iterator[tuple[int, list[Step]]]:
     at = 0
     while at < len(orders):
         kind, peer, _, first, blocks, rows, held = _HEAD.unpack_from(orders, at)
         at += _HEAD.size
         size = rows * blocks * _PAIR_BYTES
-        yield peer, unpack_steps(first, blocks, orders[at : at + size])
+        yield peer, _steps(first, blocks, orders[at : at + size])
         at += size + 2 * held + (_SIGNATURE_BYTES if kind == _SIGNED else 0)
 
+
+def _steps(first: int, blocks: int, curve: bytes) -> list[Step]:
+    """Every lane with energy, row by row: a clearing also takes curves that no Python order makes."""
+    steps = []
+    for at, lanes in enumerate(struct.iter_unpack(">8i8I", curve)):
+        start = (first + at % blocks) * _LANES
+        for lane in range(_LANES):
+            price, entry = lanes[lane], lanes[_LANES + lane]
+            if entry >> 1:
+                steps.append(Step(start + lane, Side(entry & 1), price, entry >> 1))
+    return steps

@@ -7,9 +7,9 @@ sent. It reads at one block, does nothing twice, and sends nothing unless told t
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from fairwatt.errors import (
@@ -19,6 +19,7 @@ from fairwatt.errors import (
     OracleError,
     SignatureError,
 )
+from fairwatt.readings import bring
 from fairwatt.session import (
     NOBODY,
     Imbalance,
@@ -47,6 +48,7 @@ __all__ = [
 
 
 _SETTLED = ("ReadingSettled", "ReadingEstimated")
+_LANES = 8  # periods of a block
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +212,8 @@ class Oracle:
             peer: snapshot.account(peer).means_nano(gate)
             for peer in {signed.order.peer for signed in [*accepted, *placed]}
         }
-        proposal = propose(session, accepted, funds_nano=funds, placed=placed)
+        nodes = {peer: snapshot.peer(peer, start).node for peer in funds}
+        proposal = propose(session, accepted, nodes=nodes, funds_nano=funds, placed=placed)
         refused += _unfunded(accepted, proposal)
         proofs = proposal.check()
         receipt = self.chain.clear(proposal, self.signer, dry_run=True)
@@ -337,7 +340,7 @@ class Oracle:
         if self.most_steps is not None:
             return self.most_steps
         terms = snapshot.terms(self.market)
-        return max(terms.max_placed_steps, 4 * terms.periods_per_session)
+        return max(_LANES * terms.max_placed_blocks, 4 * terms.periods_per_session)
 
     def _objection(self, signed: SignedOrder, snapshot: Snapshot) -> str | None:
         order: Order = signed.order
@@ -404,23 +407,18 @@ class Oracle:
         positions: dict[int, tuple[int, ...]],
         snapshot: Snapshot,
     ) -> Receipt | None:
-        peers = list(positions)
-        listed = [{"peer": peer, "energyWh": list(positions[peer])} for peer in peers]
-        entries = []
-        for peer, signed in sorted(taken.items(), key=lambda entry: entry[0]):
+        tariffs = {}
+        for peer in taken:
             supplier = snapshot.peer(peer, start).supplier
-            tariff, _ = snapshot.tariffs_of_session(self.market, start, supplier)
-            entries.append(
-                {
-                    "peer": peer,
-                    "position": bisect_left(peers, peer),
-                    "tariff": tariff,
-                    "energyWh": list(signed.reading.energy_wh) if signed else [],
-                    "signature": signed.signature if signed else b"",
-                }
-            )
+            tariffs[peer], _ = snapshot.tariffs_of_session(self.market, start, supplier)
+        brought = bring(
+            positions,
+            [signed for _, signed in sorted(taken.items(), key=itemgetter(0)) if signed is not None],
+            missing=[peer for peer, signed in sorted(taken.items(), key=itemgetter(0)) if signed is None],
+            tariffs=tariffs,
+        )
         reconcile = self.chain.contracts.settlement.reconcile
-        arguments = (self.market, start, listed, entries)
+        arguments = (self.market, start, list(brought.leaves), brought.readings)
         self.chain.simulate(reconcile, *arguments, sender=self.signer)
         if not self.send:
             return None

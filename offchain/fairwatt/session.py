@@ -53,7 +53,7 @@ class MarketTerms:
     network: int
     period_seconds: int
     periods_per_session: int
-    max_placed_steps: int
+    max_placed_blocks: int
     first_session_start: int
     gate_lead_seconds: int
     clearing_window_seconds: int
@@ -61,6 +61,7 @@ class MarketTerms:
     settlement_window_seconds: int
     exclusive_window_seconds: int = 0
     manager: str = NOBODY
+    solver_fee_nano: int = 0
 
     def to_message(self) -> dict[str, Any]:
         """The `Market` struct of the order book."""
@@ -68,7 +69,7 @@ class MarketTerms:
             "network": self.network,
             "periodSeconds": self.period_seconds,
             "periodsPerSession": self.periods_per_session,
-            "maxPlacedSteps": self.max_placed_steps,
+            "maxPlacedBlocks": self.max_placed_blocks,
             "firstSessionStart": self.first_session_start,
             "gateLeadSeconds": self.gate_lead_seconds,
             "clearingWindowSeconds": self.clearing_window_seconds,
@@ -76,6 +77,7 @@ class MarketTerms:
             "settlementWindowSeconds": self.settlement_window_seconds,
             "exclusiveWindowSeconds": self.exclusive_window_seconds,
             "manager": self.manager,
+            "solverFeeNano": self.solver_fee_nano,
         }
 
     @property
@@ -178,18 +180,28 @@ class Proposal:
     ----------
     orders
         Sorted by peer and nonce.
+    nodes
+        Index of the node of every peer with an order.
     clearings
         One per period.
+    certificates
+        What proves them, one per period. From these and the orders the contract finds fills and
+        prices by itself; of the clearings it is told the flows alone.
+    fee_to
+        Account that receives the solver's fee; 0 if it is not taken.
     """
 
     session: Session
     orders: tuple[SignedOrder, ...]
+    nodes: Mapping[int, int]
     clearings: tuple[Clearing, ...]
+    certificates: tuple[Certificate, ...]
+    fee_to: int = 0
 
     @cached_property
     def books(self) -> tuple[Book, ...]:
         """The book of each period: the steps of all orders, in their sequence."""
-        return _books(self.session, self.orders)
+        return _books(self.session, self.orders, self.nodes)
 
     @cached_property
     def fills_wh(self) -> tuple[tuple[int, ...], ...]:
@@ -198,11 +210,6 @@ class Proposal:
         return tuple(
             tuple(next(fills[step.period]) for step in signed.order.steps) for signed in self.orders
         )
-
-    @cached_property
-    def certificates(self) -> tuple[Certificate, ...]:
-        """What proves the clearing of each period; computed from it, without solving again."""
-        return tuple(map(market.certify, self.books, self.clearings))
 
     def check(self) -> tuple[Proof, ...]:
         """Check every period, by the rules of the contract.
@@ -244,6 +251,7 @@ def propose(
     session: Session,
     orders: Iterable[SignedOrder],
     *,
+    nodes: Mapping[int, int],
     funds_nano: Mapping[int, int] | None = None,
     placed: Iterable[SignedOrder] = (),
 ) -> Proposal:
@@ -253,6 +261,8 @@ def propose(
     ----------
     orders
         Admissible signed orders; those of a peer that could not pay are left out.
+    nodes
+        Index of the node at which each peer is connected when the session starts.
     funds_nano
         What each peer can spend, nano-token; None if everybody can pay anything.
     placed
@@ -269,7 +279,7 @@ def propose(
         locked[signed.order.peer] += signed.order.worst_case_nano
     free = list(orders)
     while True:
-        proposal = _clear(session, [*must, *free])
+        proposal = _clear(session, [*must, *free], nodes)
         if funds_nano is None:
             return proposal
         means = {peer: locked[peer] + funds_nano.get(peer, 0) for peer in proposal.payments_nano}
@@ -367,7 +377,9 @@ def _imbalance_nano(energy_wh: Sequence[int], tariffs: Sequence[Tariff]) -> int:
     )
 
 
-def _clear(session: Session, orders: Sequence[SignedOrder]) -> Proposal:
+def _clear(
+    session: Session, orders: Sequence[SignedOrder], nodes: Mapping[int, int]
+) -> Proposal:
     ordered = tuple(sorted(orders, key=lambda signed: (signed.order.peer, signed.order.nonce)))
     for before, after in pairwise(ordered):
         if (before.order.peer, before.order.nonce) == (after.order.peer, after.order.nonce):
@@ -375,11 +387,16 @@ def _clear(session: Session, orders: Sequence[SignedOrder]) -> Proposal:
                 f"peer {after.order.peer} has two orders with nonce {after.order.nonce}; "
                 "a nonce stands for one order of a session"
             )
-    books = _books(session, ordered)
-    return Proposal(session, ordered, tuple(market.clear(book) for book in books))
+    books = _books(session, ordered, nodes)
+    clearings = tuple(map(market.clear, books))
+    return Proposal(
+        session, ordered, nodes, clearings, tuple(map(market.certify, books, clearings))
+    )
 
 
-def _books(session: Session, orders: Sequence[SignedOrder]) -> tuple[Book, ...]:
+def _books(
+    session: Session, orders: Sequence[SignedOrder], nodes: Mapping[int, int]
+) -> tuple[Book, ...]:
     lines: list[list[market.LimitOrder]] = [[] for _ in session.versions]
     for signed in orders:
         order = signed.order
@@ -390,7 +407,7 @@ def _books(session: Session, orders: Sequence[SignedOrder]) -> tuple[Book, ...]:
                 market.LimitOrder(
                     id=f"{order.peer:010}/{order.nonce:010}/{at:05}",
                     peer=str(order.peer),
-                    node=session.versions[step.period].network.nodes[order.node],
+                    node=session.versions[step.period].network.nodes[nodes[order.peer]],
                     side=step.side,
                     price_micro_per_kwh=step.price_micro_per_kwh,
                     energy_wh=step.energy_wh,

@@ -12,6 +12,7 @@ import ape.logging
 from ape.exceptions import ApeException
 from eth_account import Account as EthAccount
 
+from fairwatt.calldata import NOTHING_CARRIED, encode_clearing, encode_orders
 from fairwatt.chain._contracts import Contracts, explained, first_line, project, structs
 from fairwatt.chain._snapshot import Snapshot
 from fairwatt.deployment import CONTRACTS
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from fairwatt.session import MarketTerms, Proposal
 
 _TICKS = 5
+_PAGE_PEERS = 64  # of a roster
 
 __all__ = [
     "Chain",
@@ -244,15 +246,36 @@ class Chain:
     def clear(self, proposal: Proposal, sender: Signer, *, dry_run: bool = False) -> Receipt | None:
         """Propose a clearing; a dry run only asks the contract whether it would accept it.
 
+        Rosters that it needs and that nobody has published yet are published first, also by a dry
+        run: they are the same whoever publishes them.
+
         Raises
         ------
         ContractError, ChainError
             As `send`.
         """
+        arguments = self.clearing_arguments(proposal, sender)
+        clear = self.contracts.clearing.clear
         if dry_run:
-            self.simulate(self.contracts.settlement.clear, proposal.to_message(), sender=sender)
+            self.simulate(clear, *arguments, sender=sender)
             return None
-        return self.send(self.contracts.settlement.clear, proposal.to_message(), sender=sender)
+        return self.send(clear, *arguments, sender=sender)
+
+    def clearing_arguments(self, proposal: Proposal, sender: Signer) -> tuple[Any, ...]:
+        """What `Clearing.clear` takes for a whole clearing in one part."""
+        pages = sorted({(signed.order.peer - 1) // _PAGE_PEERS for signed in proposal.orders})
+        rosters = [self._roster(page, proposal.session.start, sender) for page in pages]
+        part = {"orders": encode_orders(proposal), "rosters": rosters}
+        return encode_clearing(proposal), part, NOTHING_CARRIED, True
+
+    def _roster(self, page: int, time: int, sender: Signer) -> int:
+        """Index of the roster of a page that holds at `time`; published if it is not yet."""
+        registry = self.contracts.registry
+        found, index = self.simulate(registry.findRoster, page, time, sender=sender)
+        if not found:
+            receipt = self.send(registry.publishRoster, page, time, sender=sender)
+            index = receipt.events[-1].index
+        return int(index)
 
 
 def _receipt(receipt: ReceiptAPI) -> Receipt:
