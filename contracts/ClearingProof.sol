@@ -280,16 +280,10 @@ library ClearingProof {
                 uint256 steps = _calldata(row + 32);
                 if (steps != 0) {
                     uint256 limits = _calldata(row);
-                    _fillHalf(tally, node, 2 * k, limits.even(), steps.even(), grid, position);
-                    _fillHalf(
-                        tally,
-                        node,
-                        2 * k + 1,
-                        limits.odd(),
-                        steps.odd(),
-                        grid + 32,
-                        position + 32
-                    );
+                    if (Lanes.addFills(limits.even(), steps.even(), grid, position) != 0)
+                        _addShares(tally, node, 2 * k, limits.even(), steps.even());
+                    if (Lanes.addFills(limits.odd(), steps.odd(), grid + 32, position + 32) != 0)
+                        _addShares(tally, node, 2 * k + 1, limits.odd(), steps.odd());
                 }
                 row += 64;
                 grid += GRID_BYTES;
@@ -398,29 +392,27 @@ library ClearingProof {
         }
     }
 
-    function _fillHalf(
+    /// @dev What marginal steps of a half get; halves are counted through, the even one of a block first.
+    function _addShares(
         Tally memory tally,
         uint256 node,
         uint256 half,
         uint256 limits,
-        uint256 steps,
-        uint256 grid,
-        uint256 position
+        uint256 steps
     ) private pure {
         unchecked {
-            (uint256 asks, uint256 bids, uint256 marginal, uint256 between) = Lanes.biased(limits).fill(
+            uint256 odd = (half & 1) * 32;
+            uint256 grid = tally.grid + (node * tally.blocks + half / 2) * GRID_BYTES + odd;
+            uint256 position = tally.position + (half / 2) * SUM_BYTES + odd;
+            (, , uint256 marginal, uint256 between) = Lanes.biased(limits).fill(
                 steps,
                 _load(grid),
                 _load(grid + 64)
             );
-            if (marginal | between != 0) {
-                if (between != 0) _revertBetween(node, half, limits, between);
-                (uint256 askFills, uint256 bidFills) = _share(tally, node, half, marginal, steps);
-                asks += askFills;
-                bids += bidFills;
-            }
-            if (asks != 0) _add(position, asks);
-            if (bids != 0) _add(position + 64, bids);
+            if (between != 0) _revertBetween(node, half, limits, between);
+            (uint256 askFills, uint256 bidFills) = _share(tally, node, half, marginal, steps);
+            _add(position, askFills);
+            _add(position + 64, bidFills);
         }
     }
 

@@ -82,6 +82,44 @@ library Lanes {
         }
     }
 
+    /// @notice Fills steps as `fill` does and adds to memory what is certain: the hot spot of a clearing.
+    /// @param limits Limit prices, not biased.
+    /// @param prices Where the lowest prices stand in memory; the highest stand two words on.
+    /// @param position Where sold energy stands in memory; bought energy stands two words on.
+    /// @return undecided Energy of the steps that `fill` calls marginal or between.
+    function addFills(
+        uint256 limits,
+        uint256 steps,
+        uint256 prices,
+        uint256 position
+    ) internal pure returns (uint256 undecided) {
+        uint256 one = ONE;
+        // solhint-disable-next-line no-inline-assembly
+        assembly ("memory-safe") {
+            let bit := shl(32, one)
+            let isAsk := shl(32, and(steps, one))
+            let energy := and(shr(1, steps), sub(shl(31, one), one))
+            let guarded := or(xor(limits, shl(31, one)), bit)
+            let atLeastHigh := and(sub(guarded, mload(add(prices, 64))), bit)
+            let aboveLow := and(sub(guarded, add(mload(prices), one)), bit)
+            let sells := and(isAsk, not(atLeastHigh))
+            if sells {
+                sells := and(energy, sub(sells, shr(32, sells)))
+                mstore(position, add(mload(position), sells))
+            }
+            let buys := and(aboveLow, not(isAsk))
+            if buys {
+                buys := and(energy, sub(buys, shr(32, buys)))
+                position := add(position, 64)
+                mstore(position, add(mload(position), buys))
+            }
+            undecided := xor(atLeastHigh, aboveLow)
+            if undecided {
+                undecided := and(energy, sub(undecided, shr(32, undecided)))
+            }
+        }
+    }
+
     /// @notice floor((low + high) / 2) lane by lane; lanes below 2^32.
     function midpoint(uint256 low, uint256 high) internal pure returns (uint256) {
         unchecked {

@@ -171,6 +171,29 @@ contract ClearingProofHarness {
         // Steps between the prices are refused, whatever else is said of them.
         return
             between == between_ &&
-            (between != 0 || (asks == asks_ && bids == bids_ && marginal == marginal_));
+            (between != 0 || (asks == asks_ && bids == bids_ && marginal == marginal_)) &&
+            _addFillsAgrees(limits, steps, low, high, [asks, bids, marginal | between]);
+    }
+
+    function _addFillsAgrees(
+        uint256 limits,
+        uint256 steps,
+        uint256 low,
+        uint256 high,
+        uint256[3] memory expected
+    ) private pure returns (bool) {
+        uint256[3] memory prices = [low, 0, high];
+        uint256[3] memory position = [Lanes.ONE, 0, 2 * Lanes.ONE];
+        uint256 at;
+        uint256 to;
+        assembly ("memory-safe") {
+            at := prices
+            to := position
+        }
+        uint256 undecided = Lanes.addFills(Lanes.biased(limits), steps, at, to);
+        return
+            undecided == expected[2] &&
+            position[0] == Lanes.ONE + expected[0] &&
+            position[2] == 2 * Lanes.ONE + expected[1];
     }
 }
