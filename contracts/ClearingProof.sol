@@ -90,6 +90,7 @@ library ClearingProof {
     uint256 private constant LOW_HELD = 1;
     uint256 private constant HIGH_HELD = 2;
     uint256 private constant GRID_BYTES = 6 * 32;
+    uint256 private constant PRICES_AT = 4 * 32;
     uint256 private constant SUM_BYTES = 4 * 32;
 
     /// @notice A proof while it is checked.
@@ -118,6 +119,13 @@ library ClearingProof {
         bytes32 positionHash;
         bool sells;
         bool buys;
+    }
+
+    /// @dev What a peer trades so far: lanes of energy, and money at prices above the floor.
+    struct Sides {
+        uint256 sold;
+        uint256 bought;
+        int256 paymentNano;
     }
 
     /// @notice What a link carries in one period.
@@ -305,64 +313,32 @@ library ClearingProof {
         uint256 limitWh
     ) internal pure returns (Trade memory trade) {
         unchecked {
+            Sides memory sides;
+            uint256 limits = Lanes.all(limitWh);
             uint256 position = tally.position;
             uint256 sums = tally.sums + node * tally.blocks * SUM_BYTES;
-            uint256 prices = tally.grid + node * tally.blocks * GRID_BYTES + 128;
-            uint256 limits = Lanes.all(limitWh);
+            uint256 prices = tally.grid + node * tally.blocks * GRID_BYTES + PRICES_AT;
             uint256 words = tally.words;
             uint256 end = words + tally.blocks * 32;
-            uint256 sold;
-            uint256 bought;
-            for (uint256 at = words; at < end; at += 32) {
-                uint256 word;
-                uint256 soldEven = _load(position);
-                uint256 soldOdd = _load(position + 32);
-                uint256 boughtEven = _load(position + 64);
-                uint256 boughtOdd = _load(position + 96);
-                if (soldEven | soldOdd != 0) {
-                    _requireCarried(limits, soldEven, soldOdd, at - words, limitWh);
-                    if (boughtEven | boughtOdd != 0) {
-                        _requireCarried(limits, boughtEven, boughtOdd, at - words, limitWh);
-                        (soldEven, boughtEven) = _net(soldEven, boughtEven);
-                        (soldOdd, boughtOdd) = _net(soldOdd, boughtOdd);
-                    }
-                    sold += soldEven + soldOdd;
-                    trade.paymentNano += int256(
-                        _load(prices).dot(soldEven) + _load(prices + 32).dot(soldOdd)
-                    );
-                    _add(sums, soldEven);
-                    _add(sums + 32, soldOdd);
-                    word = Lanes.join(soldEven, soldOdd) << 1;
-                    _store(position, 0);
-                    _store(position + 32, 0);
+            for (uint256 word = words; word < end; word += 32) {
+                uint256 lanes;
+                if (_isTraded(position)) {
+                    if (!_isCarried(position, limits))
+                        revert EnergyAboveConnection((word - words) / 32, limitWh);
+                    lanes =
+                        _takeSide(position, sums, prices, sides, true) |
+                        _takeSide(position + 64, sums + 64, prices, sides, false);
                 }
-                if (boughtEven | boughtOdd != 0) {
-                    _requireCarried(limits, boughtEven, boughtOdd, at - words, limitWh);
-                    bought += boughtEven + boughtOdd;
-                    trade.paymentNano -= int256(
-                        _load(prices).dot(boughtEven) + _load(prices + 32).dot(boughtOdd)
-                    );
-                    _add(sums + 64, boughtEven);
-                    _add(sums + 96, boughtOdd);
-                    word |=
-                        (Lanes.join(boughtEven, boughtOdd) << 1) |
-                        Lanes.join(boughtEven.nonZero(), boughtOdd.nonZero());
-                }
-                _store(position + 64, 0);
-                _store(position + 96, 0);
-                _store(at, word);
+                _store(word, lanes);
                 position += SUM_BYTES;
                 sums += SUM_BYTES;
                 prices += GRID_BYTES;
             }
+            (uint256 sold, uint256 bought) = (sides.sold.sum(), sides.bought.sum());
             trade.sells = sold != 0;
             trade.buys = bought != 0;
-            trade.paymentNano += tally.floor * (int256(sold.sum()) - int256(bought.sum()));
-            bytes32 hash;
-            assembly ("memory-safe") {
-                hash := keccak256(words, sub(end, words))
-            }
-            trade.positionHash = hash;
+            trade.paymentNano = sides.paymentNano + tally.floor * (int256(sold) - int256(bought));
+            trade.positionHash = _hash(words, end);
         }
     }
 
@@ -446,32 +422,77 @@ library ClearingProof {
         }
     }
 
-    /// @dev Takes off what the peer both sells and buys in a period: it trades that with itself.
-    function _net(uint256 sold, uint256 bought) private pure returns (uint256, uint256) {
+    /// @dev Whether the peer sells or buys in a block.
+    function _isTraded(uint256 position) private pure returns (bool any) {
+        assembly ("memory-safe") {
+            any := or(
+                or(mload(position), mload(add(position, 32))),
+                or(mload(add(position, 64)), mload(add(position, 96)))
+            )
+        }
+    }
+
+    /// @dev Whether the peer's connection carries what it sells, and what it buys; takes off what it does of both, for it
+    /// trades that with itself.
+    function _isCarried(uint256 position, uint256 limits) private pure returns (bool) {
         unchecked {
-            uint256 both = sold.nonZero() & bought.nonZero();
-            if (both == 0) return (sold, bought);
+            for (uint256 at = position; at < position + 64; at += 32) {
+                (uint256 sold, uint256 bought) = (_load(at), _load(at + 64));
+                if (!(sold.atMost(limits) && bought.atMost(limits))) return false;
+                if (sold != 0 && bought != 0) _net(at, sold, bought);
+            }
+            return true;
+        }
+    }
+
+    function _net(uint256 at, uint256 sold, uint256 bought) private pure {
+        unchecked {
+            if (sold.nonZero() & bought.nonZero() == 0) return;
             for (uint256 lane; lane < 4; ++lane) {
                 (uint256 s, uint256 b) = (sold.at(lane), bought.at(lane));
                 uint256 own = (s < b ? s : b) << (192 - 64 * lane);
                 sold -= own;
                 bought -= own;
             }
-            return (sold, bought);
+            _store(at, sold);
+            _store(at + 64, bought);
         }
     }
 
-    function _requireCarried(
-        uint256 limits,
-        uint256 evenHalf,
-        uint256 oddHalf,
-        uint256 offset,
-        uint256 limitWh
-    ) private pure {
-        require(
-            evenHalf.atMost(limits) && oddHalf.atMost(limits),
-            EnergyAboveConnection(offset / 32, limitWh)
-        );
+    /// @dev Adds what a peer sells, or buys, in a block to its node, prices it, and clears its place.
+    /// @return word Its lanes of the position.
+    function _takeSide(
+        uint256 position,
+        uint256 sums,
+        uint256 prices,
+        Sides memory sides,
+        bool isSold
+    ) private pure returns (uint256 word) {
+        unchecked {
+            uint256 evenHalf = _load(position);
+            uint256 oddHalf = _load(position + 32);
+            if (evenHalf | oddHalf == 0) return 0;
+            _add(sums, evenHalf);
+            _add(sums + 32, oddHalf);
+            _store(position, 0);
+            _store(position + 32, 0);
+            uint256 amount = evenHalf.dot(_load(prices)) + oddHalf.dot(_load(prices + 32));
+            word = Lanes.join(evenHalf, oddHalf) << 1;
+            if (isSold) {
+                sides.sold += evenHalf + oddHalf;
+                sides.paymentNano += int256(amount);
+            } else {
+                sides.bought += evenHalf + oddHalf;
+                sides.paymentNano -= int256(amount);
+                word |= Lanes.join(evenHalf.nonZero(), oddHalf.nonZero());
+            }
+        }
+    }
+
+    function _hash(uint256 start, uint256 end) private pure returns (bytes32 hash) {
+        assembly ("memory-safe") {
+            hash := keccak256(start, sub(end, start))
+        }
     }
 
     // --------------------------------------------------------------------------------------------------------- links
