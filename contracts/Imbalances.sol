@@ -50,38 +50,49 @@ library Imbalances {
     }
 
     /// @notice What the peer receives for what it injected beyond its position, less what it owes for what it lacks.
-    /// @param meteredAt Where in the calldata the words of the reading start.
-    /// @param positionAt Where the words of the position start; beyond the calldata all words are 0.
+    /// @param metered The words of the reading.
+    /// @param position The words of the position, as many.
     /// @param limitWh What the connection carries in a period.
     /// @return nano The difference.
     /// @return plausible Whether no metered energy exceeds the limit.
     function settledNano(
-        uint256 meteredAt,
-        uint256 positionAt,
+        bytes memory metered,
+        bytes memory position,
         uint256[] memory rates,
         uint256 limitWh
     ) internal pure returns (int256 nano, bool plausible) {
         uint256 limits = LANES * (limitWh < MAX_ENERGY ? limitWh : MAX_ENERGY) + ABOVE;
-        (uint256 sum, uint256 energies, uint256 room) = _sum(meteredAt, positionAt, rates, limits);
+        (uint256 sum, uint256 energies, uint256 room) = _sum(metered, position, rates, limits);
         plausible = room & ABOVE == ABOVE;
-        nano =
-            _isSmall(energies, rates)
-                ? _top(sum)
-                : _sumByPeriod(meteredAt, positionAt, rates, false);
+        nano = _isSmall(energies, rates) ? _top(sum) : _sumByPeriod(metered, position, rates);
     }
 
     /// @notice What a missing reading comes to: what was bought was taken, what was sold was not delivered. Never a
     /// gain, not even where a retail tariff is negative.
-    /// @param positionAt As in `settledNano`.
+    /// @param position As in `settledNano`.
+    /// @param metered As many words, which the estimate replaces.
     function estimatedNano(
-        uint256 positionAt,
+        bytes memory position,
+        bytes memory metered,
         uint256[] memory rates
     ) internal pure returns (int256 nano) {
-        (uint256 sum, uint256 energies) = _sumSold(positionAt, rates);
-        nano =
-            _isSmall(energies, rates)
-                ? _top(sum)
-                : _sumByPeriod(positionAt, positionAt, rates, true);
+        uint256 lanes = LANES;
+        // solhint-disable-next-line no-inline-assembly
+        assembly ("memory-safe") {
+            let end := add(position, mload(position))
+            for {
+                let at := position
+                let to := metered
+            } lt(at, end) {} {
+                at := add(at, 32)
+                to := add(to, 32)
+                let word := mload(at)
+                let sign := and(word, lanes)
+                mstore(to, and(word, sub(shl(32, sign), sign)))
+            }
+        }
+        (uint256 sum, uint256 energies, ) = _sum(metered, position, rates, ABOVE);
+        nano = _isSmall(energies, rates) ? _top(sum) : _sumByPeriod(metered, position, rates);
         return nano < 0 ? nano : int256(0);
     }
 
@@ -89,34 +100,40 @@ library Imbalances {
     /// @return energies All bits of the sums of energies whose differences these are.
     /// @return room In each lane, `ABOVE` if no metered energy exceeds its limit.
     function _sum(
-        uint256 meteredAt,
-        uint256 positionAt,
+        bytes memory metered,
+        bytes memory position,
         uint256[] memory rates,
         uint256 limits
     ) private pure returns (uint256 sum, uint256 energies, uint256 room) {
         // solhint-disable-next-line no-inline-assembly
         assembly ("memory-safe") {
-            let end := add(add(rates, 32), shl(5, mload(rates)))
+            // scratch space, for the stack is short: where the rates end, the limits
+            mstore(0, add(add(rates, 32), shl(5, mload(rates))))
+            mstore(32, limits)
             rates := add(rates, 32)
             let carries := mload(rates)
-            rates := add(rates, 32)
             let halves := sub(carries, shr(32, carries)) // the lower 32 bits of every field
+            rates := add(rates, 32)
             room := limits
-            for {} lt(rates, end) {
+            for {} lt(rates, mload(0)) {
                 rates := add(rates, 128)
             } {
+                metered := add(metered, 32)
+                position := add(position, 32)
                 // more - less = metered - position, lane by lane: each is the sum of two energies of 31 bits
-                let less := calldataload(meteredAt)
-                let sign := and(less, or(carries, shr(32, carries)))
-                let more := shr(1, xor(less, sign))
-                room := and(room, sub(limits, more))
-                less := and(more, sub(shl(31, sign), sign))
-                more := xor(more, less)
+                let less := mload(metered)
+                let more := and(less, or(carries, shr(32, carries))) // the signs
                 {
-                    let sold := calldataload(positionAt)
-                    sign := and(sold, or(carries, shr(32, carries)))
-                    sold := shr(1, xor(sold, sign))
-                    let bought := and(sold, sub(shl(31, sign), sign))
+                    let amount := shr(1, xor(less, more))
+                    room := and(room, sub(mload(32), amount))
+                    less := and(amount, sub(shl(31, more), more))
+                    more := xor(amount, less)
+                }
+                {
+                    let sold := mload(position)
+                    let bought := and(sold, or(carries, shr(32, carries))) // the signs
+                    sold := shr(1, xor(sold, bought))
+                    bought := and(sold, sub(shl(31, bought), bought))
                     more := add(more, bought)
                     less := add(less, xor(sold, bought))
                 }
@@ -124,53 +141,25 @@ library Imbalances {
 
                 // the even periods of the word; a carry stays where more >= less
                 {
-                    let m := and(shr(32, more), halves)
-                    let l := and(shr(32, less), halves)
-                    let surplus := sub(or(m, carries), l)
-                    let kept := and(surplus, carries)
-                    surplus := and(surplus, sub(kept, shr(32, kept)))
+                    let difference := sub(
+                        or(and(shr(32, more), halves), carries),
+                        and(shr(32, less), halves)
+                    )
+                    let surplus := and(difference, carries)
+                    surplus := and(difference, sub(surplus, shr(32, surplus)))
                     sum := add(sum, mul(surplus, mload(rates)))
-                    sum := sub(sum, mul(sub(add(surplus, l), m), mload(add(rates, 32))))
+                    // shortage = surplus - difference
+                    sum := sub(
+                        sum,
+                        mul(add(sub(surplus, difference), carries), mload(add(rates, 32)))
+                    )
                 }
                 // the odd ones
-                more := and(more, halves)
-                less := and(less, halves)
-                let surplus := sub(or(more, carries), less)
-                let kept := and(surplus, carries)
-                surplus := and(surplus, sub(kept, shr(32, kept)))
-                sum := add(sum, mul(surplus, mload(add(rates, 64))))
-                sum := sub(sum, mul(sub(add(surplus, less), more), mload(add(rates, 96))))
-
-                meteredAt := add(meteredAt, 32)
-                positionAt := add(positionAt, 32)
-            }
-        }
-    }
-
-    /// @return sum In its top field, what was sold times retail, over all periods, negative.
-    /// @return energies All bits of the energies.
-    function _sumSold(
-        uint256 positionAt,
-        uint256[] memory rates
-    ) private pure returns (uint256 sum, uint256 energies) {
-        // solhint-disable-next-line no-inline-assembly
-        assembly ("memory-safe") {
-            let end := add(add(rates, 32), shl(5, mload(rates)))
-            rates := add(rates, 32)
-            let carries := mload(rates)
-            rates := add(rates, 32)
-            let halves := sub(carries, shr(32, carries))
-            for {} lt(rates, end) {
-                rates := add(rates, 128)
-            } {
-                let sold := calldataload(positionAt)
-                let sign := and(sold, or(carries, shr(32, carries)))
-                sold := shr(1, xor(sold, sign))
-                sold := and(sold, not(sub(shl(31, sign), sign)))
-                energies := or(energies, sold)
-                sum := sub(sum, mul(and(shr(32, sold), halves), mload(add(rates, 32))))
-                sum := sub(sum, mul(and(sold, halves), mload(add(rates, 96))))
-                positionAt := add(positionAt, 32)
+                more := sub(or(and(more, halves), carries), and(less, halves))
+                less := and(more, carries)
+                less := and(more, sub(less, shr(32, less)))
+                sum := add(sum, mul(less, mload(add(rates, 64))))
+                sum := sub(sum, mul(add(sub(less, more), carries), mload(add(rates, 96))))
             }
         }
     }
@@ -189,17 +178,14 @@ library Imbalances {
 
     /// @dev The same without limits, whatever the size.
     function _sumByPeriod(
-        uint256 meteredAt,
-        uint256 positionAt,
-        uint256[] memory rates,
-        bool boughtOnly
+        bytes memory metered,
+        bytes memory position,
+        uint256[] memory rates
     ) private pure returns (int256 nano) {
-        for (uint256 t; t < (rates.length - 1) * 2; ++t) {
-            int256 energyWh = _energyWh(meteredAt, t);
-            if (boughtOnly && energyWh > 0) energyWh = 0;
-            energyWh -= _energyWh(positionAt, t);
+        for (uint256 t; t < metered.length / 4; ++t) {
+            int256 wh = energyWh(metered, t) - energyWh(position, t);
             (uint256 at, uint256 field) = _place(t);
-            nano += energyWh * _rate(rates[energyWh > 0 ? at : at + 1], field);
+            nano += wh * _rate(rates[wh > 0 ? at : at + 1], field);
         }
     }
 
@@ -210,11 +196,12 @@ library Imbalances {
         }
     }
 
-    function _energyWh(uint256 wordsAt, uint256 period) private pure returns (int256) {
+    /// @notice The energy of a period.
+    function energyWh(bytes memory words, uint256 period) internal pure returns (int256) {
         uint256 lane;
         // solhint-disable-next-line no-inline-assembly
         assembly ("memory-safe") {
-            lane := shr(224, calldataload(add(wordsAt, shl(2, period))))
+            lane := shr(224, mload(add(add(words, 32), shl(2, period))))
         }
         return lane & 1 == 0 ? int256(lane >> 1) : -int256(lane >> 1);
     }

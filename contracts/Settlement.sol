@@ -57,6 +57,8 @@ contract Settlement is ISettlement, EIP712 {
     /// @param suppliers Of each supplier that was met, with the index of its tariff (supplier << 32 | tariff).
     /// @param rates Of each of them, for the whole session.
     /// @param supplierCount How many were met.
+    /// @param position Words of the position of the peer whose reading is being settled, 0 if it has none.
+    /// @param metered Words of its reading.
     struct Run {
         uint32 market;
         uint40 sessionStart;
@@ -70,6 +72,8 @@ contract Settlement is ISettlement, EIP712 {
         uint256[] suppliers;
         uint256[][] rates;
         uint256 supplierCount;
+        bytes position;
+        bytes metered;
     }
 
     /// @notice A record, by where its parts are in the calldata.
@@ -124,6 +128,9 @@ contract Settlement is ISettlement, EIP712 {
         assembly ("memory-safe") {
             mstore(add(run, 0xe0), leaves.offset) // leavesAt
         }
+
+        run.position = new bytes(run.words * 32);
+        run.metered = new bytes(run.words * 32);
 
         uint256 count = _requireRecords(readings, run.words);
         run.suppliers = new uint256[](count);
@@ -284,7 +291,9 @@ contract Settlement is ISettlement, EIP712 {
         uint256 limitWh = (connectionW * run.periodSeconds) / 1 hours;
         int256 imbalanceNano = _imbalanceNano(run, record, rates, limitWh); // S5
         int256 estimatedNano =
-            state == ESTIMATED ? Imbalances.estimatedNano(record.positionAt, rates) : int256(0);
+            state == ESTIMATED
+                ? Imbalances.estimatedNano(run.position, run.metered, rates)
+                : int256(0);
         _setState(states, record.peer, SETTLED);
         emit ReadingSettled(
             run.market,
@@ -306,7 +315,7 @@ contract Settlement is ISettlement, EIP712 {
             block.timestamp > run.readingDeadline,
             ReadingStillAwaited(record.peer, run.sessionStart, run.readingDeadline)
         );
-        imbalanceNano = Imbalances.estimatedNano(record.positionAt, rates);
+        imbalanceNano = Imbalances.estimatedNano(run.position, run.metered, rates);
         _setState(states, record.peer, ESTIMATED);
         emit ReadingEstimated(run.market, run.sessionStart, record.peer, imbalanceNano);
     }
@@ -332,12 +341,7 @@ contract Settlement is ISettlement, EIP712 {
         uint256 limitWh
     ) private pure returns (int256 nano) {
         bool plausible;
-        (nano, plausible) = Imbalances.settledNano(
-            record.meteredAt,
-            record.positionAt,
-            rates,
-            limitWh
-        );
+        (nano, plausible) = Imbalances.settledNano(run.metered, run.position, rates, limitWh);
         if (!plausible) _revertImplausible(run, record, limitWh);
         unchecked {
             uint256 unusedBits = (run.words * 8 - run.periods) * 32;
@@ -352,11 +356,10 @@ contract Settlement is ISettlement, EIP712 {
         uint256 limitWh
     ) private pure {
         for (uint256 t; t < run.words * 8; ++t) {
-            uint256 lane = uint32(_word(record.meteredAt + (t / 8) * 32) >> (224 - (t % 8) * 32));
-            int256 energyWh = int256(lane >> 1);
+            int256 energyWh = Imbalances.energyWh(run.metered, t);
             require(
-                lane >> 1 <= limitWh,
-                ReadingImplausible(record.peer, t, lane & 1 == 0 ? energyWh : -energyWh, limitWh)
+                -int256(limitWh) <= energyWh && energyWh <= int256(limitWh),
+                ReadingImplausible(record.peer, t, energyWh, limitWh)
             );
         }
     }
@@ -365,9 +368,9 @@ contract Settlement is ISettlement, EIP712 {
     function _requirePosition(Run memory run, Record memory record) private pure {
         (uint256 leaf, uint256 peer) = (record.leaf, record.peer);
         bool found;
+        _load(run.position, record.positionAt);
         if (record.hasPosition) {
-            uint256 expected =
-                (peer << 224) | (uint256(_hashWords(record.positionAt, run.words)) >> 32);
+            uint256 expected = (peer << 224) | (uint256(keccak256(run.position)) >> 32);
             found = leaf < run.leafCount && _leaf(run, leaf) == expected;
         } else {
             found =
@@ -441,14 +444,10 @@ contract Settlement is ISettlement, EIP712 {
     // ---------------------------------------------------------------------------------------------------- signatures
 
     function _requireSigned(Run memory run, Record memory record, address meter) private view {
+        _load(run.metered, record.meteredAt);
         bytes32 digest = MessageHashUtils.toTypedDataHash(
             run.domain,
-            _readingHash(
-                run.market,
-                record.peer,
-                run.sessionStart,
-                _hashWords(record.meteredAt, run.words)
-            )
+            _readingHash(run.market, record.peer, run.sessionStart, keccak256(run.metered))
         );
         uint256 at = record.signatureAt;
         address signer =
@@ -467,7 +466,9 @@ contract Settlement is ISettlement, EIP712 {
         uint256 at,
         address meter
     ) private view returns (address signer) {
-        signer = address(uint160(uint256(_hashWords(at + 64, 2))));
+        signer = address(
+            uint160(uint256(keccak256(abi.encodePacked(_word(at + 64), _word(at + 96)))))
+        );
         if (signer != meter) return signer;
         bool isValid = P256.verify(
             digest,
@@ -498,13 +499,11 @@ contract Settlement is ISettlement, EIP712 {
         }
     }
 
-    function _hashWords(uint256 at, uint256 words) private pure returns (bytes32 hash) {
+    /// @dev Fills words from the calldata.
+    function _load(bytes memory words, uint256 at) private pure {
         // solhint-disable-next-line no-inline-assembly
         assembly ("memory-safe") {
-            let free := mload(64)
-            let length := shl(5, words)
-            calldatacopy(free, at, length)
-            hash := keccak256(free, length)
+            calldatacopy(add(words, 32), at, mload(words))
         }
     }
 
