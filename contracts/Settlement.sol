@@ -288,7 +288,10 @@ contract Settlement is ISettlement, EIP712 {
         if (record.kind == ESTIMATE) return (supplier, _settleEstimate(run, record, states, rates));
 
         _requireSigned(run, record, meter); // S3
-        uint256 limitWh = (connectionW * run.periodSeconds) / 1 hours;
+        uint256 limitWh;
+        unchecked {
+            limitWh = (connectionW * run.periodSeconds) / 1 hours;
+        }
         int256 imbalanceNano = _imbalanceNano(run, record, rates, limitWh); // S5
         int256 estimatedNano =
             state == ESTIMATED
@@ -382,7 +385,9 @@ contract Settlement is ISettlement, EIP712 {
     }
 
     function _leaf(Run memory run, uint256 index) private pure returns (uint256) {
-        return _word(run.leavesAt + index * 32);
+        unchecked {
+            return _word(run.leavesAt + index * 32);
+        }
     }
 
     // ---------------------------------------------------------------------------------------------------- registries
@@ -430,7 +435,8 @@ contract Settlement is ISettlement, EIP712 {
         mapping(uint256 page => uint256) storage states,
         uint32 peer
     ) private view returns (uint256) {
-        return (states[peer / PEERS_PER_PAGE] >> ((peer % PEERS_PER_PAGE) * 2)) & 3;
+        (uint256 page, uint256 shift) = _stateAt(peer);
+        return (states[page] >> shift) & 3;
     }
 
     function _setState(
@@ -438,7 +444,14 @@ contract Settlement is ISettlement, EIP712 {
         uint32 peer,
         uint256 state
     ) private {
-        states[peer / PEERS_PER_PAGE] |= state << ((peer % PEERS_PER_PAGE) * 2);
+        (uint256 page, uint256 shift) = _stateAt(peer);
+        states[page] |= state << shift;
+    }
+
+    function _stateAt(uint256 peer) private pure returns (uint256 page, uint256 shift) {
+        unchecked {
+            return (peer / PEERS_PER_PAGE, (peer % PEERS_PER_PAGE) * 2);
+        }
     }
 
     // ---------------------------------------------------------------------------------------------------- signatures

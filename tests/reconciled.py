@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import ape
 from eth_account import Account
-from tests.community import DAY, HOUR, NANO, NOTICE, TERMS, WITHDRAWAL_DELAY
 
 from fairwatt.chain import Receipt, Role, Signer, project, structs, test_signer
 from fairwatt.eip712 import Domain
 from fairwatt.lanes import position_leaves, positions_hash
 from fairwatt.meter import P256Meter, Reading, SignedReading
 from fairwatt.readings import bring
+from tests.community import DAY, HOUR, NANO, NOTICE, TERMS, WITHDRAWAL_DELAY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
