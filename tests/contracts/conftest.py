@@ -35,7 +35,8 @@ class Books:
             sender=community.admin.account,
         )
         books = cls(community, ledger, order_book=test_signer(9), settlement=community.solver)
-        wiring = (books.order_book.address, books.settlement.address)
+        settlement = books.settlement.address
+        wiring = (books.order_book.address, settlement, settlement)  # which clears as well
         role, manager = ledger.FUND_MANAGER_ROLE(), community.fund_manager.address
         community.send(ledger.connectMarket, *wiring, sender=community.admin)
         community.send(ledger.grantRole, role, manager, sender=community.admin)
