@@ -32,9 +32,11 @@ takes so many others, and simplifies what fails, which takes minutes.
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import ape
@@ -78,11 +80,8 @@ EVERYTHING = [
     *("place", "cancel", "cancelAll", "release", "clear", "clear in parts"),
     *("reconcile", "estimate", "arrears", "collect"),
 ]
-PROOF_ERRORS = {
-    *("PriceOutOfBounds", "MarginalFillTooLarge", "NoSupport", "LimitBetweenPrices"),
-    *("FlowAboveCapacity", "FlowNotImplied", "FlowNotUnique", "NodeUnbalanced"),
-    *("MarginalTotalMismatch", "FillNotUnique", "LowestNotProved", "HighestNotProved"),
-}
+PROOF = Path(__file__).parents[2] / "contracts" / "ClearingProof.sol"
+PROOF_ERRORS = set(re.findall(r"^\s*error (\w+)\(", PROOF.read_text(), re.MULTILINE))
 LARGEST_RANK = 2**16 - 1
 TARIFF = Tariff(0, RETAIL, FEED_IN)
 
