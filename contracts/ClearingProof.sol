@@ -180,6 +180,7 @@ library ClearingProof {
         uint256 size = _carriedBytes(tally);
         sums = new bytes(size);
         uint256 source = tally.sums;
+        // solhint-disable-next-line no-inline-assembly
         assembly ("memory-safe") {
             mcopy(add(sums, 32), source, size)
         }
@@ -190,6 +191,7 @@ library ClearingProof {
         uint256 size = _carriedBytes(tally);
         require(sums.length == size, CellsMalformed(size, sums.length));
         uint256 target = tally.sums;
+        // solhint-disable-next-line no-inline-assembly
         assembly ("memory-safe") {
             calldatacopy(target, sums.offset, size)
         }
@@ -198,6 +200,7 @@ library ClearingProof {
     function _openPrices(Tally memory tally, bytes calldata cells) private pure {
         unchecked {
             uint256 source;
+            // solhint-disable-next-line no-inline-assembly
             assembly ("memory-safe") {
                 source := cells.offset
             }
@@ -232,11 +235,12 @@ library ClearingProof {
         unchecked {
             uint256 cellCount = tally.nodes * tally.blocks * LANES;
             uint256 start;
+            // solhint-disable-next-line no-inline-assembly
             assembly ("memory-safe") {
                 start := details.offset
             }
             uint256 next; // cells come in ascending order
-            for (uint256 at; at < details.length; ) {
+            for (uint256 at; at < details.length;) {
                 uint256 head = _calldata(start + at);
                 uint256 cell = (head >> 240) & 0x7fff;
                 uint256 size = head >> 255 == 0 ? 10 : 42;
@@ -298,7 +302,9 @@ library ClearingProof {
             uint256 unused = tally.periods % LANES;
             require(
                 last <= tally.blocks &&
-                    (last < tally.blocks || unused == 0 || _calldata(row - 32) << (32 * unused) == 0),
+                    (last < tally.blocks ||
+                        unused == 0 ||
+                        _calldata(row - 32) << (32 * unused) == 0),
                 UnknownPeriod(tally.periods)
             );
         }
@@ -365,6 +371,7 @@ library ClearingProof {
             trade.buys = bought != 0;
             trade.paymentNano += tally.floor * (int256(sold.sum()) - int256(bought.sum()));
             bytes32 hash;
+            // solhint-disable-next-line no-inline-assembly
             assembly ("memory-safe") {
                 hash := keccak256(words, sub(end, words))
             }
@@ -408,11 +415,9 @@ library ClearingProof {
         uint256 position
     ) private pure {
         unchecked {
-            (uint256 asks, uint256 bids, uint256 marginal, uint256 between) = Lanes.biased(limits).fill(
-                steps,
-                _load(grid),
-                _load(grid + 64)
-            );
+            (uint256 asks, uint256 bids, uint256 marginal, uint256 between) = Lanes
+                .biased(limits)
+                .fill(steps, _load(grid), _load(grid + 64));
             if (marginal | between != 0) {
                 if (between != 0) _revertBetween(node, half, limits, between);
                 (uint256 askFills, uint256 bidFills) = _share(tally, node, half, marginal, steps);
@@ -547,8 +552,7 @@ library ClearingProof {
 
     function _requireTails(Tally memory tally, Arc memory arc, Flow memory flow) private pure {
         unchecked {
-            int256 rise =
-                _tail(tally, arc.target) - _tail(tally, arc.source) - int256(flow.tail);
+            int256 rise = _tail(tally, arc.target) - _tail(tally, arc.source) - int256(flow.tail);
             require(
                 !(arc.carries && rise < 0) && !(arc.spare && rise > 0),
                 FlowNotUnique(flow.link, flow.period, flow.flowWh)
@@ -591,15 +595,16 @@ library ClearingProof {
             uint256 lane = (period % LANES) >> 1;
             int256 surplus =
                 int256(_load(tally.inflow + cell * 32)) +
-                int256(_load(sums).at(lane)) -
-                int256(_load(sums + 64).at(lane));
+                    int256(_load(sums).at(lane)) -
+                    int256(_load(sums + 64).at(lane));
             require(surplus == 0, NodeUnbalanced(node, period, surplus));
 
             (uint256 low, uint256 high) = _prices(tally, node, period);
             uint256 held = _load(tally.running + cell * 32);
             uint256 given = _load(tally.given + cell * 64);
             require(
-                held >> 160 == (given >> 128) & MASK_64 && (held >> 64) & MASK_96 == given & MASK_64,
+                held >> 160 == (given >> 128) & MASK_64 &&
+                    (held >> 64) & MASK_96 == given & MASK_64,
                 MarginalTotalMismatch(node, period, held >> 160, (held >> 64) & MASK_96)
             );
             if (given != 0) held |= _closeMarginal(tally, node, period, cell, given);
@@ -676,10 +681,8 @@ library ClearingProof {
         unchecked {
             uint256 place =
                 tally.grid +
-                (node * tally.blocks + period / LANES) *
-                GRID_BYTES +
-                (period & 1) *
-                32;
+                    (node * tally.blocks + period / LANES) * GRID_BYTES +
+                    (period & 1) * 32;
             uint256 lane = (period % LANES) >> 1;
             return (_load(place).at(lane), _load(place + 64).at(lane));
         }
@@ -756,6 +759,7 @@ library ClearingProof {
     // -------------------------------------------------------------------------------------------------------- memory
 
     function _allocate(uint256 size) private pure returns (uint256 place) {
+        // solhint-disable-next-line no-inline-assembly
         assembly ("memory-safe") {
             place := mload(0x40)
             mstore(0x40, add(place, size))
@@ -764,24 +768,28 @@ library ClearingProof {
     }
 
     function _load(uint256 place) private pure returns (uint256 word) {
+        // solhint-disable-next-line no-inline-assembly
         assembly ("memory-safe") {
             word := mload(place)
         }
     }
 
     function _store(uint256 place, uint256 word) private pure {
+        // solhint-disable-next-line no-inline-assembly
         assembly ("memory-safe") {
             mstore(place, word)
         }
     }
 
     function _add(uint256 place, uint256 lanes) private pure {
+        // solhint-disable-next-line no-inline-assembly
         assembly ("memory-safe") {
             mstore(place, add(mload(place), lanes))
         }
     }
 
     function _calldata(uint256 place) private pure returns (uint256 word) {
+        // solhint-disable-next-line no-inline-assembly
         assembly ("memory-safe") {
             word := calldataload(place)
         }

@@ -17,15 +17,8 @@ contract ImbalancesHarness {
     ) external pure returns (int256 settledNano, bool plausible, int256 estimatedNano) {
         _requireWords(metered, position, tariffs);
         uint256[] memory rates = Imbalances.ratesOf(tariffs);
-        uint256 meteredAt;
-        uint256 positionAt;
-        // solhint-disable-next-line no-inline-assembly
-        assembly ("memory-safe") {
-            meteredAt := metered.offset
-            positionAt := position.offset
-        }
-        (settledNano, plausible) = Imbalances.settledNano(meteredAt, positionAt, rates, limitWh);
-        estimatedNano = Imbalances.estimatedNano(positionAt, rates);
+        (settledNano, plausible) = Imbalances.settledNano(metered, position, rates, limitWh);
+        estimatedNano = Imbalances.estimatedNano(position, metered, rates);
     }
 
     /// @notice The same, period by period.

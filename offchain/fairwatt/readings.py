@@ -1,7 +1,7 @@
 """The calldata of a reconciliation: leaves of positions and records of readings.
 
-The layout is that of `ISettlement`. Whoever reads it needs no account of the market's: a transaction
-carries all that it settles, so `decode_readings` is also how a settlement is audited.
+The layout is that of `ISettlement`. Whoever reads it needs no account of the market's: a
+transaction carries all that it settles, so `decode_readings` is also how a settlement is audited.
 """
 
 from __future__ import annotations
