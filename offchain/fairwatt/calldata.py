@@ -166,7 +166,8 @@ def _cells(proposal: Proposal) -> bytes:
     high[:, len(proposal.clearings) :] = floor
     ranks = _lattice(proposal, lambda each: each.low_rank << 16 | each.high_rank, 0)
     words = [numbers.reshape(low.shape[0], -1, 1, _LANES) for numbers in (low, high - low, ranks)]
-    return (np.concatenate(words, axis=2) & 0xFFFFFFFF).astype(">u4").tobytes()
+    cells: NDArray[np.uint32] = (np.concatenate(words, axis=2) & 0xFFFFFFFF).astype(">u4")
+    return cells.tobytes()
 
 
 def _details(proposal: Proposal) -> bytes:
