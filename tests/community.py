@@ -43,7 +43,7 @@ TERMS = MarketTerms(
     network=1,
     period_seconds=HOUR,
     periods_per_session=1,
-    max_placed_steps=8,
+    max_placed_blocks=8,
     first_session_start=1_704_067_200,
     gate_lead_seconds=900,
     clearing_window_seconds=2 * HOUR,
@@ -204,18 +204,14 @@ class Community:
         market: int = HOURLY,
         session: int | None = None,
         nonce: int = 0,
-        node: int | None = None,
-        expiry: int | None = None,
     ) -> Order:
         """An order for the next open session, by default."""
         start = self.open_session(market) if session is None else session
         return Order(
             market=market,
             peer=member.peer,
-            node=member.node if node is None else node,
             session_start=start,
             steps=steps,
-            expiry=start if expiry is None else expiry,
             nonce=nonce,
         )
 

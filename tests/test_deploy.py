@@ -58,13 +58,14 @@ links = [{ from = "a", to = "b", tariff_micro_per_kwh = 1, capacity_wh = 2 }]
 network = 1
 period_seconds = 3600
 periods_per_session = 1
-max_placed_steps = 16
+max_placed_blocks = 16
 first_session_start = 1704067200
 gate_lead_seconds = 900
 clearing_window_seconds = 3600
 reading_window_seconds = 86400
 settlement_window_seconds = 604800
 exclusive_window_seconds = 60
+solver_fee_nano = 0
 """
 
 

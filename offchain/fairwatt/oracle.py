@@ -337,7 +337,7 @@ class Oracle:
         if self.most_steps is not None:
             return self.most_steps
         terms = snapshot.terms(self.market)
-        return max(terms.max_placed_steps, 4 * terms.periods_per_session)
+        return max(terms.max_placed_blocks, 4 * terms.periods_per_session)
 
     def _objection(self, signed: SignedOrder, snapshot: Snapshot) -> str | None:
         order: Order = signed.order

@@ -49,7 +49,7 @@ class MarketTerms:
     network: int
     period_seconds: int
     periods_per_session: int
-    max_placed_steps: int
+    max_placed_blocks: int
     first_session_start: int
     gate_lead_seconds: int
     clearing_window_seconds: int
@@ -57,6 +57,7 @@ class MarketTerms:
     settlement_window_seconds: int
     exclusive_window_seconds: int = 0
     manager: str = NOBODY
+    solver_fee_nano: int = 0
 
     def to_message(self) -> dict[str, Any]:
         """The `Market` struct of the order book."""
@@ -64,7 +65,7 @@ class MarketTerms:
             "network": self.network,
             "periodSeconds": self.period_seconds,
             "periodsPerSession": self.periods_per_session,
-            "maxPlacedSteps": self.max_placed_steps,
+            "maxPlacedBlocks": self.max_placed_blocks,
             "firstSessionStart": self.first_session_start,
             "gateLeadSeconds": self.gate_lead_seconds,
             "clearingWindowSeconds": self.clearing_window_seconds,
@@ -72,6 +73,7 @@ class MarketTerms:
             "settlementWindowSeconds": self.settlement_window_seconds,
             "exclusiveWindowSeconds": self.exclusive_window_seconds,
             "manager": self.manager,
+            "solverFeeNano": self.solver_fee_nano,
         }
 
     @property

@@ -38,8 +38,8 @@ def create(community: Community, **changes: Any) -> Receipt:
 def test_create_market__by_the_market_operator__keeps_the_terms(
     community: Community, book: Any
 ) -> None:
-    terms = replace(TERMS, periods_per_session=24, max_placed_steps=3)
-    receipt = create(community, periods_per_session=24, max_placed_steps=3)
+    terms = replace(TERMS, periods_per_session=24, max_placed_blocks=3)
+    receipt = create(community, periods_per_session=24, max_placed_blocks=3)
     assert events(receipt) == [event(book.MarketCreated, market=3, terms=terms.to_message())]
     assert book.marketCount() == 3
     assert community.terms(3) == terms

@@ -241,7 +241,7 @@ def test_place__as_many_steps_as_the_market_allows__is_accepted(
 def test_place__too_many_steps_at_once__is_refused(
     community: Community, book: Any, member: Member
 ) -> None:
-    with reverts(book.TooManySteps, peer=member.peer, steps=9, maxPlacedSteps=8):
+    with reverts(book.TooManySteps, peer=member.peer, steps=9, maxPlacedBlocks=8):
         community.place(community.sign(member, *[bid(1_000, 10)] * 9))
 
 
@@ -249,7 +249,7 @@ def test_place__too_many_steps_together__is_refused(
     community: Community, book: Any, member: Member
 ) -> None:
     community.place(community.sign(member, *[bid(1_000, 10)] * 8, nonce=0))
-    with reverts(book.TooManySteps, peer=member.peer, steps=9, maxPlacedSteps=8):
+    with reverts(book.TooManySteps, peer=member.peer, steps=9, maxPlacedBlocks=8):
         community.place(community.sign(member, bid(1_000, 10), nonce=1))
 
 
@@ -268,9 +268,9 @@ def test_place__after_cancelling__has_its_steps_back(
 def test_place__market_without_placing__is_refused(
     community: Community, book: Any, member: Member
 ) -> None:
-    terms = replace(TERMS, max_placed_steps=0).to_message()
+    terms = replace(TERMS, max_placed_blocks=0).to_message()
     community.send(book.createMarket, terms, sender=community.market_operator)
-    with reverts(book.TooManySteps, peer=member.peer, steps=1, maxPlacedSteps=0):
+    with reverts(book.TooManySteps, peer=member.peer, steps=1, maxPlacedBlocks=0):
         community.place(community.sign(member, bid(1_000, 10), market=3))
 
 

@@ -10,8 +10,8 @@ import ape
 
 from fairwatt.chain._contracts import explained, structs
 from fairwatt.errors import ChainError
-from fairwatt.market import Link, Network, Side
-from fairwatt.orders import Order, SignedOrder, Step
+from fairwatt.market import Link, Network
+from fairwatt.orders import Order, SignedOrder
 from fairwatt.session import NOBODY, MarketTerms, NetworkVersion, Session, Tariff
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ class Account:
     """A peer's account, nano-token."""
 
     balance_nano: int
+    free_nano: int
     locked_nano: int
     credit_nano: int
     arrears_nano: int
@@ -81,9 +82,10 @@ class Account:
 
         Who requests a withdrawal after gate closure cannot escape the clearing by it.
         """
-        before = self.withdrawal_requested_at < gate_closure
-        reserved = self.locked_nano + self.arrears_nano + (self.withdrawal_nano if before else 0)
-        return max(0, self.balance_nano + self.credit_nano - reserved)
+        means = self.free_nano
+        if self.withdrawal_nano and self.withdrawal_requested_at >= gate_closure:
+            means += self.withdrawal_nano + self.credit_nano
+        return max(0, means)
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ class Snapshot:
             network=terms.network,
             period_seconds=terms.periodSeconds,
             periods_per_session=terms.periodsPerSession,
-            max_placed_steps=terms.maxPlacedSteps,
+            max_placed_blocks=terms.maxPlacedBlocks,
             first_session_start=terms.firstSessionStart,
             gate_lead_seconds=terms.gateLeadSeconds,
             clearing_window_seconds=terms.clearingWindowSeconds,
@@ -128,6 +130,7 @@ class Snapshot:
             settlement_window_seconds=terms.settlementWindowSeconds,
             exclusive_window_seconds=terms.exclusiveWindowSeconds,
             manager=str(terms.manager),
+            solver_fee_nano=terms.solverFeeNano,
         )
 
     def session(self, market: int, start: int) -> Session:
@@ -248,6 +251,7 @@ class Snapshot:
         account = self._read(self.contracts.ledger.account, peer)
         return Account(
             balance_nano=account.balanceNano,
+            free_nano=account.freeNano,
             locked_nano=account.lockedNano,
             credit_nano=account.creditNano,
             arrears_nano=account.arrearsNano,
@@ -276,8 +280,9 @@ class Snapshot:
         placed = []
         for event in self._events(book, "OrderPlaced", market=market, sessionStart=start):
             order = _order(event.order)
-            digest, _ = self._read(book.placedOrder, market, start, order.peer, order.nonce)
-            if any(digest):
+            # An order that is cancelled may be followed by another, but not under its nonce.
+            digest, nonce, _ = self._read(book.placedOrder, market, start, order.peer)
+            if any(digest) and nonce == order.nonce:
                 placed.append(SignedOrder(order, b""))
         return placed
 
@@ -352,6 +357,5 @@ def _node_name(raw: bytes, taken: Sequence[str]) -> str:
 
 def _order(values: Sequence[Any]) -> Order:
     """An order as events carry it: the fields of the struct in their sequence."""
-    market, peer, node, session_start, steps, expiry, nonce = values
-    curve = tuple(Step(period, Side(side), price, energy) for period, side, price, energy in steps)
-    return Order(market, peer, node, session_start, curve, expiry, nonce)
+    fields = ("market", "peer", "sessionStart", "nonce", "firstBlock", "blocks", "curve")
+    return Order.from_message(dict(zip(fields, values, strict=True)))
