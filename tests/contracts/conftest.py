@@ -25,7 +25,7 @@ class Books:
     settlement: Signer
 
     @classmethod
-    def open(cls, community: Community, token: Any | None = None) -> Books:
+    def open(cls, community: Community, token: Any | None = None, *, connect: bool = True) -> Books:
         contracts = community.chain.contracts
         ledger = project().Ledger.deploy(
             community.admin.address,
@@ -44,7 +44,8 @@ class Books:
         )
         wiring = [who.address for who in (books.order_book, books.clearing, books.settlement)]
         role, manager = ledger.FUND_MANAGER_ROLE(), community.fund_manager.address
-        community.send(ledger.connectMarket, *wiring, sender=community.admin)
+        if connect:
+            community.send(ledger.connectMarket, *wiring, sender=community.admin)
         community.send(ledger.grantRole, role, manager, sender=community.admin)
         return books
 
