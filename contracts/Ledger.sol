@@ -298,8 +298,10 @@ contract Ledger is ILedger, AccessControlDefaultAdminRules, ReentrancyGuardTrans
         }
     }
 
-    /// @dev One word is read and written for up to four peers. Unchecked: there are fewer than 2^32 amounts of 64 bits; that
-    /// a lane keeps within its 64 bits follows from the bound on deposits once all that is booked adds up to zero.
+    /// @dev One word is read and written for up to four peers. In assembly, as thousands of peers are paid here. Unchecked:
+    /// there are fewer than 2^32 amounts of 64 bits; that a lane keeps within its 64 bits follows from the bound on deposits
+    /// once all that is booked adds up to zero.
+    // slither-disable-next-line assembly
     function _bookPeers(
         Booking[] calldata bookings,
         Unlock[] calldata unlocks,
@@ -309,21 +311,21 @@ contract Ledger is ILedger, AccessControlDefaultAdminRules, ReentrancyGuardTrans
         uint256 slot = bookings[0].peer >> 2;
         uint256 word = _free[slot];
         uint256 last;
-        uint256 at;
+        uint256 place;
         uint256 end;
         // solhint-disable-next-line no-inline-assembly
         assembly ("memory-safe") {
-            at := bookings.offset
-            end := add(at, shl(6, bookings.length))
+            place := bookings.offset
+            end := add(place, shl(6, bookings.length))
         }
-        while (at < end) {
+        while (place < end) {
             uint256 peer;
             int256 amount;
             // solhint-disable-next-line no-inline-assembly
             assembly ("memory-safe") {
-                peer := calldataload(at)
-                amount := signextend(7, calldataload(add(at, 32)))
-                at := add(at, 64)
+                peer := calldataload(place)
+                amount := signextend(7, calldataload(add(place, 32)))
+                place := add(place, 64)
                 sumNano := add(sumNano, amount)
             }
             if (peer <= last) revert EntriesUnsorted(uint32(peer));
@@ -348,7 +350,8 @@ contract Ledger is ILedger, AccessControlDefaultAdminRules, ReentrancyGuardTrans
             }
         }
         _free[slot] = word;
-        last.toUint32(); // so are all the others
+        // So no other peer, of which nothing was cut off, is beyond 32 bits.
+        require(last <= type(uint32).max, SafeCast.SafeCastOverflowedUintDowncast(32, last));
     }
 
     /// @dev R6, for a peer that has less than it pays besides locks, a requested withdrawal and arrears.

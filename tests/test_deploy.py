@@ -335,11 +335,12 @@ def test_deploy__contracts__are_connected_for_good(deployed: Chain) -> None:
     admin = local_signer(0)
     assert contracts.ledger.orderBook() == contracts.order_book.address
     assert contracts.ledger.settlement() == contracts.settlement.address
-    assert contracts.order_book.settlement() == contracts.settlement.address
+    assert contracts.order_book.clearing() == contracts.ledger.clearing()
+    clearing = contracts.ledger.clearing()
     again = [
         (contracts.registry.connectAccounts, (contracts.ledger,)),
-        (contracts.ledger.connectMarket, (contracts.order_book, contracts.settlement)),
-        (contracts.order_book.connectSettlement, (contracts.settlement,)),
+        (contracts.ledger.connectMarket, (contracts.order_book, clearing, contracts.settlement)),
+        (contracts.order_book.connectClearing, (clearing,)),
     ]
     for connect_, arguments in again:
         with pytest.raises(ContractError) as refusal:

@@ -245,6 +245,20 @@ def test_book_clearing__of_peers_out_of_order__reverts(
         books.clear(unlocks=tuple((peer, 0) for peer in peers))
 
 
+def test_book_clearing__of_peers_beyond_32_bits__reverts(
+    books: Books, buyer: Member, seller: Member
+) -> None:
+    """No contract writes this; it must not come to accounts that nobody can name."""
+    bookings = [(buyer.peer, -1), (seller.peer, 1)]
+    call = bytes(books.ledger.bookClearing.encode_input(bookings, [], [], 0, 0, 0))
+    at = call.index(seller.peer.to_bytes(32) + (1).to_bytes(32))
+    strange = 2**32 + seller.peer
+    call = call[:at] + strange.to_bytes(32) + call[at + 32 :]
+    ledger = books.ledger
+    with reverts(ledger.SafeCastOverflowedUintDowncast, bits=32, value=strange):
+        books.clearing.account.transfer(ledger.address, 0, data=call)
+
+
 def test_book_clearing__of_account_0__reverts(books: Books, seller: Member) -> None:
     with reverts(books.ledger.EntriesUnsorted, peer=0):
         books.clear((0, -1), (seller.peer, 1))

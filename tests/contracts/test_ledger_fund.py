@@ -86,6 +86,20 @@ def test_set_credit__up_while_in_use__succeeds(books: Books, peers: tuple[Member
     assert books.available(peer) == 10
 
 
+def test_set_credit__while_a_withdrawal_is_requested__counts_once_it_is_gone(
+    books: Books, peers: tuple[Member, Member]
+) -> None:
+    peer, _ = peers
+    books.deposit(peer, 100)
+    books.credit(peer, 10)
+    books.request(peer, 70)
+    for limit in (60, 0, 40):
+        books.credit(peer, limit)
+        assert (books.balance(peer), books.available(peer)) == (100, 30)
+    books.request(peer, 0)
+    assert (books.balance(peer), books.available(peer)) == (100, 140)
+
+
 @pytest.mark.parametrize("beyond", [0, 1])
 def test_set_credit__of_nobody__reverts(
     books: Books, peers: tuple[Member, Member], beyond: int
