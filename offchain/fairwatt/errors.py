@@ -38,11 +38,25 @@
         ├── FillAboveEnergy
         ├── FlowAboveCapacity
         ├── NodeUnbalanced
-        └── NotOptimal
+        ├── NotOptimal
+        └── (of the certificate, in the sequence of its rules)
+            ├── CertificateCountMismatch
+            ├── PricesOutOfBounds
+            ├── PriceNotMidpoint
+            ├── LimitBetweenPrices
+            ├── FillNotImplied
+            ├── MarginalTotalMismatch
+            ├── MarginalFillAboveTotal
+            ├── FillNotShared
+            ├── FlowNotImplied
+            ├── FlowNotUnique
+            ├── FillNotUnique
+            ├── LowestNotProved
+            └── HighestNotProved
 
 A `ProofError` is the twin of the error of the same name in `ClearingProof.sol`: its attributes are
-the parameters of that error, in snake case. Two have no twin there: `NegativeQuantity`, as said,
-and `FillCountMismatch`, which the settlement checks for each order.
+the parameters of that error, in snake case. `NegativeQuantity` has no twin there, as said, nor has
+`FillCountMismatch`, which the settlement checks for each order, nor have those of the certificate.
 """
 
 # ruff: noqa: N818 - the proof errors bear the names of the Solidity errors they mirror; the model
@@ -54,6 +68,7 @@ from typing import Any
 __all__ = [
     "BookError",
     "CaseError",
+    "CertificateCountMismatch",
     "ChainError",
     "ClearingError",
     "CommunityError",
@@ -63,10 +78,20 @@ __all__ = [
     "FileError",
     "FillAboveEnergy",
     "FillCountMismatch",
+    "FillNotImplied",
+    "FillNotShared",
+    "FillNotUnique",
     "FlowAboveCapacity",
     "FlowCountMismatch",
+    "FlowNotImplied",
+    "FlowNotUnique",
     "GridError",
+    "HighestNotProved",
     "KernelError",
+    "LimitBetweenPrices",
+    "LowestNotProved",
+    "MarginalFillAboveTotal",
+    "MarginalTotalMismatch",
     "MechanismError",
     "MeterDataError",
     "MeterDataRefused",
@@ -84,7 +109,9 @@ __all__ = [
     "PlanInfeasible",
     "PlanTimeLimit",
     "PriceCountMismatch",
+    "PriceNotMidpoint",
     "PriceOutOfBounds",
+    "PricesOutOfBounds",
     "ProofError",
     "ReadingError",
     "SharingError",
@@ -357,6 +384,220 @@ class NotOptimal(ProofError):
         )
         self.welfare = welfare
         self.dual_bound = dual_bound
+
+
+class CertificateCountMismatch(ProofError):
+    """A column of the certificate has not one number per node."""
+
+    def __init__(self, field: str, expected: int, actual: int) -> None:
+        super().__init__(f"{field} of the certificate has {actual} numbers, expected {expected}")
+        self.field = field
+        self.expected = expected
+        self.actual = actual
+
+
+class PricesOutOfBounds(ProofError):
+    """Lowest and highest price (micro-token/kWh) of a node are not floor <= low <= high <= cap."""
+
+    def __init__(
+        self, node: int, low: int, high: int, floor: int, cap: int, *, label: str = ""
+    ) -> None:
+        super().__init__(
+            f"node {_named(node, label)} has optimal prices {low} to {high} micro-token/kWh: no "
+            f"range within the market's {floor} to {cap}"
+        )
+        self.node = node
+        self.low = low
+        self.high = high
+        self.floor = floor
+        self.cap = cap
+
+
+class PriceNotMidpoint(ProofError):
+    """The price of a node is not the midpoint of its lowest and highest one, rounded down."""
+
+    def __init__(
+        self, node: int, price_micro_per_kwh: int, low: int, high: int, *, label: str = ""
+    ) -> None:
+        super().__init__(
+            f"node {_named(node, label)} has price {price_micro_per_kwh} micro-token/kWh, but the "
+            f"midpoint of {low} and {high} is {(low + high) >> 1}"
+        )
+        self.node = node
+        self.price_micro_per_kwh = price_micro_per_kwh
+        self.low = low
+        self.high = high
+
+
+class LimitBetweenPrices(ProofError):
+    """An order's limit lies between the prices of its node, which are then not both optimal."""
+
+    def __init__(
+        self, line: int, limit_micro_per_kwh: int, low: int, high: int, *, label: str = ""
+    ) -> None:
+        super().__init__(
+            f"order {_named(line, label)} has its limit {limit_micro_per_kwh} micro-token/kWh "
+            f"between {low} and {high}, which cannot both be optimal prices of its node"
+        )
+        self.line = line
+        self.limit_micro_per_kwh = limit_micro_per_kwh
+        self.low = low
+        self.high = high
+
+
+class FillNotImplied(ProofError):
+    """An order away from the price is neither full nor empty as the price of its node implies."""
+
+    def __init__(self, line: int, fill_wh: int, implied_wh: int, *, label: str = "") -> None:
+        super().__init__(
+            f"order {_named(line, label)} is filled with {fill_wh} Wh, "
+            f"but the price of its node implies {implied_wh} Wh"
+        )
+        self.line = line
+        self.fill_wh = fill_wh
+        self.implied_wh = implied_wh
+
+
+class MarginalTotalMismatch(ProofError):
+    """The stated energy of the orders at the price of a node (side: bid 0, ask 1) is not theirs."""
+
+    def __init__(
+        self, node: int, side: int, stated_wh: int, actual_wh: int, *, label: str = ""
+    ) -> None:
+        super().__init__(
+            f"the marginal {_SIDES[side]} of node {_named(node, label)} are stated to have "
+            f"{stated_wh} Wh but have {actual_wh} Wh"
+        )
+        self.node = node
+        self.side = side
+        self.stated_wh = stated_wh
+        self.actual_wh = actual_wh
+
+
+class MarginalFillAboveTotal(ProofError):
+    """The orders at the price of a node (side: bid 0, ask 1) trade more than they have."""
+
+    def __init__(
+        self, node: int, side: int, fill_wh: int, total_wh: int, *, label: str = ""
+    ) -> None:
+        super().__init__(
+            f"the marginal {_SIDES[side]} of node {_named(node, label)} trade {fill_wh} Wh "
+            f"but have {total_wh} Wh only"
+        )
+        self.node = node
+        self.side = side
+        self.fill_wh = fill_wh
+        self.total_wh = total_wh
+
+
+class FillNotShared(ProofError):
+    """A marginal order has not its share of what the marginal orders trade."""
+
+    def __init__(self, line: int, fill_wh: int, share_wh: int, *, label: str = "") -> None:
+        super().__init__(
+            f"order {_named(line, label)} is filled with {fill_wh} Wh, "
+            f"but its share of what the orders of its limit trade is {share_wh} Wh"
+        )
+        self.line = line
+        self.fill_wh = fill_wh
+        self.share_wh = share_wh
+
+
+class FlowNotImplied(ProofError):
+    """A link is neither full nor empty as the prices of its ends imply.
+
+    `low_gain` and `high_gain` are price difference less tariff, at the lowest and the highest
+    prices.
+    """
+
+    def __init__(
+        self,
+        link: int,
+        flow_wh: int,
+        capacity_wh: int,
+        low_gain: int,
+        high_gain: int,
+        *,
+        label: str = "",
+    ) -> None:
+        super().__init__(
+            f"link {_named(link, label)} carries {flow_wh} of {capacity_wh} Wh although a kWh "
+            f"gains {low_gain} and {high_gain} micro-token at the lowest and the highest prices"
+        )
+        self.link = link
+        self.flow_wh = flow_wh
+        self.capacity_wh = capacity_wh
+        self.low_gain = low_gain
+        self.high_gain = high_gain
+
+
+class FlowNotUnique(ProofError):
+    """The tails of its ends do not prove the flow of a link to be the chosen one.
+
+    `rise` is by how much the tails rise along the link, `tail` its own.
+    """
+
+    def __init__(
+        self, link: int, flow_wh: int, capacity_wh: int, rise: int, tail: int, *, label: str = ""
+    ) -> None:
+        super().__init__(
+            f"link {_named(link, label)} carries {flow_wh} of {capacity_wh} Wh although the tails "
+            f"rise by {rise} along it and its own is {tail}: an equal optimum may be preferred"
+        )
+        self.link = link
+        self.flow_wh = flow_wh
+        self.capacity_wh = capacity_wh
+        self.rise = rise
+        self.tail = tail
+
+
+class FillNotUnique(ProofError):
+    """The tail of a node does not prove what its marginal orders trade to be the chosen fill.
+
+    `side` is that of the orders: bid 0, ask 1.
+    """
+
+    def __init__(
+        self, node: int, side: int, fill_wh: int, total_wh: int, tail: int, *, label: str = ""
+    ) -> None:
+        super().__init__(
+            f"the marginal {_SIDES[side]} of node {_named(node, label)} trade {fill_wh} of "
+            f"{total_wh} Wh although its tail is {tail}: an equal optimum may be preferred"
+        )
+        self.node = node
+        self.side = side
+        self.fill_wh = fill_wh
+        self.total_wh = total_wh
+        self.tail = tail
+
+
+class LowestNotProved(ProofError):
+    """Nothing holds the lowest price of a node: it may be lower."""
+
+    def __init__(self, node: int, low: int, rank: int, *, label: str = "") -> None:
+        super().__init__(
+            f"nothing proves that {low} micro-token/kWh is the lowest optimal price of node "
+            f"{_named(node, label)}, whose rank is {rank}"
+        )
+        self.node = node
+        self.low = low
+        self.rank = rank
+
+
+class HighestNotProved(ProofError):
+    """Nothing holds the highest price of a node: it may be higher."""
+
+    def __init__(self, node: int, high: int, rank: int, *, label: str = "") -> None:
+        super().__init__(
+            f"nothing proves that {high} micro-token/kWh is the highest optimal price of node "
+            f"{_named(node, label)}, whose rank is {rank}"
+        )
+        self.node = node
+        self.high = high
+        self.rank = rank
+
+
+_SIDES = ("bids", "asks")
 
 
 def _named(index: int, label: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from itertools import product
 from typing import Any
 
-from fairwatt.market import Book, Clearing, Side
+from fairwatt.market import Book, Certificate, Clearing, Side
 
 
 def best(book: Book) -> tuple[int, int]:
@@ -116,3 +116,133 @@ def _negative_cycle(count: int, arcs: list[list[int]]) -> list[int]:
         node = arcs[via[node]][0]
         if node == last:
             return cycle
+
+
+def certified(  # noqa: C901 - rule after rule
+    book: Book, clearing: Clearing, certificate: Certificate
+) -> tuple[Any, ...]:
+    """What the rules of the certificate have to say: ("accepted",) or (error, parameters...)."""
+    network = book.network
+    nodes, orders = range(len(network.nodes)), list(book.orders)
+    home = [network.node_index[order.node] for order in orders]
+    fills, flows = clearing.fills_wh.tolist(), clearing.flows_wh.tolist()
+    prices = clearing.prices_micro_per_kwh.tolist()
+    low, high = certificate.low.tolist(), certificate.high.tolist()
+    tail = certificate.tail.tolist()
+    filled = {
+        Side.BID: certificate.bid_fill.tolist(),
+        Side.ASK: certificate.ask_fill.tolist(),
+    }
+    total = {
+        Side.BID: certificate.bid_total.tolist(),
+        Side.ASK: certificate.ask_total.tolist(),
+    }
+    floor, cap = network.price_floor_micro_per_kwh, network.price_cap_micro_per_kwh
+
+    for z in nodes:
+        if not floor <= low[z] <= high[z] <= cap:
+            return ("PricesOutOfBounds", z, low[z], high[z], floor, cap)
+    for z in nodes:
+        if prices[z] != (low[z] + high[z]) // 2:
+            return ("PriceNotMidpoint", z, prices[z], low[z], high[z])
+
+    for at, order in enumerate(orders):
+        limit = order.price_micro_per_kwh
+        if order.energy_wh and low[home[at]] < limit < high[home[at]]:
+            return ("LimitBetweenPrices", at, limit, low[home[at]], high[home[at]])
+    groups: dict[tuple[int, Side], list[int]] = {(z, side): [] for z in nodes for side in Side}
+    for at, order in enumerate(orders):
+        limit, z = order.price_micro_per_kwh, home[at]
+        if limit == low[z] == high[z] and order.energy_wh:
+            groups[z, order.side].append(at)
+            continue
+        trades = limit <= low[z] if order.side is Side.ASK else limit >= high[z]
+        if fills[at] != (order.energy_wh if trades else 0):
+            return ("FillNotImplied", at, fills[at], order.energy_wh if trades else 0)
+    for (z, side), lines in groups.items():
+        actual = sum(orders[at].energy_wh for at in lines)
+        if total[side][z] != actual:
+            return ("MarginalTotalMismatch", z, side.value, total[side][z], actual)
+    for z, side in groups:
+        if filled[side][z] > total[side][z]:
+            return ("MarginalFillAboveTotal", z, side.value, filled[side][z], total[side][z])
+    shares = {}
+    for (z, side), lines in groups.items():
+        before = 0
+        for at in sorted(lines, key=lambda at: orders[at].id):
+            after = before + orders[at].energy_wh
+            owed = [upto * filled[side][z] // total[side][z] for upto in (before, after)]
+            shares[at], before = owed[1] - owed[0], after
+    for at in sorted(shares):
+        if fills[at] != shares[at]:
+            return ("FillNotShared", at, fills[at], shares[at])
+
+    links = list(enumerate(network.links))
+    ends = [(network.node_index[link.source], network.node_index[link.target]) for _, link in links]
+    gains = [
+        tuple(x[j] - x[i] - link.tariff_micro_per_kwh for x in (low, high))
+        for (i, j), (_, link) in zip(ends, links, strict=True)
+    ]
+    for at, _ in links:
+        if flows[at] < 0:
+            return ("NegativeQuantity", "flowsWh", at, flows[at])
+    for at, link in links:
+        if flows[at] > link.capacity_wh:
+            return ("FlowAboveCapacity", at, flows[at], link.capacity_wh)
+    for at, link in links:
+        if (max(gains[at]) > 0 and flows[at] < link.capacity_wh) or (
+            min(gains[at]) < 0 and flows[at] > 0
+        ):
+            return ("FlowNotImplied", at, flows[at], link.capacity_wh, *gains[at])
+    for at, link in links:
+        own, rise = int(network.tails[at]), tail[ends[at][1]] - tail[ends[at][0]]
+        too_much, too_little = (
+            flows[at] > 0 and rise < own,
+            flows[at] < link.capacity_wh and rise > own,
+        )
+        if gains[at] == (0, 0) and (too_much or too_little):
+            return ("FlowNotUnique", at, flows[at], link.capacity_wh, rise, own)
+
+    for side, worth in ((Side.ASK, 0), (Side.BID, -(2**41))):
+        sign = 1 if side is Side.ASK else -1
+        for z in nodes:
+            fill, most, value = filled[side][z], total[side][z], sign * tail[z]
+            if (fill > 0 and value < worth) or (fill < most and value > worth):
+                return ("FillNotUnique", z, side.value, fill, most, tail[z])
+    for z in nodes:
+        surplus = 0
+        for at, order in enumerate(orders):
+            if home[at] == z:
+                surplus += fills[at] if order.side is Side.ASK else -fills[at]
+        surplus += sum(flows[at] for at, _ in links if ends[at][1] == z)
+        surplus -= sum(flows[at] for at, _ in links if ends[at][0] == z)
+        if surplus:
+            return ("NodeUnbalanced", z, surplus)
+
+    for name, x, bound, rank, upward in (
+        ("LowestNotProved", low, floor, certificate.low_rank.tolist(), False),
+        ("HighestNotProved", high, cap, certificate.high_rank.tolist(), True),
+    ):
+        held = {z for z in nodes if x[z] == bound}
+        for at, order in enumerate(orders):
+            z = home[at]
+            # What lets an order hold a price down is what lets it hold one up on the other side.
+            holds = (
+                fills[at] > 0 if (order.side is Side.ASK) != upward else fills[at] < order.energy_wh
+            )
+            if x[z] == order.price_micro_per_kwh and rank[z] == 0 and holds:
+                held.add(z)
+        for at, link in links:
+            i, j = ends[at]
+            if x[j] - x[i] == link.tariff_micro_per_kwh:
+                for active, one, other in (
+                    (flows[at] > 0, i, j),
+                    (flows[at] < link.capacity_wh, j, i),
+                ):
+                    giver, taker = (other, one) if upward else (one, other)
+                    if active and rank[giver] < rank[taker]:
+                        held.add(taker)
+        for z in nodes:
+            if z not in held:
+                return (name, z, x[z], rank[z])
+    return ("accepted",)

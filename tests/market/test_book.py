@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from eth_utils.crypto import keccak
 from hypothesis import given
 from tests.market.shorthand import ask, bid, network
 from tests.strategies import INT32_MAX, INT32_MIN, UINT32_MAX, UINT40_MAX, books
@@ -30,6 +31,34 @@ def test_network__parallel_links_are_allowed() -> None:
 def test_network__extreme_values_are_allowed() -> None:
     Network(("a", "b"), (Link("a", "b", UINT32_MAX, UINT40_MAX, "dso"),), INT32_MIN, INT32_MAX)
     Network(("a",), (), 0, 0)
+
+
+def test_network__tails_are_made_of_the_seed_and_the_position() -> None:
+    links = (LINK, LINK, replace(LINK, tail=7))
+    some = replace(network("a", "b", links=links), seed=bytes(32))
+    assert (
+        some.tails.tolist()
+        == [
+            0xAD3228 + 1,  # keccak256 of 64 zero bytes begins so
+            1 + int.from_bytes(keccak(bytes(63) + b"\1")[:3], "big"),
+            7,
+        ]
+    )
+
+
+def test_network__no_seed__tails_are_made_of_nodes_and_links() -> None:
+    some = network("a", "b", links=(LINK, LINK))
+    assert some.tails.tolist() == network("a", "b", links=(LINK, LINK), floor=0).tails.tolist()
+    for links in ((LINK,), (LINK, replace(LINK, capacity_wh=5)), (LINK, replace(LINK, owner="o"))):
+        assert some.tails[0] != network("a", "b", links=links).tails[0]
+    text = '[["a","b"],[["a","b",3,4,null],["a","b",3,4,null]]]'
+    assert replace(some, seed=keccak(text.encode())).tails.tolist() == some.tails.tolist()
+
+
+def test_network__seed_that_is_not_bytes__is_refused() -> None:
+    with pytest.raises(BookError, match="must be bytes") as caught:
+        replace(network(), seed=wrong("0x00"))
+    assert caught.value.path == "network.seed"
 
 
 @pytest.mark.parametrize(
@@ -67,6 +96,9 @@ def test_network__refused(path: str, make: Callable[[], Network]) -> None:
         ("capacityWh", {"capacity_wh": False}),
         ("owner", {"owner": ""}),
         ("owner", {"owner": 5}),
+        ("tail", {"tail": 0}),
+        ("tail", {"tail": 2**24 + 1}),
+        ("tail", {"tail": 1.0}),
     ],
 )
 def test_network__link_refused(field: str, change: dict[str, Any]) -> None:

@@ -71,6 +71,21 @@ def test_book_document_goes_round() -> None:
     assert dump_book(load_book(BOOK)) == BOOK
 
 
+def test_seed_and_tails_go_round() -> None:
+    links = [BOOK["network"]["links"][0] | {"tail": 16777216}, BOOK["network"]["links"][1]]
+    document = BOOK | {"network": BOOK["network"] | {"seed": "0x00ff", "links": links}}
+    book = load_book(document)
+    assert dump_book(book) == document
+    assert (book.network.seed, book.network.links[0].tail) == (b"\x00\xff", 16777216)
+
+
+@pytest.mark.parametrize("seed", ["", "0x", "0xf", "0xFF", "00", 5])
+def test_seed_that_is_no_hexadecimal_is_refused(seed: object) -> None:
+    with pytest.raises(BookError) as caught:
+        load_book(BOOK | {"network": BOOK["network"] | {"seed": seed}})
+    assert caught.value.path == "network.seed"
+
+
 def test_text_bytes_and_parsed_documents_are_the_same() -> None:
     text = json.dumps(BOOK)
     assert load_book(text) == load_book(text.encode()) == load_book(BOOK)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import highspy
@@ -11,6 +12,7 @@ import pytest
 from tests.market.shorthand import ask, bid, book, network
 from tests.strategies import INT32_MAX, INT32_MIN, UINT40_MAX, fills_by_id
 
+from fairwatt import highs
 from fairwatt.errors import KernelError
 from fairwatt.highs import Program
 from fairwatt.market import Book, Link, Network, _flow, check, clear
@@ -106,11 +108,33 @@ def test_cheaper_of_two_parallel_links_fills_first() -> None:
     assert cleared(book(ask("s", 7, 9, "a"), bid("b", 20, 6, "b"), on=on))[1] == [2, 4]
 
 
-def test_of_free_ways_the_one_over_fewest_links_is_taken() -> None:
-    ring = ("a", "b"), ("b", "c"), ("c", "a"), ("a", "c"), ("b", "a")
-    on = network("a", "b", "c", links=tuple(Link(*ends, 0, 9) for ends in ring))
+@pytest.mark.parametrize(("direct", "flows"), [(6, [0, 0, 0, 6, 0]), (8, [5, 5, 0, 1, 0])])
+def test_of_free_ways_the_one_of_the_smallest_tails_is_taken(direct: int, flows: list[int]) -> None:
+    ring = (
+        *(Link("a", "b", 0, 9, tail=3), Link("b", "c", 0, 5, tail=4), Link("c", "a", 0, 9, tail=1)),
+        *(Link("a", "c", 0, 9, tail=direct), Link("b", "a", 0, 9, tail=1)),
+    )
+    on = network("a", "b", "c", links=ring)
     some = book(ask("s", 7, 9, "a"), bid("b", 20, 6, "c"), on=on)
-    assert cleared(some)[1] == [0, 0, 0, 6, 0]
+    assert cleared(some)[1] == flows
+
+
+@pytest.mark.parametrize(("tails", "near"), [((1, 2), "s"), ((2, 1), "t")])
+def test_of_equal_asks_the_one_over_the_smallest_tails_trades(
+    tails: tuple[int, int], near: str
+) -> None:
+    links = Link("a", "c", 3, 9, tail=tails[0]), Link("b", "c", 3, 9, tail=tails[1])
+    on = network("a", "b", "c", links=links)
+    orders = ask("s", 7, 5, "a"), ask("t", 7, 5, "b"), bid("b", 20, 4, "c")
+    fills, _, prices = cleared(book(*orders, on=on))
+    assert fills == {"s": 0, "t": 0, "b": 4} | {near: 4}
+    assert prices == [7, 7, 10]
+
+
+def test_more_trade_outweighs_any_tails() -> None:
+    chain = [Link("a", "b", 0, 9, tail=2**24), Link("b", "c", 0, 9, tail=2**24)]
+    on = network("a", "b", "c", links=tuple(chain))
+    assert cleared(book(ask("s", 7, 5, "a"), bid("b", 7, 4, "c"), on=on))[1] == [4, 4]
 
 
 def test_negative_prices_trade() -> None:
@@ -219,6 +243,18 @@ def test_solver_that_gives_up_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(_flow._OPTIONS, "iteration_limit", 0)
     with pytest.raises(KernelError, match="HiGHS ended with"):
         clear(book(ask("s", 10, 5), bid("b", 20, 3), bid("c", 5, 3), on=network("a", "b")))
+
+
+def test_solver_that_does_not_know_is_asked_in_another_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stubborn(program: Program, **options: Any) -> highs.Solution:
+        solution = solve(program, **options)
+        return solution if options["presolve"] else replace(solution, status=highs.Status.UNKNOWN)
+
+    solve = highs.solve
+    some = book(ask("s", 10, 5), bid("b", 20, 3), bid("c", 5, 3), on=network("a", "b"))
+    expected = clear(some)
+    monkeypatch.setattr(highs, "solve", stubborn)
+    assert clear(some) == expected
 
 
 def test_another_highs_in_the_process_does_not_matter() -> None:

@@ -7,14 +7,16 @@ micro-token/kWh, value is in nano-token (= Wh x micro-token/kWh); all whole numb
 from __future__ import annotations
 
 from fairwatt.market.book import Book, LimitOrder, Side
+from fairwatt.market.certificate import Certificate, Witnesses, certify, witnesses
 from fairwatt.market.clearing import Clearing
 from fairwatt.market.kernel import clear
 from fairwatt.market.money import Payments, payments
 from fairwatt.market.network import Link, Network
-from fairwatt.market.proof import Proof, check
+from fairwatt.market.proof import Proof, check, verify
 
 __all__ = [
     "Book",
+    "Certificate",
     "Clearing",
     "LimitOrder",
     "Link",
@@ -22,7 +24,11 @@ __all__ = [
     "Payments",
     "Proof",
     "Side",
+    "Witnesses",
+    "certify",
     "check",
     "clear",
     "payments",
+    "verify",
+    "witnesses",
 ]

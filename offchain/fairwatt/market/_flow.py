@@ -1,6 +1,6 @@
-"""The linear program of a market: blocks of orders on nodes, and links between them.
+"""The linear programs of a market: blocks of orders on nodes, and links between them.
 
-See `fairwatt.market.kernel` for the costs and for why its numbers are exact.
+See `fairwatt.market.kernel` for why their numbers are exact.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fairwatt.market._columns import Column
     from fairwatt.market.network import Network
 
-__all__ = ["Blocks", "Flow", "solve"]
+__all__ = ["Blocks", "Columns", "Flow", "Ways", "run", "solve"]
 
 
 @dataclass(frozen=True)
@@ -77,41 +77,81 @@ def solve(network: Network, blocks: Blocks, guess: Column) -> Flow:
     open_ = np.flatnonzero(network.capacities_wh)
     capacity = np.minimum(network.capacities_wh[open_], min(bids, asks))
     source, target = network.sources[open_], network.targets[open_]
-
-    m = len(network.nodes) + 1
+    # Any optimum will do, but simplex dislikes a choice: a traded Wh is worth half a unit of price
+    # more. That outweighs no whole unit, since optima differ by rings that trade one Wh or none.
     price = blocks.price - guess[blocks.node]
-    block_cost = np.where(blocks.is_bid, -(2 * price + 1) * m, 2 * price * m)
     tariff = network.tariffs_micro_per_kwh[open_] + guess[source] - guess[target]
-    link_cost = 2 * tariff * m + 1
-    n_blocks, n_links = blocks.node.size, open_.size
-    starts = np.arange(n_blocks + n_links + 1)
-    starts[n_blocks:] += np.arange(n_links + 1)  # two entries in the column of a link
-    values, row_duals = _run(
+    cost = np.where(blocks.is_bid, -2 * price - 1, 2 * price)
+    filled, flows[open_], duals = run(
+        Columns(blocks.node, blocks.is_bid, cost, blocks.energy),
+        Ways(source, target, 2 * tariff, capacity),
+        np.zeros(len(network.nodes), np.int64),
+    )
+    low, high = network.price_floor_micro_per_kwh, network.price_cap_micro_per_kwh
+    return Flow(filled, flows, np.clip(guess + duals // 2, low, high))
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What enters and leaves at the nodes at most, and its cost per Wh; shape (columns,)."""
+
+    node: Column
+    is_bid: NDArray[np.bool_]
+    cost: Column
+    energy: Column
+
+
+@dataclass(frozen=True)
+class Ways:
+    """What passes from node to node at most, and its cost per Wh; shape (ways,)."""
+
+    source: Column
+    target: Column
+    cost: Column
+    capacity: Column
+
+
+def run(columns: Columns, ways: Ways, surplus: Column) -> tuple[Column, Column, Column]:
+    """Find what enters and leaves, what passes, and the duals of the nodes, at the least cost.
+
+    Parameters
+    ----------
+    surplus
+        Asks + inflow - outflow - bids at every node, Wh, shape (nodes,).
+
+    Raises
+    ------
+    KernelError
+        If HiGHS finds no optimum.
+    """
+    n_columns, n_ways = columns.node.size, ways.source.size
+    starts = np.arange(n_columns + n_ways + 1)
+    starts[n_columns:] += np.arange(n_ways + 1)  # two entries for a way
+    values, duals = _run(
         Program(
-            cost=np.concatenate([block_cost, link_cost]).astype(float),
-            lower=np.zeros(n_blocks + n_links),
-            upper=np.concatenate([blocks.energy, capacity]).astype(float),
-            row_lower=np.zeros(len(network.nodes)),
-            row_upper=np.zeros(len(network.nodes)),
+            cost=np.concatenate([columns.cost, ways.cost]).astype(float),
+            lower=np.zeros(n_columns + n_ways),
+            upper=np.concatenate([columns.energy, ways.capacity]).astype(float),
+            row_lower=surplus.astype(float),
+            row_upper=surplus.astype(float),
             starts=starts.astype(np.int32),
             indices=np.concatenate(
-                [blocks.node, np.stack([source, target], 1).ravel()], dtype=np.int32
+                [columns.node, np.stack([ways.source, ways.target], 1).ravel()], dtype=np.int32
             ),
             values=np.concatenate(
-                [np.where(blocks.is_bid, -1.0, 1.0), np.tile([-1.0, 1.0], n_links)]
+                [np.where(columns.is_bid, -1.0, 1.0), np.tile([-1.0, 1.0], n_ways)]
             ),
         )
     )
-    flows[open_] = values[n_blocks:]
-    prices = guess + row_duals // (2 * m)
-    low, high = network.price_floor_micro_per_kwh, network.price_cap_micro_per_kwh
-    return Flow(values[:n_blocks], flows, np.clip(prices, low, high))
+    return values[:n_columns], values[n_columns:], duals
 
 
 def _run(program: Program) -> tuple[Column, Column]:
     """Solve, and round the solution and its duals to whole numbers."""
     try:
         solution = highs.solve(program, **_OPTIONS)
+        if solution.status is Status.UNKNOWN:  # it ran in circles; from elsewhere it may not
+            solution = highs.solve(program, **{**_OPTIONS, "presolve": True})
     except SolverError as error:
         raise KernelError(str(error)) from error
     if solution.status is not Status.OPTIMAL:

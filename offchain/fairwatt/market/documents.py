@@ -67,11 +67,13 @@ def load_book(document: str | bytes | Mapping[str, Any]) -> Book:
                 tariff_micro_per_kwh=link["tariffMicroPerKWh"],
                 capacity_wh=link["capacityWh"],
                 owner=link.get("owner"),
+                tail=link.get("tail"),
             )
             for link in stated["links"]
         ),
         price_floor_micro_per_kwh=stated["priceFloorMicroPerKWh"],
         price_cap_micro_per_kwh=stated["priceCapMicroPerKWh"],
+        seed=bytes.fromhex(stated.get("seed", "0x")[2:]),
     )
     index = network.node_index
     for at, order in enumerate(orders):
@@ -103,9 +105,11 @@ def dump_book(book: Book) -> dict[str, Any]:
                     "tariffMicroPerKWh": int(link.tariff_micro_per_kwh),
                     "capacityWh": int(link.capacity_wh),
                     **({} if link.owner is None else {"owner": link.owner}),
+                    **({} if link.tail is None else {"tail": int(link.tail)}),
                 }
                 for link in network.links
             ],
+            **({"seed": "0x" + network.seed.hex()} if network.seed else {}),
         },
         "orders": [
             {

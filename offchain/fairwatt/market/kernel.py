@@ -10,24 +10,19 @@ computed from them in integers.
 column of the linear program; they share its fill pro rata, remainders in the order of their ids.
 Levels are sorted, so the sequence of the orders in the book never matters.
 
-*Ties.* Among clearings of the same welfare the one with the largest traded energy is taken,
-among those one with the least energy over links. Both are part of the costs of the program:
-
-    bid (2 b + 1) m    ask 2 a m    link 2 f m + 1        m = number of nodes + 1
-
-Two clearings differ by cycles that pass the outside world (where energy comes from and goes to)
-at most once. Such a cycle changes the traded energy by at most 1 and the energy over links by
-less than m per unit, so it cannot outweigh a change of welfare, which is a whole number: 2 and m
-are large enough, and the optimum of the program is an optimum of the market exactly.
-What remains tied (equal paths, asks at equal distance) may depend on the sequence of the links.
+*Ties.* Among clearings of the same welfare the one with the largest traded energy is taken, among
+those the one of the smallest sum of flow x link tail. The optimum says, through the lowest and the
+highest optimal price of every node, what all optima have in common; what is left to choose, a few
+marginal orders and links, is a program of its own (`_face`).
 
 *Small costs.* Costs are taken relative to guessed prices at the nodes, which in balance changes
 no difference of costs, and simplex starts with nearly every level on the right side.
 
-*Exact floats.* The program is neither scaled nor presolved. Energies sum to less than 2^52, a cost
-is at most 2^53 (with less than 2^18 nodes) and the matrix holds only ones, so what simplex adds up
-are whole numbers that floats hold, and one Wh stands far above the tolerances of HiGHS. Scaled
-down, it would vanish below them. Whatever a float still got wrong, the exact checks would refuse.
+*Exact floats.* The programs are not scaled, and presolved only where simplex fails without.
+Energies sum to less than 2^52, no cost reaches 2^42 and the matrix holds only ones, so what simplex
+adds up are whole numbers that floats hold, and one Wh stands far above the tolerances of HiGHS.
+Scaled down, it would vanish below them. Whatever a float still got wrong, the exact checks would
+refuse.
 
 *Speed.* Books of one node need no program at all (`_crossing`); on a network only the orders near
 its prices enter it one by one (`_windows`).
@@ -41,9 +36,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fairwatt.errors import KernelError, ProofError
-from fairwatt.market import _ties, proof
+from fairwatt.market import proof
 from fairwatt.market._crossing import clear_node
+from fairwatt.market._face import choose
 from fairwatt.market._flow import Blocks, solve
+from fairwatt.market._potentials import optimal_prices
 from fairwatt.market._windows import near_prices, widened
 from fairwatt.market.book import Book, Side
 from fairwatt.market.clearing import Clearing
@@ -82,8 +79,10 @@ def clear_network(book: Book) -> Clearing:
             break
         window, guess = widened(book, window, below, above), flow.prices
     fills = window.fills(book)
-    levels.share(flow.filled[:count], fills)
-    return Clearing(fills, flow.flows, _midpoint_prices(book, fills, flow.flows))
+    levels.pour(flow.filled[:count], fills)
+    low, high = optimal_prices(book, fills, flow.flows)
+    choose(book, low, high, fills, flow.flows)
+    return Clearing(fills, flow.flows, (low + high) >> 1)
 
 
 @dataclass(frozen=True)
@@ -117,60 +116,12 @@ class _Levels:
             Blocks(node[starts], side[starts] == Side.BID.value, price[starts], energy),
         )
 
-    def share(self, filled: Column, fills: Column) -> None:
-        """Split the fills of the levels into fills of the orders, which are written to `fills`."""
-        energy_wh, ids = self.book.energy_wh, self.book.ids
+    def pour(self, filled: Column, fills: Column) -> None:
+        """Write the fills of the orders to `fills`, those of a level filled one after another."""
+        energy = self.book.energy_wh[self.lines]
+        if not energy.size:
+            return
         counts = np.diff(self.starts, append=self.lines.size)
-        full = self.lines[np.repeat(filled == self.blocks.energy, counts)]
-        fills[full] = energy_wh[full]
-        for level in np.flatnonzero((filled > 0) & (filled < self.blocks.energy)).tolist():
-            start = self.starts[level]
-            lines = self.lines[start : start + counts[level]]
-            fills[lines] = _ties.share(int(filled[level]), lines, energy_wh, ids)
-
-
-def _midpoint_prices(book: Book, fills: Column, flows: Column) -> Column:
-    """Per node floor((lowest + highest) / 2) of the optimal whole-number prices.
-
-    Complementary slackness says which prices are optimal for optimal quantities:
-    a bid pays at most b if it trades, at least b if it could trade more; an ask the reverse;
-    along a link the price rises by at least f if energy flows, by at most f if more could.
-    """
-    network = book.network
-    low = np.full(len(network.nodes), network.price_floor_micro_per_kwh, np.int64)
-    high = np.full(len(network.nodes), network.price_cap_micro_per_kwh, np.int64)
-    trades, could = fills > 0, fills < book.energy_wh
-    is_ask = book.side.astype(bool)
-    above, below = np.where(is_ask, trades, could), np.where(is_ask, could, trades)
-    np.maximum.at(low, book.node[above], book.price_micro_per_kwh[above])
-    np.minimum.at(high, book.node[below], book.price_micro_per_kwh[below])
-
-    # Rows "price[head] <= price[tail] + length".
-    carries, spare = flows > 0, flows < network.capacities_wh
-    tariff = network.tariffs_micro_per_kwh
-    tail = np.concatenate([network.sources[spare], network.targets[carries]])
-    head = np.concatenate([network.targets[spare], network.sources[carries]])
-    length = np.concatenate([tariff[spare], -tariff[carries]])
-
-    highest = _tighten(high, tail, head, length)
-    lowest = -_tighten(-low, head, tail, length)
-    if (highest < low).any() or (lowest > high).any():
-        raise KernelError("the solver's result is not an exact optimum: no prices support it")
-    return (lowest + highest) >> 1
-
-
-def _tighten(bound: Column, tail: Column, head: Column, length: Column) -> Column:
-    """Find the largest x <= bound with x[head] <= x[tail] + length everywhere (Bellman-Ford)."""
-    if not tail.size:
-        return bound
-    by_head = np.argsort(head, kind="stable")
-    tail, head, length = tail[by_head], head[by_head], length[by_head]
-    starts = np.flatnonzero(np.diff(head, prepend=-1))
-    heads = head[starts]
-    x = bound.copy()
-    for _ in range(bound.size + 1):
-        best = np.minimum.reduceat(x[tail] + length, starts)
-        if (best >= x[heads]).all():
-            return x
-        x[heads] = np.minimum(x[heads], best)
-    raise KernelError("the solver's result is not an exact optimum: a cheaper cycle exists")
+        before = np.cumsum(energy) - energy
+        before -= np.repeat(before[self.starts], counts)
+        fills[self.lines] = np.clip(np.repeat(filled, counts) - before, 0, energy)
