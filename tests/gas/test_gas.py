@@ -53,7 +53,7 @@ INTERNAL = {
     "bookImbalances",
     "connectAccounts",
     "connectMarket",
-    "connectSettlement",
+    "connectClearing",
     "lock",
     "take",
     "unlock",
