@@ -225,10 +225,10 @@ library Orders {
         uint256 pair,
         uint256 lane
     ) private pure returns (Side side, int32 priceMicroPerKWh, uint256 energyWh) {
-        uint256 at = pair * PAIR_BYTES + lane * 4;
+        uint256 offset = pair * PAIR_BYTES + lane * 4;
         // forge-lint: disable-next-line(unsafe-typecast) lanes have 32 bits
-        priceMicroPerKWh = int32(uint32(bytes4(order.curve[at:at + 4])));
-        uint256 step = uint32(bytes4(order.curve[at + 32:at + 36]));
+        priceMicroPerKWh = int32(uint32(bytes4(order.curve[offset:offset + 4])));
+        uint256 step = uint32(bytes4(order.curve[offset + 32:offset + 36]));
         side = step & 1 == 1 ? Side.Ask : Side.Bid;
         energyWh = step >> 1;
     }

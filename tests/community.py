@@ -204,18 +204,14 @@ class Community:
         market: int = HOURLY,
         session: int | None = None,
         nonce: int = 0,
-        node: int | None = None,
-        expiry: int | None = None,
     ) -> Order:
         """An order for the next open session, by default."""
         start = self.open_session(market) if session is None else session
         return Order(
             market=market,
             peer=member.peer,
-            node=member.node if node is None else node,
             session_start=start,
             steps=steps,
-            expiry=start if expiry is None else expiry,
             nonce=nonce,
         )
 

@@ -58,13 +58,14 @@ links = [{ from = "a", to = "b", tariff_micro_per_kwh = 1, capacity_wh = 2 }]
 network = 1
 period_seconds = 3600
 periods_per_session = 1
-max_placed_steps = 16
+max_placed_blocks = 16
 first_session_start = 1704067200
 gate_lead_seconds = 900
 clearing_window_seconds = 3600
 reading_window_seconds = 86400
 settlement_window_seconds = 604800
 exclusive_window_seconds = 60
+solver_fee_nano = 0
 """
 
 
@@ -334,11 +335,12 @@ def test_deploy__contracts__are_connected_for_good(deployed: Chain) -> None:
     admin = local_signer(0)
     assert contracts.ledger.orderBook() == contracts.order_book.address
     assert contracts.ledger.settlement() == contracts.settlement.address
-    assert contracts.order_book.settlement() == contracts.settlement.address
+    assert contracts.order_book.clearing() == contracts.ledger.clearing()
+    clearing = contracts.ledger.clearing()
     again = [
         (contracts.registry.connectAccounts, (contracts.ledger,)),
-        (contracts.ledger.connectMarket, (contracts.order_book, contracts.settlement)),
-        (contracts.order_book.connectSettlement, (contracts.settlement,)),
+        (contracts.ledger.connectMarket, (contracts.order_book, clearing, contracts.settlement)),
+        (contracts.order_book.connectClearing, (clearing,)),
     ]
     for connect_, arguments in again:
         with pytest.raises(ContractError) as refusal:

@@ -322,9 +322,7 @@ def _unpack(curve: Curve) -> tuple[Step, ...]:
                 continue
             period = (curve.first_block + block) * _LANES + lane
             if entry < 2:
-                raise OrderError(
-                    "curve", f"has a price or a side without energy in period {period}"
-                )
+                raise OrderError("curve", f"has a step without energy in period {period}")
             if row != len(steps.setdefault(period, [])):
                 raise OrderError("curve", f"has an empty lane before row {row} of period {period}")
             signed = price - (price >> 31 << 32)

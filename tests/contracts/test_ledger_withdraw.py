@@ -97,7 +97,7 @@ def test_request_withdrawal__of_credit__reverts(books: Books, saver: Member) -> 
 def test_request_withdrawal__below_zero__reverts(books: Books, saver: Member) -> None:
     books.endow(50)
     books.credit(saver, 50)
-    books.clear((saver.peer, 0, -120), incomes=((0, 120),))
+    books.clear((saver.peer, -120), incomes=((0, 120),))
     with reverts(books.ledger.InsufficientFunds, peer=saver.peer, neededNano=1, availableNano=0):
         books.request(saver, 1)
 

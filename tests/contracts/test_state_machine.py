@@ -298,7 +298,7 @@ class Market(RuleBasedStateMachine):
         expected: tuple[Any, ...] = ()
         if not self.is_active(peer, book.start):
             expected = ("PeerNotActive", peer)
-        elif steps > (most := self.terms[book.market].max_placed_steps):
+        elif steps > (most := self.terms[book.market].max_placed_blocks):
             expected = ("TooManySteps", peer, steps, most)
         elif cost > (available := self.available(peer)):
             expected = ("InsufficientFunds", peer, cost, available)

@@ -53,7 +53,7 @@ INTERNAL = {
     "bookImbalances",
     "connectAccounts",
     "connectMarket",
-    "connectSettlement",
+    "connectClearing",
     "lock",
     "take",
     "unlock",
@@ -191,7 +191,7 @@ def ledger(meter: Meter) -> None:
 
 def order_book(meter: Meter) -> None:
     community, book = meter.community, meter.contracts.order_book
-    terms = replace(TERMS, max_placed_steps=4).to_message()
+    terms = replace(TERMS, max_placed_blocks=4).to_message()
     create = book.createMarket
     meter.send("order_book.createMarket", create, terms, sender=community.market_operator)
     member = community.admit(Role.PROSUMER)
