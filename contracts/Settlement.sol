@@ -186,16 +186,22 @@ contract Settlement is ISettlement, EIP712 {
     ) private pure returns (uint256 count) {
         uint256 layout = readings.length == 0 ? 0 : uint8(readings[0]);
         require(layout == LAYOUT, UnknownLayout(layout));
-        uint256 at = 1;
-        while (at < readings.length) {
-            uint256 flags = uint8(readings[at]);
-            require(flags < 2 * HAS_POSITION && flags & KIND != KIND, UnknownRecord(count, flags));
-            uint256 length = _recordBytes(flags, words);
-            require(
-                length <= readings.length - at,
-                RecordTruncated(count, length, readings.length - at)
-            );
-            unchecked {
+        uint256 at;
+        // solhint-disable-next-line no-inline-assembly
+        assembly ("memory-safe") {
+            at := readings.offset
+        }
+        unchecked {
+            uint256 end = at + readings.length;
+            ++at;
+            while (at < end) {
+                uint256 flags = _word(at) >> 248;
+                require(
+                    flags < 2 * HAS_POSITION && flags & KIND != KIND,
+                    UnknownRecord(count, flags)
+                );
+                uint256 length = _recordBytes(flags, words);
+                require(length <= end - at, RecordTruncated(count, length, end - at));
                 at += length;
                 ++count;
             }
