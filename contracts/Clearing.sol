@@ -161,7 +161,6 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
 
         uint256 most = orderBytes / (HEAD_BYTES + PAIR_BYTES);
         work.payments = new uint256[](before.payments.length + most);
-        work.unlocks = before.unlocks;
         if (work.looks) work.taken = new IOrderBook.TakenOrder[](most);
         if (before.sums.length > 0) _resume(work, proposal, before); // C8
     }
@@ -177,11 +176,13 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
         work.tally.resume(before.sums);
         for (uint256 i; i < before.payments.length; ++i) work.payments[i] = before.payments[i];
         work.payers = before.payments.length;
+        work.unlocks = before.unlocks;
         work.positionsHash = before.positionsHash;
         work.ordersHash = before.ordersHash;
         work.orders = before.orders;
         work.placed = before.placed;
-        work.lastOrder = before.lastOrder;
+        // A peer has one position and one payment, so all its orders come in one part.
+        work.lastOrder = before.lastOrder | type(uint32).max;
     }
 
     function _requireClearable(

@@ -39,7 +39,7 @@ import {IPeerRegistry} from "./IPeerRegistry.sol";
 ///     exclusive window is over the market's manager proposes it. Anyone else could clear an empty book at gate
 ///     closure, so that no order that is not placed is ever traded; after the window the market needs no manager.
 /// C2  Every period names the network version in force when it starts, with the very links that were published.
-/// C3  Orders come sorted by peer and nonce, none twice, and are well formed.
+/// C3  Orders come sorted by peer and nonce, none twice, all of a peer in one part, and are well formed.
 /// C4  Every peer may trade in the market, on the sides that its role allows; every order is signed by the key of the
 ///     peer's wallet for this session (see `Signatures`) or placed, and not cancelled.
 /// C5  Every placed order is among them.
@@ -129,7 +129,7 @@ interface IClearing {
     error FlowCountMismatch(uint256 expectedBytes, uint256 actualBytes);
     /// @notice C3: the record that begins here is cut off or of an unknown kind.
     error OrdersMalformed(uint256 offset);
-    /// @notice C3
+    /// @notice C3, C8: or an earlier part has orders of this peer.
     error OrdersUnsorted(uint32 peer, uint32 nonce);
     /// @notice C3: the peers need more rosters than the part names.
     error RosterMissing(uint256 page);
