@@ -53,7 +53,7 @@ def _cleared(orders: int) -> tuple[int, int]:
     for nonce in range(orders // 2):
         for member, side, price in ((seller, Side.ASK, 50_000), (buyer, Side.BID, 90_000)):
             steps = (Step(0, side, price + nonce, 1_000),)
-            order = Order(simulation.market, member.peer, 0, start, steps, start, nonce)
+            order = Order(simulation.market, member.peer, start, steps, nonce)
             signed.append(simulation.sign(member, order))
     simulation.travel_to(_TERMS.gate_closure(start))
     solver = signer_for(_SETTINGS.roles.community_manager)
@@ -62,8 +62,9 @@ def _cleared(orders: int) -> tuple[int, int]:
     )
     if run.proposal is None or run.receipt is None or len(run.proposal.orders) != orders:
         raise FairwattError(f"the clearing of {orders} orders was not sent: {run.refused}")
-    clear = simulation.chain.contracts.settlement.clear
-    calldata = bytes(clear.encode_input(structs(run.proposal.to_message())))
+    clear = simulation.chain.contracts.clearing.clear
+    arguments = simulation.chain.clearing_arguments(run.proposal, solver)
+    calldata = bytes(clear.encode_input(*map(structs, arguments)))
     tokens = sum(4 if byte else 1 for byte in calldata)
     return run.receipt.gas_used, _INTRINSIC_GAS + _FLOOR_PER_TOKEN * tokens
 

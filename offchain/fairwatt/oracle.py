@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from fairwatt.errors import (
     ChainError,
@@ -30,10 +30,10 @@ from fairwatt.session import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from fairwatt.chain import Chain, Receipt, Signer, Snapshot
-    from fairwatt.market import Proof
+    from fairwatt.market import Proof, Side
     from fairwatt.meter import SignedReading
     from fairwatt.orders import Order, SignedOrder
 
@@ -49,6 +49,7 @@ __all__ = [
 
 _SETTLED = ("ReadingSettled", "ReadingEstimated")
 _LANES = 8  # periods of a block
+_Want: TypeAlias = "tuple[int, int, Side]"  # peer, period, side
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,8 @@ class Oracle:
     signer
         Pays for the transactions; anybody may be the solver.
     send
-        False: a dry run, in which the contract is asked but nothing is sent.
+        False: a dry run, in which the contract is asked but nothing is sent, except a roster of
+        peers that nobody has published yet: without it the contract cannot be asked.
     most_steps
         Steps that are taken of a peer for a session beside its placed ones, so that nobody fills
         the clearing; by default four a period, or as many as it may place if that is more.
@@ -139,12 +141,13 @@ class Oracle:
         start
             Start of the session.
         orders
-            As they were handed in; doubles are taken once.
+            As they were handed in; doubles are taken once. What a peer bids, or asks, in a period
+            is within its connection in all orders together, or else the contract might refuse the
+            whole clearing.
         """
-        placed = {
-            (signed.order.peer, signed.order.nonce)
-            for signed in snapshot.placed_orders(self.market, start)
-        }
+        on_chain = [signed.order for signed in snapshot.placed_orders(self.market, start)]
+        placed = {(order.peer, order.nonce) for order in on_chain}
+        wanted = sum(map(_wanted_wh, on_chain), Counter())
         accepted: dict[tuple[int, int], SignedOrder] = {}
         steps: Counter[int] = Counter()
         most_steps = self._most_steps(snapshot)
@@ -175,10 +178,11 @@ class Oracle:
             elif steps[order.peer] + len(order.steps) > most_steps:
                 reason = f"the peer hands in more than {most_steps} steps; it can place orders"
             else:
-                reason = self._objection(signed, snapshot)
+                reason = self._objection(signed, snapshot, wanted)
             if reason is None:
                 accepted[key] = signed
                 steps[order.peer] += len(order.steps)
+                wanted += _wanted_wh(order)
             else:
                 refused.append(Refusal(order.peer, reason, order.nonce))
         return list(accepted.values()), refused
@@ -342,13 +346,25 @@ class Oracle:
         terms = snapshot.terms(self.market)
         return max(_LANES * terms.max_placed_blocks, 4 * terms.periods_per_session)
 
-    def _objection(self, signed: SignedOrder, snapshot: Snapshot) -> str | None:
+    def _objection(
+        self, signed: SignedOrder, snapshot: Snapshot, wanted: Mapping[_Want, int]
+    ) -> str | None:
+        """Why an order is refused; `wanted` is what is wanted by the orders taken before it."""
         order: Order = signed.order
         try:
             snapshot.require_valid(signed)
-            wallet = snapshot.peer(order.peer, order.session_start).wallet
-            if len(signed.signature) != 65 or signed.signer(self.chain.order_domain) != wallet:
+            peer = snapshot.peer(order.peer, order.session_start)
+            if len(signed.signature) != 65 or signed.signer(self.chain.order_domain) != peer.wallet:
                 return "orders of contract wallets are cleared only if they are placed on chain"
+            limit = peer.energy_limit_wh(snapshot.terms(self.market).period_seconds)
+            for want, energy in _wanted_wh(order).items():
+                total = energy + wanted.get(want, 0)
+                if total > limit:
+                    _, period, side = want
+                    return (
+                        f"with it the peer's {side.name.lower()}s in period {period} come to "
+                        f"{total} Wh, more than the connection's {limit} Wh"
+                    )
         except ContractError as error:
             return f"{error.name}: {_listed(error)}"
         except SignatureError as error:
@@ -423,6 +439,14 @@ class Oracle:
         if not self.send:
             return None
         return self.chain.send(reconcile, *arguments, sender=self.signer)
+
+
+def _wanted_wh(order: Order) -> Counter[_Want]:
+    """What an order trades at most, per peer, period and side."""
+    wanted: Counter[_Want] = Counter()
+    for step in order.steps:
+        wanted[order.peer, step.period, step.side] += step.energy_wh
+    return wanted
 
 
 def _unfunded(accepted: Sequence[SignedOrder], proposal: Proposal) -> list[Refusal]:

@@ -47,7 +47,8 @@ def folder(tmp_path: Path) -> Path:
         "chainId": 31337,
         "block": 0,
         "contracts": dict.fromkeys(
-            ("PeerRegistry", "CommunityToken", "Ledger", "OrderBook", "Settlement"), CONTRACT
+            ("PeerRegistry", "CommunityToken", "Ledger", "OrderBook", "Clearing", "Settlement"),
+            CONTRACT,
         ),
     }
     (tmp_path / "deployment.json").write_text(json.dumps(deployment), "utf-8")
