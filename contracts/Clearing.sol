@@ -153,6 +153,7 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
             proposal.details
         );
         work.domain = ORDER_BOOK.domainSeparator();
+        // slither-disable-next-line unused-return (that it is not cleared is known here)
         (uint32 placed, bool anyCancelled, ) = ORDER_BOOK.sessionState(
             work.market,
             work.sessionStart
@@ -419,6 +420,7 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
                 }
                 uint256 lane = entry & 0x7fff;
                 require(lane < lanes * order.rows, OrdersMalformed(lane));
+                // slither-disable-next-line divide-before-multiply (rounded down to the row)
                 tally.addSupport(
                     node,
                     order.firstBlock,
@@ -514,6 +516,7 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
         emit PartAccepted(work.market, work.sessionStart, msg.sender, carried);
     }
 
+    // slither-disable-next-line reentrancy-benign,reentrancy-events (the order book and the ledger call nobody back)
     function _finish(Work memory work, Proposal calldata proposal) private {
         (uint32 market, uint40 sessionStart) = (work.market, work.sessionStart);
         ILedger.Income[] memory incomes = _addFlows(work, proposal);

@@ -152,6 +152,7 @@ library ClearingProof {
         bytes calldata details
     ) internal pure returns (Tally memory tally) {
         unchecked {
+            // slither-disable-next-line divide-before-multiply (blocks are whole)
             uint256 blocks = (periods + LANES - 1) / LANES;
             require(
                 cells.length == nodes * blocks * 96,
@@ -392,6 +393,7 @@ library ClearingProof {
     ) internal pure {
         unchecked {
             uint256 period = firstBlock * LANES + lane;
+            // slither-disable-next-line divide-before-multiply (rounded down to the block)
             uint256 pair = row + (lane / LANES) * 64;
             uint256 shift = 224 - 32 * (lane % LANES);
             uint256 limit = ((_calldata(pair) >> shift) & 0xffffffff) ^ Lanes.BIAS;
@@ -591,6 +593,7 @@ library ClearingProof {
     function _closeCell(Tally memory tally, uint256 node, uint256 period) private pure {
         unchecked {
             uint256 cell = _cell(tally, node, period);
+            // slither-disable-next-line divide-before-multiply (rounded down to the block)
             uint256 sums = tally.sums + (cell / LANES) * SUM_BYTES + (period & 1) * 32;
             uint256 lane = (period % LANES) >> 1;
             int256 surplus =
@@ -697,6 +700,7 @@ library ClearingProof {
     /// @dev Rank of a cell for the lowest price (shift 16) or the highest (shift 0).
     function _rank(Tally memory tally, uint256 cell, uint256 shift) private pure returns (uint256) {
         unchecked {
+            // slither-disable-next-line divide-before-multiply (rounded down to the block)
             uint256 word = _calldata(tally.ranks + (cell / LANES) * 96);
             return (word >> (224 - 32 * (cell % LANES) + shift)) & 0xffff;
         }
