@@ -153,6 +153,7 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
             proposal.details
         );
         work.domain = ORDER_BOOK.domainSeparator();
+        // slither-disable-next-line unused-return (that it is not cleared is known here)
         (uint32 placed, bool anyCancelled, ) = ORDER_BOOK.sessionState(
             work.market,
             work.sessionStart
@@ -272,6 +273,7 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
         unchecked {
             uint256 head;
             uint256 place;
+            // solhint-disable-next-line no-inline-assembly
             assembly ("memory-safe") {
                 place := add(orders.offset, at)
                 head := calldataload(place)
@@ -288,10 +290,7 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
             next = at + HEAD_BYTES + order.curveBytes + 2 * order.held;
             if (!order.placed) next += SIGNATURE_BYTES;
             require(
-                head >> 248 < 2 &&
-                    order.peer != 0 &&
-                    order.curveBytes > 0 &&
-                    next <= orders.length,
+                head >> 248 < 2 && order.peer != 0 && order.curveBytes > 0 && next <= orders.length,
                 OrdersMalformed(at)
             );
         }
@@ -305,6 +304,7 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
             if (page + 1 != work.page) _openPage(work, page, rosters);
             uint256 place = work.roster + (index % PAGE_PEERS) * 32;
             uint256 record;
+            // solhint-disable-next-line no-inline-assembly
             assembly ("memory-safe") {
                 record := mload(place)
             }
@@ -327,6 +327,7 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
         );
         work.page = page + 1;
         uint256 roster = work.roster;
+        // solhint-disable-next-line no-inline-assembly
         assembly ("memory-safe") {
             if iszero(roster) {
                 roster := mload(0x40)
@@ -355,6 +356,7 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
             uint256 place = order.curve + order.curveBytes + 2 * order.held;
             bytes32 r;
             bytes32 vs;
+            // solhint-disable-next-line no-inline-assembly
             assembly ("memory-safe") {
                 r := calldataload(place)
                 vs := calldataload(add(place, 32))
@@ -380,6 +382,7 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
         uint256 curve = order.curve;
         uint256 size = order.curveBytes;
         bytes32 curveHash;
+        // solhint-disable-next-line no-inline-assembly
         assembly ("memory-safe") {
             let free := mload(0x40)
             calldatacopy(free, curve, size)
@@ -412,11 +415,13 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
             for (uint256 s; s < order.held; ++s) {
                 uint256 place = order.curve + order.curveBytes + 2 * s;
                 uint256 entry;
+                // solhint-disable-next-line no-inline-assembly
                 assembly ("memory-safe") {
                     entry := shr(240, calldataload(place))
                 }
                 uint256 lane = entry & 0x7fff;
                 require(lane < lanes * order.rows, OrdersMalformed(lane));
+                // slither-disable-next-line divide-before-multiply (rounded down to the row)
                 tally.addSupport(
                     node,
                     order.firstBlock,
@@ -451,8 +456,7 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
             );
             if (trade.paymentNano != 0) {
                 work.payments[work.payers++] =
-                    (uint256(peer) << 224) |
-                    uint64(trade.paymentNano.toInt64());
+                    (uint256(peer) << 224) | uint64(trade.paymentNano.toInt64());
             }
         }
     }
@@ -462,6 +466,7 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
         if (!work.looks) return;
         IOrderBook.TakenOrder[] memory taken = work.taken;
         uint256 takers = work.takers;
+        // solhint-disable-next-line no-inline-assembly
         assembly ("memory-safe") {
             mstore(taken, takers)
         }
@@ -479,6 +484,7 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
             if (lockedNano[o] == 0) continue;
             unlocks[before++] = (uint256(taken[o].peer) << 224) | lockedNano[o];
         }
+        // solhint-disable-next-line no-inline-assembly
         assembly ("memory-safe") {
             mstore(unlocks, before)
         }
@@ -491,6 +497,7 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
     function _keep(Work memory work, Proposal calldata proposal) private {
         uint256[] memory payments = work.payments;
         uint256 payers = work.payers;
+        // solhint-disable-next-line no-inline-assembly
         assembly ("memory-safe") {
             mstore(payments, payers)
         }
@@ -510,6 +517,7 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
         emit PartAccepted(work.market, work.sessionStart, msg.sender, carried);
     }
 
+    // slither-disable-next-line reentrancy-benign,reentrancy-events (the order book and the ledger call nobody back)
     function _finish(Work memory work, Proposal calldata proposal) private {
         (uint32 market, uint40 sessionStart) = (work.market, work.sessionStart);
         ILedger.Income[] memory incomes = _addFlows(work, proposal);
@@ -558,6 +566,7 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
         uint256 first; // period
         uint256 place;
         bytes calldata packed = proposal.flows;
+        // solhint-disable-next-line no-inline-assembly
         assembly ("memory-safe") {
             place := packed.offset
         }
@@ -566,9 +575,9 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
         for (uint256 n; n < proposal.networks.length; ++n) {
             NetworkRun calldata run = proposal.networks[n];
             bytes32 seed = keccak256(abi.encode(run.links));
-            for (uint256 l; l < run.links.length; ++l) {
-                (uint256 tariff, uint256 rent) = _addLink(work, run, seed, l, first, place);
-                incomes[next++] = ILedger.Income(run.links[l].owner, tariff.toUint64());
+            for (uint256 link; link < run.links.length; ++link) {
+                (uint256 tariff, uint256 rent) = _addLink(work, run, seed, link, first, place);
+                incomes[next++] = ILedger.Income(run.links[link].owner, tariff.toUint64());
                 rentNano += rent;
             }
             first += run.periods;
@@ -594,6 +603,7 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
         place += index * FLOW_BYTES;
         for (uint256 t; t < run.periods; ++t) {
             uint256 flowWh;
+            // solhint-disable-next-line no-inline-assembly
             assembly ("memory-safe") {
                 flowWh := shr(216, calldataload(place))
             }
@@ -616,9 +626,7 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
         }
     }
 
-    function _bookings(
-        Work memory work
-    ) private pure returns (ILedger.Booking[] memory bookings) {
+    function _bookings(Work memory work) private pure returns (ILedger.Booking[] memory bookings) {
         bookings = new ILedger.Booking[](work.payers);
         for (uint256 i; i < bookings.length; ++i) {
             uint256 payment = work.payments[i];
@@ -635,6 +643,7 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
     }
 
     function _chain(bytes32 hash, bytes32 leaf) private pure returns (bytes32 chained) {
+        // solhint-disable-next-line no-inline-assembly
         assembly ("memory-safe") {
             mstore(0, hash)
             mstore(32, leaf)

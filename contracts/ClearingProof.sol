@@ -160,6 +160,7 @@ library ClearingProof {
         bytes calldata details
     ) internal pure returns (Tally memory tally) {
         unchecked {
+            // slither-disable-next-line divide-before-multiply (blocks are whole)
             uint256 blocks = (periods + LANES - 1) / LANES;
             require(
                 cells.length == nodes * blocks * 96,
@@ -188,6 +189,7 @@ library ClearingProof {
         uint256 size = _carriedBytes(tally);
         sums = new bytes(size);
         uint256 source = tally.sums;
+        // solhint-disable-next-line no-inline-assembly
         assembly ("memory-safe") {
             mcopy(add(sums, 32), source, size)
         }
@@ -198,6 +200,7 @@ library ClearingProof {
         uint256 size = _carriedBytes(tally);
         require(sums.length == size, CellsMalformed(size, sums.length));
         uint256 target = tally.sums;
+        // solhint-disable-next-line no-inline-assembly
         assembly ("memory-safe") {
             calldatacopy(target, sums.offset, size)
         }
@@ -206,6 +209,7 @@ library ClearingProof {
     function _openPrices(Tally memory tally, bytes calldata cells) private pure {
         unchecked {
             uint256 source;
+            // solhint-disable-next-line no-inline-assembly
             assembly ("memory-safe") {
                 source := cells.offset
             }
@@ -240,11 +244,12 @@ library ClearingProof {
         unchecked {
             uint256 cellCount = tally.nodes * tally.blocks * LANES;
             uint256 start;
+            // solhint-disable-next-line no-inline-assembly
             assembly ("memory-safe") {
                 start := details.offset
             }
             uint256 next; // cells come in ascending order
-            for (uint256 at; at < details.length; ) {
+            for (uint256 at; at < details.length;) {
                 uint256 head = _calldata(start + at);
                 uint256 cell = (head >> 240) & 0x7fff;
                 uint256 size = head >> 255 == 0 ? 10 : 42;
@@ -300,7 +305,9 @@ library ClearingProof {
             uint256 unused = tally.periods % LANES;
             require(
                 last <= tally.blocks &&
-                    (last < tally.blocks || unused == 0 || _calldata(row - 32) << (32 * unused) == 0),
+                    (last < tally.blocks ||
+                        unused == 0 ||
+                        _calldata(row - 32) << (32 * unused) == 0),
                 UnknownPeriod(tally.periods)
             );
         }
@@ -355,6 +362,7 @@ library ClearingProof {
     ) internal pure {
         unchecked {
             uint256 period = firstBlock * LANES + lane;
+            // slither-disable-next-line divide-before-multiply (rounded down to the block)
             uint256 pair = row + (lane / LANES) * 64;
             uint256 shift = 224 - 32 * (lane % LANES);
             uint256 limit = ((_calldata(pair) >> shift) & 0xffffffff) ^ Lanes.BIAS;
@@ -560,8 +568,7 @@ library ClearingProof {
 
     function _requireTails(Tally memory tally, Arc memory arc, Flow memory flow) private pure {
         unchecked {
-            int256 rise =
-                _tail(tally, arc.target) - _tail(tally, arc.source) - int256(flow.tail);
+            int256 rise = _tail(tally, arc.target) - _tail(tally, arc.source) - int256(flow.tail);
             require(
                 !(arc.carries && rise < 0) && !(arc.spare && rise > 0),
                 FlowNotUnique(flow.link, flow.period, flow.flowWh)
@@ -600,19 +607,21 @@ library ClearingProof {
     function _closeCell(Tally memory tally, uint256 node, uint256 period) private pure {
         unchecked {
             uint256 cell = _cell(tally, node, period);
+            // slither-disable-next-line divide-before-multiply (rounded down to the block)
             uint256 sums = tally.sums + (cell / LANES) * SUM_BYTES + (period & 1) * 32;
             uint256 lane = (period % LANES) >> 1;
             int256 surplus =
                 int256(_load(tally.inflow + cell * 32)) +
-                int256(_load(sums).at(lane)) -
-                int256(_load(sums + 64).at(lane));
+                    int256(_load(sums).at(lane)) -
+                    int256(_load(sums + 64).at(lane));
             require(surplus == 0, NodeUnbalanced(node, period, surplus));
 
             (uint256 low, uint256 high) = _prices(tally, node, period);
             uint256 held = _load(tally.running + cell * 32);
             uint256 given = _load(tally.given + cell * 64);
             require(
-                held >> 160 == (given >> 128) & MASK_64 && (held >> 64) & MASK_96 == given & MASK_64,
+                held >> 160 == (given >> 128) & MASK_64 &&
+                    (held >> 64) & MASK_96 == given & MASK_64,
                 MarginalTotalMismatch(node, period, held >> 160, (held >> 64) & MASK_96)
             );
             if (given != 0) held |= _closeMarginal(tally, node, period, cell, given);
@@ -689,10 +698,8 @@ library ClearingProof {
         unchecked {
             uint256 place =
                 tally.grid +
-                (node * tally.blocks + period / LANES) *
-                GRID_BYTES +
-                (period & 1) *
-                32;
+                    (node * tally.blocks + period / LANES) * GRID_BYTES +
+                    (period & 1) * 32;
             uint256 lane = (period % LANES) >> 1;
             return (_load(place).at(lane), _load(place + 64).at(lane));
         }
@@ -707,6 +714,7 @@ library ClearingProof {
     /// @dev Rank of a cell for the lowest price (shift 16) or the highest (shift 0).
     function _rank(Tally memory tally, uint256 cell, uint256 shift) private pure returns (uint256) {
         unchecked {
+            // slither-disable-next-line divide-before-multiply (rounded down to the block)
             uint256 word = _calldata(tally.ranks + (cell / LANES) * 96);
             return (word >> (224 - 32 * (cell % LANES) + shift)) & 0xffff;
         }
@@ -769,6 +777,7 @@ library ClearingProof {
     // -------------------------------------------------------------------------------------------------------- memory
 
     function _allocate(uint256 size) private pure returns (uint256 place) {
+        // solhint-disable-next-line no-inline-assembly
         assembly ("memory-safe") {
             place := mload(0x40)
             mstore(0x40, add(place, size))
@@ -777,24 +786,28 @@ library ClearingProof {
     }
 
     function _load(uint256 place) private pure returns (uint256 word) {
+        // solhint-disable-next-line no-inline-assembly
         assembly ("memory-safe") {
             word := mload(place)
         }
     }
 
     function _store(uint256 place, uint256 word) private pure {
+        // solhint-disable-next-line no-inline-assembly
         assembly ("memory-safe") {
             mstore(place, word)
         }
     }
 
     function _add(uint256 place, uint256 lanes) private pure {
+        // solhint-disable-next-line no-inline-assembly
         assembly ("memory-safe") {
             mstore(place, add(mload(place), lanes))
         }
     }
 
     function _calldata(uint256 place) private pure returns (uint256 word) {
+        // solhint-disable-next-line no-inline-assembly
         assembly ("memory-safe") {
             word := calldataload(place)
         }

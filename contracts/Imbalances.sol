@@ -36,6 +36,7 @@ library Imbalances {
     function ratesOf(
         IPeerRegistry.Tariff[] memory tariffs
     ) internal pure returns (uint256[] memory rates) {
+        // slither-disable-next-line divide-before-multiply (words are whole)
         rates = new uint256[](HEADER + ((tariffs.length + 7) / 8) * 4);
         (rates[0], rates[1], rates[2]) = (CARRIES, HALVES, LANES);
         for (uint256 t; t < tariffs.length; ++t) {
@@ -211,6 +212,7 @@ library Imbalances {
     /// @dev Which word has the feed-in tariff of a period, and at which bit.
     function _place(uint256 period) private pure returns (uint256 at, uint256 field) {
         unchecked {
+            // slither-disable-next-line divide-before-multiply (rounded down to the word)
             return (HEADER + (period / 8) * 4 + (period % 2) * 2, ((period % 8) / 2) * 64);
         }
     }

@@ -9,7 +9,8 @@ pragma solidity 0.8.37;
 /// every sum and difference stays in its lane as long as the stated bounds hold.
 library Lanes {
     /// @notice One in each of four lanes.
-    uint256 internal constant ONE = 0x0000000000000001000000000000000100000000000000010000000000000001;
+    uint256 internal constant ONE =
+        0x0000000000000001000000000000000100000000000000010000000000000001;
     uint256 private constant LOW_31 = 0x7fffffff * ONE;
     uint256 private constant LOW_32 = 0xffffffff * ONE;
     uint256 private constant BIT_32 = 0x100000000 * ONE;

@@ -54,6 +54,7 @@ contract ClearingProofHarness {
         uint256 at;
         for (uint256 p; p < peers; ++p) {
             uint256 start;
+            // solhint-disable-next-line no-inline-assembly
             assembly ("memory-safe") {
                 start := add(orders.offset, at)
             }
@@ -73,6 +74,7 @@ contract ClearingProofHarness {
         uint256 at
     ) private pure returns (uint256 node, uint256 next) {
         uint256 head;
+        // solhint-disable-next-line no-inline-assembly
         assembly ("memory-safe") {
             head := calldataload(start)
         }
@@ -88,8 +90,12 @@ contract ClearingProofHarness {
         uint256 lanes = blocks * 8;
         for (uint256 s; s < holds; ++s) {
             uint256 entry;
+            // solhint-disable-next-line no-inline-assembly
             assembly ("memory-safe") {
-                entry := shr(240, calldataload(add(add(curve, mul(mul(rows, blocks), 64)), mul(s, 2))))
+                entry := shr(
+                    240,
+                    calldataload(add(add(curve, mul(mul(rows, blocks), 64)), mul(s, 2)))
+                )
             }
             uint256 lane = entry & 0x7fff;
             tally.addSupport(
@@ -110,15 +116,15 @@ contract ClearingProofHarness {
         Outcome memory outcome
     ) private pure {
         uint256 count = frame.links.length;
-        for (uint256 l; l < count; ++l) {
-            Link memory link = frame.links[l];
+        for (uint256 index; index < count; ++index) {
+            Link memory link = frame.links[index];
             for (uint256 t; t < frame.periods; ++t) {
-                uint256 at = (t * count + l) * 5;
+                uint256 at = (t * count + index) * 5;
                 ClearingProof.Flow memory flow = ClearingProof.Flow(
-                    l,
+                    index,
                     t,
                     uint40(bytes5(flows[at:at + 5])),
-                    frame.tails[l]
+                    frame.tails[index]
                 );
                 (uint256 tariff, uint256 rent) = tally.addFlow(link, flow);
                 outcome.tariffsNano += tariff;

@@ -96,9 +96,7 @@ def encode_orders(proposal: Proposal) -> bytes:
         If a signature is not one of 65 bytes.
     """
     held = _held(proposal)
-    return b"".join(
-        _record(signed, held.get(at, ())) for at, signed in enumerate(proposal.orders)
-    )
+    return b"".join(_record(signed, held.get(at, ())) for at, signed in enumerate(proposal.orders))
 
 
 def positions_wh(
@@ -133,9 +131,7 @@ def positions_wh(
                 cell = node_of(peer) * width + step.period
                 filled = marginal.fill(step, cell, int(low[cell]), int(high[cell]))
                 energy[step.period] += filled if step.side is Side.ASK else -filled
-    return {
-        peer: tuple(energy) for peer, energy in sorted(positions.items()) if any(energy)
-    }
+    return {peer: tuple(energy) for peer, energy in sorted(positions.items()) if any(energy)}
 
 
 # ------------------------------------------------------------------------------------------ writing
@@ -144,7 +140,9 @@ def positions_wh(
 def _runs(versions: Sequence[Any]) -> list[tuple[int, int]]:
     """First and last-but-one period of each stretch with the same network version."""
     starts = [
-        at for at in range(len(versions)) if at == 0 or versions[at].version != versions[at - 1].version
+        at
+        for at in range(len(versions))
+        if at == 0 or versions[at].version != versions[at - 1].version
     ]
     return list(zip(starts, [*starts[1:], len(versions)], strict=True))
 
@@ -167,10 +165,9 @@ def _cells(proposal: Proposal) -> bytes:
     high = _lattice(proposal, lambda each: each.high, cap)
     high[:, len(proposal.clearings) :] = floor
     ranks = _lattice(proposal, lambda each: each.low_rank << 16 | each.high_rank, 0)
-    words = [
-        numbers.reshape(low.shape[0], -1, 1, _LANES) for numbers in (low, high - low, ranks)
-    ]
-    return (np.concatenate(words, axis=2) & 0xFFFFFFFF).astype(">u4").tobytes()
+    words = [numbers.reshape(low.shape[0], -1, 1, _LANES) for numbers in (low, high - low, ranks)]
+    cells: NDArray[np.uint32] = (np.concatenate(words, axis=2) & 0xFFFFFFFF).astype(">u4")
+    return cells.tobytes()
 
 
 def _details(proposal: Proposal) -> bytes:
@@ -237,7 +234,7 @@ def _compact(signed: SignedOrder) -> bytes:
     signature = signed.signature
     if not signature:
         return b""
-    if len(signature) != 65:  # noqa: PLR2004 - r, s, v
+    if len(signature) != 65:
         order = signed.order
         raise OracleError(
             f"order {order.nonce} of peer {order.peer} has a signature of {len(signature)} bytes; "
@@ -291,7 +288,7 @@ def _read_orders(orders: bytes) -> Iterator[tuple[int, list[Step]]]:
 
 
 def _steps(first: int, blocks: int, curve: bytes) -> list[Step]:
-    """Every lane with energy, row by row: a clearing also takes curves that no Python order makes."""
+    """Every lane with energy, row by row; a clearing also takes curves no Python order makes."""
     steps = []
     for at, lanes in enumerate(struct.iter_unpack(">8i8I", curve)):
         start = (first + at % blocks) * _LANES

@@ -429,8 +429,14 @@ class Oracle:
             tariffs[peer], _ = snapshot.tariffs_of_session(self.market, start, supplier)
         brought = bring(
             positions,
-            [signed for _, signed in sorted(taken.items(), key=itemgetter(0)) if signed is not None],
-            missing=[peer for peer, signed in sorted(taken.items(), key=itemgetter(0)) if signed is None],
+            [
+                signed
+                for _, signed in sorted(taken.items(), key=itemgetter(0))
+                if signed is not None
+            ],
+            missing=[
+                peer for peer, signed in sorted(taken.items(), key=itemgetter(0)) if signed is None
+            ],
             tariffs=tariffs,
         )
         reconcile = self.chain.contracts.settlement.reconcile

@@ -377,9 +377,7 @@ def _imbalance_nano(energy_wh: Sequence[int], tariffs: Sequence[Tariff]) -> int:
     )
 
 
-def _clear(
-    session: Session, orders: Sequence[SignedOrder], nodes: Mapping[int, int]
-) -> Proposal:
+def _clear(session: Session, orders: Sequence[SignedOrder], nodes: Mapping[int, int]) -> Proposal:
     ordered = tuple(sorted(orders, key=lambda signed: (signed.order.peer, signed.order.nonce)))
     for before, after in pairwise(ordered):
         if (before.order.peer, before.order.nonce) == (after.order.peer, after.order.nonce):
