@@ -6,6 +6,7 @@
 #   make check   formatters, linters, types, static analysis
 #   make bench   measurements
 #   make pages   docs/pilots.md and its pictures
+#   make grid    docs/grid.md and its pictures; installs the extra for power flows
 #   make lock    pin the Python packages anew in constraints.txt
 #   make clean   remove everything that was built
 
@@ -27,7 +28,7 @@ say = @printf '\033[1m==> %s\033[0m\n' "$(1)"
 
 .DEFAULT_GOAL := setup
 .DELETE_ON_ERROR:
-.PHONY: setup compile demo test check bench pages lock clean
+.PHONY: setup compile demo test check bench pages grid lock clean
 
 setup: $(STAMPS)/python $(STAMPS)/solc
 
@@ -108,6 +109,19 @@ bench: compile $(STAMPS)/bench
 pages: $(STAMPS)/python
 	$(call say,pages)
 	@$(BIN)/python tools/pilot_pages.py
+
+# Large, and needed for grids only.
+$(STAMPS)/grid: $(STAMPS)/python
+	$(call say,power flows)
+	@if $(BIN)/uv --version >/dev/null 2>&1; \
+	then VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --constraint constraints.txt --editable '.[grid]'; \
+	else $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[grid]'; fi
+	@touch $@
+
+# docs/grid.md and its pictures; a few minutes. With the extra installed, `make test` tests it too.
+grid: $(STAMPS)/grid
+	$(call say,grid)
+	@$(BIN)/python tools/grid_page.py
 
 lock: $(STAMPS)/venv
 	$(call say,constraints.txt)

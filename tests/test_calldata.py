@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairwatt import calldata
+from fairwatt.errors import OracleError
 from fairwatt.market import Link, Network, Side
 from fairwatt.orders import Order, SignedOrder, Step
 from fairwatt.session import MarketTerms, NetworkVersion, Proposal, Session, propose
-
-import pytest
-
-from fairwatt.errors import OracleError
 
 START = 1_704_067_200
 FLOOR, CAP = -500, 1_000

@@ -26,6 +26,7 @@
     ├── SharingError            a gain or a game that the rule cannot share as it was asked to
     ├── MechanismError          input that a market design cannot take; carries a path
     ├── StudyError              market designs that cannot be compared as asked for
+    ├── GridError               a grid without a power flow, or that nothing keeps in bounds
     ├── ChainError              the chain cannot be reached, or refuses
     │   └── ContractError       a contract refused; carries the name and values of its error
     ├── OracleError             the market day cannot go on as it was asked to
@@ -85,6 +86,7 @@ __all__ = [
     "FlowCountMismatch",
     "FlowNotImplied",
     "FlowNotUnique",
+    "GridError",
     "HighestNotProved",
     "KernelError",
     "LaneError",
@@ -220,6 +222,10 @@ class ModelNotConvex(ModelError):
 
 class StudyError(FairwattError):
     """A market design is unknown, or cannot take the community it was asked to."""
+
+
+class GridError(FairwattError):
+    """A grid is missing or has no power flow, or nothing keeps it within its bounds."""
 
 
 class PlanError(FairwattError):
