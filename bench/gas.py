@@ -62,9 +62,9 @@ def _cleared(orders: int) -> tuple[int, int]:
     )
     if run.proposal is None or run.receipt is None or len(run.proposal.orders) != orders:
         raise FairwattError(f"the clearing of {orders} orders was not sent: {run.refused}")
-    arguments = simulation.chain.clearing_arguments(run.proposal, solver)
     clear = simulation.chain.contracts.clearing.clear
-    calldata = bytes(clear.encode_input(*structs(list(arguments))))
+    arguments = simulation.chain.clearing_arguments(run.proposal, solver)
+    calldata = bytes(clear.encode_input(*map(structs, arguments)))
     tokens = sum(4 if byte else 1 for byte in calldata)
     return run.receipt.gas_used, _INTRINSIC_GAS + _FLOOR_PER_TOKEN * tokens
 
