@@ -104,11 +104,10 @@ class Anvil:
         receipt = self._mined({"from": sender or self.sender, "to": contract.address, "data": data})
         return Sent(receipt["gasUsed"], bytes.fromhex(data.removeprefix("0x")))
 
-    def _mined(self, transaction: dict[str, Any]) -> TxReceipt:
-        gas = {"gas": hex(TRANSACTION_GAS), "gasPrice": "0x0"}
+    def _mined(self, transaction: dict[str, Any], gas: int = TRANSACTION_GAS) -> TxReceipt:
         answer = self.web3.provider.make_request(
             "eth_sendTransaction",  # type: ignore[arg-type] # web3 wants its own type of str
-            [{**transaction, **gas}],
+            [{**transaction, "gas": hex(gas), "gasPrice": "0x0"}],
         )
         if "error" in answer:
             raise FairwattError(f"anvil refuses the transaction: {answer['error']}")

@@ -86,13 +86,13 @@ def crossing(orders: int) -> list[Wish]:
     Everybody has a limit price of their own, and every bid is above every ask.
     """
     draw = np.random.default_rng(orders)
-    wishes = []
-    for pair in range(orders // 2):
+    wishes: list[Wish] = []
+    for _ in range(orders // 2):
         energy_wh = int(draw.integers(100, 5_000))
         ask, bid = int(draw.integers(60_000, 180_000)), int(draw.integers(200_000, 300_000))
         for side, price in ((Side.ASK, ask), (Side.BID, bid)):
             step = Step(0, side, price, energy_wh)
-            wishes.append(Wish(2 * pair + 1 + side.value, 0, (step,)))
+            wishes.append(Wish(len(wishes) + 1, 0, (step,)))
     return wishes
 
 

@@ -137,7 +137,36 @@ Gas per order of a clearing on one node with one signature per order, as the emb
 it. The *calldata floor* is the least that Ethereum charges for a transaction with the same
 calldata, whatever it does (EIP-7623).
 """,
-        prefixes=("order_gas_",),
+        prefixes=("order_gas_", "day96_gas_", "reconcile_gas_", "proof_over_floor"),
+    ),
+    Section(
+        name="cow",
+        title="Gas of CoW Protocol",
+        text="""
+`cow_gas_nN` and `cow_total_nN`: one transaction by which CoW Protocol settles N orders on one
+market, N/2 that sell energy and N/2 that buy it, each with a wallet, a limit price and an EIP-712
+signature of its own; all trade in full. `cow_most_orders` is the largest even number of them that
+fits into a transaction (16,777,216 gas, EIP-7825). It runs on anvil by the rules of mainnet
+(Osaka); gas is that of the receipt.
+
+The contracts are `GPv2Settlement` and its parts from the npm package `@cowprotocol/contracts`
+1.8.0, as compiled there; energy and money are two plain ERC-20s of OpenZeppelin. Everything is as
+cheap for it as in daily use: allowances are given for ever, every wallet has traded before and
+holds some of both tokens before and after, and so does the settlement contract. Orders are filled
+at once or not at all, without fee, receiver or interactions. What each wallet holds afterwards is
+required to be right to the last wei.
+
+It does not do the same job as a clearing of ours:
+
+* It moves real ERC-20s between wallets, two transfers per order, and an order can be for any two
+  tokens. Ours nets within a ledger that was paid into beforehand, and a position in energy is no
+  token but goes into a hash.
+* It takes one vector of uniform clearing prices from a solver and checks that nobody's limit price
+  is broken. Nothing on chain says that the fills or the prices are the best: for that it relies on
+  the competition of approved solvers, off chain. Ours proves it to the contract.
+* It knows no network, and a signature covers one amount of one token, not the curve of a day.
+""",
+        prefixes=("cow_",),
     ),
 )
 """In the sequence of the page."""

@@ -153,7 +153,8 @@ library Lanes {
         }
     }
 
-    /// @notice Sum of products, lane by lane, of which one factor has its lanes reversed; below 2^64.
+    /// @notice Sum of products, lane by lane, of which one factor has its lanes reversed; below 2^64, as it is for prices
+    /// less than 2^29 above the floor (`BoundsTooWide` of the registry) and energies below 2^31.
     /// @dev As polynomials in 2^64: the highest lane of the product is that sum, if nothing is carried into it.
     function dot(uint256 half, uint256 reversedHalf) internal pure returns (uint256) {
         unchecked {

@@ -79,10 +79,10 @@ class World:
             (token, token.TREASURY_ROLE()),
         ):
             self.send(contract.grantRole, role, admin.address, sender=admin)
-        self.send(ledger.connectMarket, clearing, settlement, sender=admin)
+        self.send(ledger.connectMarket, clearing, clearing, settlement, sender=admin)
         self.send(token.treasuryMint, admin.address, 10**29, sender=admin)
         self.send(token.approve, ledger, 10**29, sender=admin)
-        bounds = {"floorMicroPerKWh": -(10**9), "capMicroPerKWh": 10**9}
+        bounds = {"floorMicroPerKWh": -(10**8), "capMicroPerKWh": 10**8}
         self.send(registry.createNetwork, bounds, sender=admin)
         node = (b"grid".ljust(32, b"\0"),)
         self.send(registry.publishNetwork, 1, self.now(), list(node), [], sender=admin)

@@ -9,9 +9,10 @@ from time import sleep
 
 import numpy as np
 import pytest
-from bench import clearing, growth, results, rivals
+from bench import clearing, cow, gas, growth, results, rivals
 from bench.__main__ import run
-from bench.books import book, tree
+from bench.anvil import TRANSACTION_GAS, OutOfGas, Sent, anvil, calldata_floor, intrinsic_gas
+from bench.books import PERIODS, Wish, book, community_day, crossing, ring, tree
 from bench.page import page
 from bench.results import Result
 from bench.sections import SECTIONS
@@ -19,7 +20,7 @@ from bench.timing import TooSlow, limited
 from rich.console import Console
 
 from fairwatt.errors import FairwattError, FileError
-from fairwatt.market import check, clear
+from fairwatt.market import Book, Network, Side, check, clear
 
 CLEARING = SECTIONS[0]
 
@@ -102,6 +103,131 @@ def test_tree__two_ways_between_each_node_and_its_parent() -> None:
     assert len(tree(1).links) == 0
     assert len(tree(30).links) == 58
     assert np.unique(book(tree(30), 200).node).size == 30
+
+
+def test_crossing__everybody_trades_in_full_at_one_price() -> None:
+    wishes = crossing(20)
+    assert [wish.peer for wish in wishes] == list(range(1, 21))
+    some = book_of(tree(1), wishes, 0)
+    assert (clear(some).fills_wh == some.energy_wh).all()
+    assert wishes == crossing(20)
+
+
+def test_community_day__a_step_per_peer_and_period_that_trades_all_day() -> None:
+    network, wishes = community_day(40)
+    assert [wish.peer for wish in wishes] == list(range(1, 41))
+    assert {wish.node for wish in wishes} == set(range(len(network.nodes))) == set(range(5))
+    for wish in wishes:
+        assert [step.period for step in wish.steps] == list(range(PERIODS))
+    asks = [sum(wish.steps[at].side is Side.ASK for wish in wishes) for at in (0, 48)]
+    assert asks[0] == 4 < 10 < asks[1]
+    for period in (0, 48, 76):
+        some = book_of(network, wishes, period)
+        clearing = clear(some)
+        check(some, clearing)
+        assert clearing.fills_wh.any()
+        assert clearing.flows_wh.any()
+    assert (network, wishes) == community_day(40)
+
+
+def test_ring__two_ways_between_neighbours() -> None:
+    ends = {(link.source, link.target) for link in ring(3, 1_000).links}
+    assert len(ends) == 6
+    assert ends == {(target, source) for source, target in ends}
+
+
+def book_of(network: Network, wishes: list[Wish], period: int) -> Book:
+    rows = [(wish, step) for wish in wishes for step in wish.steps if step.period == period]
+    return Book.from_columns(
+        network,
+        ids=[f"{wish.peer:07}" for wish, _ in rows],
+        peers=[f"peer {wish.peer}" for wish, _ in rows],
+        node=np.array([wish.node for wish, _ in rows]),
+        side=np.array([step.side.value for _, step in rows]),
+        price_micro_per_kwh=np.array([step.price_micro_per_kwh for _, step in rows]),
+        energy_wh=np.array([step.energy_wh for _, step in rows]),
+    )
+
+
+@pytest.mark.parametrize(
+    ("calldata", "floor", "intrinsic"),
+    [(b"", 21_000, 21_000), (b"\0" * 3, 21_030, 21_012), (b"\1\0\2", 21_090, 21_036)],
+)
+def test_calldata__zero_bytes_are_cheaper(calldata: bytes, floor: int, intrinsic: int) -> None:
+    assert (calldata_floor(calldata), intrinsic_gas(calldata)) == (floor, intrinsic)
+
+
+@pytest.mark.anvil
+def test_anvil__transaction__costs_its_floor_and_needs_no_more_than_a_transaction_may_use() -> None:
+    with anvil() as node:
+        calldata = b"\1\0" * 50
+        transfer = {"from": node.sender, "to": node.sender, "data": "0x" + calldata.hex()}
+        assert node._mined(transfer)["gasUsed"] == calldata_floor(calldata)
+        with pytest.raises(FairwattError, match="cap"):
+            node._mined(transfer, gas=TRANSACTION_GAS + 1)
+        endless = node._mined({"from": node.sender, "data": "0x625b5f565f526003601df3"})
+        with pytest.raises(OutOfGas):
+            node._mined({**transfer, "to": endless["contractAddress"]})
+
+
+needs_cow = pytest.mark.skipif(not cow.PACKAGE.is_dir(), reason="make setup brings the package")
+
+
+@needs_cow
+@pytest.mark.anvil
+def test_cow__two_orders__settled_at_one_price() -> None:
+    sent = cow.settled(crossing(2))
+    assert calldata_floor(sent.calldata) < sent.gas < 200_000
+
+
+@needs_cow
+@pytest.mark.anvil
+def test_cow__orders_that_do_not_all_trade__are_refused() -> None:
+    ask, bid = crossing(2)
+    with pytest.raises(FairwattError, match="all trade in full"):
+        cow.settled([ask, ask, bid])
+
+
+def test_cow__most_orders__the_last_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    def settled(wishes: list[Wish]) -> Sent:
+        used = 100_000 + 58_000 * len(wishes) + len(wishes) ** 2
+        if used > TRANSACTION_GAS:
+            raise OutOfGas("too many")
+        return Sent(used, b"")
+
+    monkeypatch.setattr(cow, "settled", settled)
+    assert cow.most_orders() == 286
+
+
+def test_gas__beside_cow__without_value_where_the_rival_has_no_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def settled(wishes: list[Wish]) -> Sent:
+        assert len(wishes) < 1_000, "need not be tried"
+        if len(wishes) > 10:
+            raise OutOfGas("too many")
+        return Sent(50_000 * len(wishes), b"")
+
+    monkeypatch.setattr(cow, "settled", settled)
+    rows = list(gas.beside_cow(lambda _, wishes: Sent(6_000 * len(wishes), b""), (10, 20, 1_000)))
+    assert rows == [
+        Result("order_gas_n10", 6_000, "gas/order", "cow", 50_000),
+        Result("order_gas_n20", 6_000, "gas/order", "cow", None),
+        Result("order_gas_n1000", 6_000, "gas/order", "cow", None),
+    ]
+
+
+def test_gas__day_and_reconciliation__beside_the_floor_of_what_was_sent() -> None:
+    def send(network: Network, wishes: list[Wish]) -> Sent:
+        assert len(network.nodes) == 5
+        return Sent(PERIODS * 1_000 * len(wishes), b"\1" * len(wishes))
+
+    assert [*gas.days(send, (2, 4)), gas.reconciliation(send, 4)] == [
+        Result("day96_gas_2", 1_000, "gas/order"),
+        Result("day96_gas_4", 1_000, "gas/order"),
+        Result("proof_over_floor", 384_000, "gas", "calldata floor", 21_160),
+        Result("reconcile_gas_4", 96_000, "gas/peer", "calldata floor", 5_290),
+    ]
 
 
 ONE = Result("clear_5", 0.5, "s", "merge", 0.25)

@@ -145,6 +145,9 @@ interface IPeerRegistry {
     error UnknownNetwork(uint16 network);
     /// @notice The floor is above the cap.
     error BoundsInverted(int32 floorMicroPerKWh, int32 capMicroPerKWh);
+    /// @notice The cap is 2^29 micro-token per kWh above the floor, or more: a clearing could not add up the money of a
+    /// block in 64 bits.
+    error BoundsTooWide(int32 floorMicroPerKWh, int32 capMicroPerKWh);
     /// @notice R7: the caller does not operate this network.
     error NotTheOperator(uint16 network, address caller);
     /// @notice Publications take effect after this time at the earliest: more than the notice from now, and 15 minutes

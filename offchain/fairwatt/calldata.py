@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -26,7 +27,15 @@ if TYPE_CHECKING:
     from fairwatt.orders import SignedOrder
     from fairwatt.session import Proposal
 
-__all__ = ["NOTHING_CARRIED", "ClearCall", "encode_clearing", "encode_orders", "positions_wh"]
+__all__ = [
+    "NOTHING_CARRIED",
+    "ClearCall",
+    "PartOrders",
+    "encode_clearing",
+    "encode_orders",
+    "encode_parts",
+    "positions_wh",
+]
 
 _LANES: Final = 8
 _HEAD: Final = struct.Struct(">BIIHHHB")  # kind, peer, nonce, first block, blocks, rows, supports
@@ -50,6 +59,14 @@ NOTHING_CARRIED: Final[dict[str, Any]] = {
     "lastOrder": 0,
 }
 """`Carried` of the first part."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartOrders:
+    """Orders that come together, and whose they are."""
+
+    peers: tuple[int, ...]
+    orders: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +112,33 @@ def encode_orders(proposal: Proposal) -> bytes:
     OracleError
         If a signature is not one of 65 bytes.
     """
+    return b"".join(part.orders for part in encode_parts(proposal))
+
+
+def encode_parts(proposal: Proposal, most_bytes: int | None = None) -> list[PartOrders]:
+    """The orders of a proposal in as few parts as their size allows; all of a peer in one.
+
+    Parameters
+    ----------
+    most_bytes
+        Most bytes of orders in a part, unless those of a single peer are more; None for one part.
+
+    Raises
+    ------
+    OracleError
+        If a signature is not one of 65 bytes.
+    """
     held = _held(proposal)
-    return b"".join(_record(signed, held.get(at, ())) for at, signed in enumerate(proposal.orders))
+    parts: list[PartOrders] = []
+    entries = enumerate(proposal.orders)
+    for peer, group in groupby(entries, key=lambda entry: entry[1].order.peer):
+        records = b"".join(_record(signed, held.get(at, ())) for at, signed in group)
+        size = len(parts[-1].orders) + len(records) if parts else 0
+        if not parts or (most_bytes is not None and size > most_bytes):
+            parts.append(PartOrders((), b""))
+        last = parts[-1]
+        parts[-1] = PartOrders((*last.peers, peer), last.orders + records)
+    return parts or [PartOrders((), b"")]
 
 
 def positions_wh(
