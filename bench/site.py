@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from eth_account import Account
 
 from bench.anvil import Anvil, Sent, anvil
-from fairwatt.calldata import NOTHING_CARRIED, encode_clearing, encode_orders
+from fairwatt.calldata import NOTHING_CARRIED, encode_clearing, encode_parts
 from fairwatt.chain import Role, project
 from fairwatt.eip712 import Domain
 from fairwatt.meter import Reading
@@ -35,12 +35,15 @@ _DELAY: Final = 30 * _DAY
 _FUNDS_NANO: Final = 10**13
 _WEI: Final = 10**9
 _PAGE_PEERS: Final = 64
+_PART_BYTES: Final = 90_000
+_READINGS: Final = 100
+"""Parts and readings of a transaction, so that it stays below the 128 KiB that nodes pass on."""
 _CONNECTION_W: Final = 10**6
 _TARIFF: Final = (300_000, 50_000)  # retail, feed-in
 
 
 def clear(network: Network, wishes: Sequence[Wish]) -> Sent:
-    """Clear in one transaction what every peer signs for its wish, a day after all traded once.
+    """Clear what peers sign for their wishes, a day after all traded once, in as few parts as fit.
 
     Raises
     ------
@@ -54,7 +57,7 @@ def clear(network: Network, wishes: Sequence[Wish]) -> Sent:
 
 
 def reconcile(network: Network, wishes: Sequence[Wish]) -> Sent:
-    """Clear, read every meter, and reconcile all readings in one transaction; as `clear`.
+    """Clear, read every meter, and reconcile all readings, in as few transactions as fit.
 
     Raises
     ------
@@ -111,19 +114,30 @@ class _Site:
         return propose(session, orders, nodes=nodes)
 
     def clear(self, proposal: Proposal) -> Sent:
-        """Send a clearing, its rosters being published."""
-        start = proposal.session.start
-        pages = sorted({(peer - 1) // _PAGE_PEERS for peer in self.peers})
-        rosters = []
-        for page in pages:
+        """Send a clearing in as few parts as fit; its rosters are published."""
+        message = encode_clearing(proposal)
+        parts = encode_parts(proposal, _PART_BYTES)
+        carried, gas, calldata = NOTHING_CARRIED, 0, b""
+        for number, part in enumerate(parts, start=1):
+            entry = {"orders": part.orders, "rosters": self._rosters(part.peers, message)}
+            last = number == len(parts)
+            sent = self.node.send(self.clearing, "clear", message, entry, carried, last)
+            gas, calldata = gas + sent.gas, calldata + sent.calldata
+            if not last:
+                block = self.node.web3.eth.block_number
+                logs = self.clearing.events.PartAccepted().get_logs(from_block=block)
+                carried = dict(logs[-1]["args"]["carried"])
+        return Sent(gas, calldata)
+
+    def _rosters(self, peers: Sequence[int], message: dict[str, Any]) -> list[int]:
+        start, rosters = message["sessionStart"], []
+        for page in sorted({(peer - 1) // _PAGE_PEERS for peer in peers}):
             found, index = self.registry.functions.findRoster(page, start).call()
             if not found:
                 self.node.send(self.registry, "publishRoster", page, start)
                 _, index = self.registry.functions.findRoster(page, start).call()
             rosters.append(index)
-        part = {"orders": encode_orders(proposal), "rosters": rosters}
-        arguments = encode_clearing(proposal), part, NOTHING_CARRIED, True
-        return self.node.send(self.clearing, "clear", *arguments)
+        return rosters
 
     def reconcile(self, proposal: Proposal) -> Sent:
         """Read meters a little off the positions, and settle all readings."""
@@ -132,7 +146,7 @@ class _Site:
         domain = Domain(self.node.web3.eth.chain_id, self.settlement.address)
         positions = proposal.positions_wh
         silent = (0,) * self.terms.periods_per_session
-        readings = [
+        signed = [
             Reading(
                 1,
                 peer,
@@ -144,9 +158,14 @@ class _Site:
             ).signed_by(self._meter(at), domain)
             for at, peer in enumerate(self.peers)
         ]
-        brought = bring(positions, readings, tariffs=dict.fromkeys(self.peers, 0))
-        arguments = 1, start, list(brought.leaves), brought.readings
-        return self.node.send(self.settlement, "reconcile", *arguments)
+        gas, calldata = 0, b""
+        for first in range(0, len(signed), _READINGS):
+            some = signed[first : first + _READINGS]
+            brought = bring(positions, some, tariffs=dict.fromkeys(self.peers, 0))
+            arguments = 1, start, list(brought.leaves), brought.readings
+            sent = self.node.send(self.settlement, "reconcile", *arguments)
+            gas, calldata = gas + sent.gas, calldata + sent.calldata
+        return Sent(gas, calldata)
 
     def _deploy(self) -> None:
         sender = self.node.sender

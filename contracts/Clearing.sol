@@ -31,6 +31,7 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
     uint256 private constant SIGNATURE_BYTES = 64;
     uint256 private constant FLOW_BYTES = 5;
     uint256 private constant PAGE_PEERS = 64;
+    uint32 private constant NO_ROSTER = type(uint32).max;
     bytes32 private constant NOTHING_TRADED = bytes32(uint256(1));
 
     /// @notice Says who trades where, over which links.
@@ -55,6 +56,7 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
     /// @param taken Orders of this part that are looked up; `takers` of them.
     /// @param page Roster page that `roster` holds, plus one.
     /// @param nextRoster How many pages were loaded.
+    /// @param hasNoRoster Whether the records of the page are read one by one.
     /// @param peer Whose orders are being added; 0 before the first.
     /// @param record Its roster word (see `IPeerRegistry.publishRoster`).
     struct Work {
@@ -77,6 +79,7 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
         uint256 page;
         uint256 roster;
         uint256 nextRoster;
+        bool hasNoRoster;
         uint32 peer;
         uint256 record;
     }
@@ -296,13 +299,14 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
         }
     }
 
-    /// @dev Loads the peer's record from its roster page.
+    /// @dev Loads the peer's record from its roster page, or from the registry where none is named.
     function _openPeer(Work memory work, uint32 peer, uint32[] calldata rosters) private view {
         unchecked {
             uint256 index = uint256(peer) - 1; // peer 0 has no record
             uint256 page = index / PAGE_PEERS;
             if (page + 1 != work.page) _openPage(work, page, rosters);
             uint256 place = work.roster + (index % PAGE_PEERS) * 32;
+            if (work.hasNoRoster) _readRecord(work, peer, place);
             uint256 record;
             // solhint-disable-next-line no-inline-assembly
             assembly ("memory-safe") {
@@ -320,12 +324,9 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
 
     function _openPage(Work memory work, uint256 page, uint32[] calldata rosters) private view {
         require(work.nextRoster < rosters.length, RosterMissing(page));
-        address code = REGISTRY.rosterAt(
-            uint32(page),
-            rosters[work.nextRoster++],
-            work.sessionStart
-        );
+        uint32 index = rosters[work.nextRoster++];
         work.page = page + 1;
+        work.hasNoRoster = index == NO_ROSTER;
         uint256 roster = work.roster;
         // solhint-disable-next-line no-inline-assembly
         assembly ("memory-safe") {
@@ -333,9 +334,30 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
                 roster := mload(0x40)
                 mstore(0x40, add(roster, mul(PAGE_PEERS, 32)))
             }
-            extcodecopy(code, roster, 1, mul(PAGE_PEERS, 32)) // a zero byte comes first
         }
         work.roster = roster;
+        if (index == NO_ROSTER) return;
+        address code = REGISTRY.rosterAt(uint32(page), index, work.sessionStart);
+        // solhint-disable-next-line no-inline-assembly
+        assembly ("memory-safe") {
+            extcodecopy(code, roster, 1, mul(PAGE_PEERS, 32)) // a zero byte comes first
+        }
+    }
+
+    /// @dev Puts the record of one peer where a roster would have it.
+    function _readRecord(Work memory work, uint32 peer, uint256 place) private view {
+        IPeerRegistry.Peer memory peerRecord = REGISTRY.peerAt(peer, work.sessionStart);
+        uint256 record =
+            (uint256(uint160(peerRecord.wallet)) << 96) |
+            (uint256(peerRecord.node) << 80) |
+            (uint256(peerRecord.network) << 64) |
+            (uint256(peerRecord.connectionW) << 32) |
+            (uint256(peerRecord.role) << 24) |
+            (uint256(peerRecord.standing) << 16);
+        // solhint-disable-next-line no-inline-assembly
+        assembly ("memory-safe") {
+            mstore(place, record)
+        }
     }
 
     /// @dev An order without signature must have been placed, where its signature was checked for good.

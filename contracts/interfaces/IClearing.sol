@@ -67,7 +67,8 @@ interface IClearing {
     }
 
     /// @notice Orders of a part.
-    /// @param rosters For each roster page that they meet, in their order, which of its rosters is in force.
+    /// @param rosters For each roster page that they meet, in their order, which of its rosters is in force; or 2^32 - 1,
+    /// and the records are read from the registry one by one: dearer, but it needs no roster.
     struct Part {
         bytes orders;
         uint32[] rosters;

@@ -105,7 +105,7 @@ def encode_clearing(proposal: Proposal) -> dict[str, Any]:
 
 
 def encode_orders(proposal: Proposal) -> bytes:
-    """All orders of a proposal, in one part.
+    """All orders of a proposal, one record after the other.
 
     Raises
     ------

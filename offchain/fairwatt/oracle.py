@@ -118,8 +118,7 @@ class Oracle:
     signer
         Pays for the transactions; anybody may be the solver.
     send
-        False: a dry run, in which the contract is asked but nothing is sent, except a roster of
-        peers that nobody has published yet: without it the contract cannot be asked.
+        False: a dry run, in which the contract is asked but nothing is sent.
     most_steps
         Steps that are taken of a peer for a session beside its placed ones, so that nobody fills
         the clearing; by default four a period, or as many as it may place if that is more.

@@ -211,10 +211,10 @@ def test_oracle__a_market_day__is_dry_unless_told_to_send_and_does_nothing_twice
         "welfare": [45_424_000_000],
         "refused": [],
     }
-    assert day.node.block() == height + 1
+    assert day.node.block() == height + 2  # with a roster
     again = json.loads(day.process("clear", *day.orders, "--send", "--json"))
     assert (again["cleared"], again["sent"]) == (True, False)
-    assert day.node.block() == height + 1
+    assert day.node.block() == height + 2
 
     assert f"session {day.start} ends at" in day.process("reconcile", *day.readings, code=1)
     day.node.travel_to(TERMS.session_end(day.start))

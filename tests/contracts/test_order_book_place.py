@@ -290,21 +290,21 @@ def test_place__market_without_placing__is_refused(
 def test_place__most_that_an_order_can_cost__is_more_than_anybody_has(
     community: Community, book: Any, ledger: Any
 ) -> None:
-    """The worst case of many periods exceeds 64 bits; it is refused as any other."""
-    most, periods = 2**31 - 1, 40
-    bounds = (-most, most)
+    """The worst case of many periods exceeds what an account holds; it is refused as any other."""
+    most, dearest, periods = 2**31 - 1, 2**28, 96
+    bounds = (-dearest + 1, dearest)
     registry = community.chain.contracts.registry
     community.send(registry.createNetwork, bounds, sender=community.dso)
     names = [b"a".ljust(32)]
     community.send(registry.publishNetwork, 2, community.now(), names, [], sender=community.dso)
     rich = community.admit(Role.PROSUMER, node=0, network=2, connection_w=most, tokens=1)
     terms = replace(
-        TERMS, network=2, period_seconds=900, periods_per_session=periods, max_placed_blocks=9
+        TERMS, network=2, period_seconds=900, periods_per_session=periods, max_placed_blocks=12
     )
     community.send(book.createMarket, terms.to_message(), sender=community.market_operator)
-    signed = community.sign(rich, *(bid(most, most // 4, at) for at in range(periods)), market=3)
-    needed = periods * most * (most // 4)
-    assert needed == signed.order.worst_case_nano > 2**64
+    signed = community.sign(rich, *(bid(dearest, most // 4, at) for at in range(periods)), market=3)
+    needed = periods * dearest * (most // 4)
+    assert needed == signed.order.worst_case_nano > 2**63
     with reverts(ledger.InsufficientFunds, peer=rich.peer, neededNano=needed, availableNano=NANO):
         community.place(signed)
 
