@@ -335,7 +335,7 @@ def test_clear__account_without_gas__says_so_and_changes_nothing(day: Day) -> No
     height = day.node.block()
     run = day.run("clear", *day.orders, "--send", account=f"test:{PAUPER}")
     assert run.exit_code == 1
-    assert run.output.startswith("error: clear: ")
+    assert run.output.startswith("error: publishRoster: ")
     assert day.node.block() == height
 
 

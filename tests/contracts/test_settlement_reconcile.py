@@ -914,7 +914,7 @@ def test_reconcile__more_than_any_account_holds__reverts(world: World, settlemen
     )
     start = world.clear({}, DAILY)
     world.end(start, DAILY)
-    values = [-(2**30) + 1] * 96
+    values = [-(2**29) + 1] * 96
     names = {"peer": consumer.peer, "amountNano": sum(values) * dear}
     with reverts(settlement.PaymentTooLarge, **names):
         world.settle(start, world.read(consumer, start, *values, market=DAILY), market=DAILY)
