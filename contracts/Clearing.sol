@@ -85,8 +85,10 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
     }
 
     /// @notice The head of an order record, and where its curve lies in the calldata.
+    /// @param offset Where the record begins among the orders.
     /// @param held Number of prices that its steps hold.
     struct OrderRecord {
+        uint256 offset;
         bool placed;
         uint32 peer;
         uint32 nonce;
@@ -218,6 +220,10 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
         uint256 periodSeconds = work.terms.periodSeconds;
         uint256 periods;
         for (uint256 n; n < networks.length; ++n) {
+            require(
+                networks[n].periods > 0,
+                PeriodCountMismatch(work.terms.periodsPerSession, periods)
+            );
             uint256 start = work.sessionStart + periods * periodSeconds;
             periods += networks[n].periods;
             uint256 last = work.sessionStart + (periods - 1) * periodSeconds;
@@ -281,6 +287,7 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
                 place := add(orders.offset, at)
                 head := calldataload(place)
             }
+            order.offset = at;
             order.placed = head >> 248 == 1;
             order.peer = uint32(head >> 216);
             order.nonce = uint32(head >> 184);
@@ -349,11 +356,11 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
         IPeerRegistry.Peer memory peerRecord = REGISTRY.peerAt(peer, work.sessionStart);
         uint256 record =
             (uint256(uint160(peerRecord.wallet)) << 96) |
-            (uint256(peerRecord.node) << 80) |
-            (uint256(peerRecord.network) << 64) |
-            (uint256(peerRecord.connectionW) << 32) |
-            (uint256(peerRecord.role) << 24) |
-            (uint256(peerRecord.standing) << 16);
+                (uint256(peerRecord.node) << 80) |
+                (uint256(peerRecord.network) << 64) |
+                (uint256(peerRecord.connectionW) << 32) |
+                (uint256(peerRecord.role) << 24) |
+                (uint256(peerRecord.standing) << 16);
         // solhint-disable-next-line no-inline-assembly
         assembly ("memory-safe") {
             mstore(place, record)
@@ -442,7 +449,7 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
                     entry := shr(240, calldataload(place))
                 }
                 uint256 lane = entry & 0x7fff;
-                require(lane < lanes * order.rows, OrdersMalformed(lane));
+                require(lane < lanes * order.rows, OrdersMalformed(order.offset));
                 // slither-disable-next-line divide-before-multiply (rounded down to the row)
                 tally.addSupport(
                     node,

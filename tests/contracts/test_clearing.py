@@ -249,6 +249,11 @@ def test_clear__networks_for_another_number_of_periods__are_refused(
 ) -> None:
     with reverts(clearing.PeriodCountMismatch, expected=1, actual=0):
         send(community, changed(arguments, networks=[]))
+    (run,) = arguments[0]["networks"]
+    with reverts(clearing.PeriodCountMismatch, expected=1, actual=0):
+        send(community, changed(arguments, networks=[run | {"periods": 0}, run]))
+    with reverts(clearing.PeriodCountMismatch, expected=1, actual=2):
+        send(community, changed(arguments, networks=[run | {"periods": 2}]))
 
 
 def test_clear__altered_links__are_refused(
@@ -305,6 +310,19 @@ def test_clear__record_of_no_kind_or_curve__is_refused(
     orders[at] = value
     with reverts(clearing.OrdersMalformed, offset=0):
         send(community, with_orders(arguments, bytes(orders)))
+
+
+def test_clear__support_beyond_the_curve__is_refused(
+    community: Community, clearing: Any, arguments: list[Any]
+) -> None:
+    orders = arguments[1]["orders"]
+    half = len(orders) // 2
+    held = orders[15]
+    second = bytearray(orders[half:])
+    assert held == second[15] == 1
+    second[16 + 64 : 16 + 66] = (8).to_bytes(2, "big")
+    with reverts(clearing.OrdersMalformed, offset=half):
+        send(community, with_orders(arguments, orders[:half] + bytes(second)))
 
 
 def test_clear__order_of_nobody__is_refused(
