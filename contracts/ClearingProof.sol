@@ -432,6 +432,7 @@ library ClearingProof {
 
     /// @dev Whether the peer sells or buys in a block.
     function _isTraded(uint256 position) private pure returns (bool any) {
+        // solhint-disable-next-line no-inline-assembly
         assembly ("memory-safe") {
             any := or(
                 or(mload(position), mload(add(position, 32))),
@@ -498,6 +499,7 @@ library ClearingProof {
     }
 
     function _hash(uint256 start, uint256 end) private pure returns (bytes32 hash) {
+        // solhint-disable-next-line no-inline-assembly
         assembly ("memory-safe") {
             hash := keccak256(start, sub(end, start))
         }

@@ -194,6 +194,7 @@ contract ClearingProofHarness {
         uint256[3] memory position = [Lanes.ONE, 0, 2 * Lanes.ONE];
         uint256 at;
         uint256 to;
+        // solhint-disable-next-line no-inline-assembly
         assembly ("memory-safe") {
             at := prices
             to := position
