@@ -386,8 +386,9 @@ library ClearingProof {
     ) private pure {
         unchecked {
             uint256 odd = (half & 1) * 32;
-            uint256 grid = tally.grid + (node * tally.blocks + half / 2) * GRID_BYTES + odd;
-            uint256 position = tally.position + (half / 2) * SUM_BYTES + odd;
+            uint256 grid = tally.grid + (node * tally.blocks + (half >> 1)) * GRID_BYTES + odd;
+            uint256 position = tally.position + (half >> 1) * SUM_BYTES + odd;
+            // slither-disable-next-line unused-return (what is certain was added before)
             (, , uint256 marginal, uint256 between) = Lanes.biased(limits).fill(
                 steps,
                 _load(grid),
