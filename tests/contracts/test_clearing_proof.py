@@ -411,7 +411,7 @@ class Place:
             return None
         made = changed(proposal, self.period, **{self.column: numbers})
         certificate = made.certificates[self.period]
-        if certificate.low[self.at] > certificate.high[self.at] and self.column != "flows":
+        if (certificate.low > certificate.high).any():
             return None
         if self.column.endswith("fill") and not (
             certificate.ask_total[self.at] or certificate.bid_total[self.at]
