@@ -214,7 +214,7 @@ contract PeerRegistry is IPeerRegistry, AccessControlDefaultAdminRules {
             SupplierStays(peer)
         );
         require(
-            connection.connectionW <= uint32(type(int32).max),
+            connection.connectionW < 2 ** 30,
             ConnectionTooLarge(connection.connectionW)
         );
         if (connection.role != Role.Operator)
