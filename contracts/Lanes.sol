@@ -154,7 +154,7 @@ library Lanes {
     }
 
     /// @notice Sum of products, lane by lane, of which one factor has its lanes reversed; below 2^64, as it is for prices
-    /// less than 2^29 above the floor (`BoundsTooWide` of the registry) and energies below 2^31.
+    /// less than 2^32 above the floor and energies below 2^30, which is what a connection carries at most.
     /// @dev As polynomials in 2^64: the highest lane of the product is that sum, if nothing is carried into it.
     function dot(uint256 half, uint256 reversedHalf) internal pure returns (uint256) {
         unchecked {

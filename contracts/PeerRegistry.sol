@@ -45,7 +45,6 @@ contract PeerRegistry is IPeerRegistry, AccessControlDefaultAdminRules {
     }
 
     uint256 private constant PEERS_PER_PAGE = 64;
-    int256 private constant BOUNDS_SPAN = 2 ** 29;
     uint40 private constant NEVER = type(uint40).max;
     /// @dev Returns all that follows these ten bytes, which is 0x801 bytes, as the code of the new contract.
     bytes10 private constant ROSTER_INIT_CODE = 0x61080180600a3d393df3;
@@ -215,7 +214,7 @@ contract PeerRegistry is IPeerRegistry, AccessControlDefaultAdminRules {
             SupplierStays(peer)
         );
         require(
-            connection.connectionW <= uint32(type(int32).max),
+            connection.connectionW < 2 ** 30,
             ConnectionTooLarge(connection.connectionW)
         );
         if (connection.role != Role.Operator)
@@ -370,10 +369,6 @@ contract PeerRegistry is IPeerRegistry, AccessControlDefaultAdminRules {
         require(
             bounds.floorMicroPerKWh <= bounds.capMicroPerKWh,
             BoundsInverted(bounds.floorMicroPerKWh, bounds.capMicroPerKWh)
-        );
-        require(
-            int256(bounds.capMicroPerKWh) - bounds.floorMicroPerKWh < BOUNDS_SPAN,
-            BoundsTooWide(bounds.floorMicroPerKWh, bounds.capMicroPerKWh)
         );
         network = ++_networkCount;
         _networks[network].operator = msg.sender;

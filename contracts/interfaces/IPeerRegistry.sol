@@ -24,7 +24,7 @@ import {Link} from "../MarketTypes.sol";
 /// R9  Only a supplier publishes its tariffs, also while it is suspended; they start in order and do not buy dearer
 ///     than they sell. Peers depend on their supplier, so it stays one and does
 ///     not leave.
-/// R10 A connection is rated below 2^31 W, so that no energy of a period needs more than 31 bits.
+/// R10 A connection is rated below 2^30 W, so that four energies times a price each stay below 2^64, whatever the prices.
 /// R11 A roster that holds at a time has exactly the records in force then. Whatever changes one of its peers ends it in
 ///     time. No two rosters of a page hold at the same time, so nobody can make them many.
 interface IPeerRegistry {
@@ -145,9 +145,6 @@ interface IPeerRegistry {
     error UnknownNetwork(uint16 network);
     /// @notice The floor is above the cap.
     error BoundsInverted(int32 floorMicroPerKWh, int32 capMicroPerKWh);
-    /// @notice The cap is 2^29 micro-token per kWh above the floor, or more: a clearing could not add up the money of a
-    /// block in 64 bits.
-    error BoundsTooWide(int32 floorMicroPerKWh, int32 capMicroPerKWh);
     /// @notice R7: the caller does not operate this network.
     error NotTheOperator(uint16 network, address caller);
     /// @notice Publications take effect after this time at the earliest: more than the notice from now, and 15 minutes

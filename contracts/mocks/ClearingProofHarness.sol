@@ -134,27 +134,26 @@ contract ClearingProofHarness {
     }
 
     /// @notice Each function of `Lanes` beside its plain twin; true if they agree.
-    /// @param energies Below 2^31.
-    /// @param factors Below 2^29.
     function lanesAgree(
         uint256 word,
         uint256 limits,
         uint256 steps,
         uint256 low,
         uint256 high,
-        uint256 energies,
-        uint256 factors
+        uint256 a,
+        uint256 b
     ) external pure returns (bool) {
         (uint256 evenHalf, uint256 oddHalf) = PlainLanes.halves(word);
         if (evenHalf != Lanes.even(word) || oddHalf != Lanes.odd(word)) return false;
         if (Lanes.join(evenHalf, oddHalf) != word) return false;
         if (Lanes.biased(evenHalf) != PlainLanes.biased(evenHalf)) return false;
         if (Lanes.midpoint(low, high) != PlainLanes.midpoint(low, high)) return false;
-        if (Lanes.atMost(low, energies) != PlainLanes.atMost(low, energies)) return false;
+        if (Lanes.atMost(a, b) != PlainLanes.atMost(a, b)) return false;
+        uint256 energies = (steps >> 1) & Lanes.all(0x7fffffff);
         if (Lanes.nonZero(energies) != PlainLanes.nonZero(energies)) return false;
-        if (Lanes.sum(energies) != PlainLanes.sum(energies)) return false;
-        if (Lanes.reversed(factors) != PlainLanes.reversed(factors)) return false;
-        if (Lanes.dot(energies, factors) != PlainLanes.dot(energies, factors)) return false;
+        if (Lanes.sum(a) != PlainLanes.sum(a)) return false;
+        if (Lanes.reversed(a) != PlainLanes.reversed(a)) return false;
+        if (Lanes.dot(limits, a) != PlainLanes.dot(limits, a)) return false;
         return _fillAgrees(limits, steps, low, high);
     }
 

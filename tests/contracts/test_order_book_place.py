@@ -291,8 +291,8 @@ def test_place__most_that_an_order_can_cost__is_more_than_anybody_has(
     community: Community, book: Any, ledger: Any
 ) -> None:
     """The worst case of many periods exceeds what an account holds; it is refused as any other."""
-    most, dearest, periods = 2**31 - 1, 2**28, 96
-    bounds = (-dearest + 1, dearest)
+    most, dearest, periods = 2**30 - 1, 2**31 - 1, 96
+    bounds = (-dearest, dearest)
     registry = community.chain.contracts.registry
     community.send(registry.createNetwork, bounds, sender=community.dso)
     names = [b"a".ljust(32)]

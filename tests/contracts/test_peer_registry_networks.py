@@ -84,14 +84,6 @@ def test_create_network__floor_above_the_cap__is_refused(
         create(community, floor=8, cap=7)
 
 
-def test_create_network__bounds_too_wide_for_the_proof__are_refused(
-    community: Community, registry: Any
-) -> None:
-    with reverts(registry.BoundsTooWide, floorMicroPerKWh=-9, capMicroPerKWh=2**29 - 9):
-        create(community, floor=-9, cap=2**29 - 9)
-    create(community, floor=-9, cap=2**29 - 10)
-
-
 def test_bounds_of__unknown_network__is_refused(registry: Any) -> None:
     with reverts(registry.UnknownNetwork, network=9):
         registry.boundsOf(9)

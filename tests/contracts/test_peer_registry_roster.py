@@ -37,7 +37,7 @@ def registry(community: Community) -> Any:
 
 @pytest.fixture
 def member(community: Community) -> Member:
-    return community.admit(Role.PROSUMER, C3, connection_w=2**31 - 1)
+    return community.admit(Role.PROSUMER, C3, connection_w=2**30 - 1)
 
 
 def publish(community: Community, time: int, page: int = 0) -> Receipt:
@@ -315,12 +315,12 @@ def test_roster__of_the_64th_and_the_65th_peer__are_two(
 # -------------------------------------------------------------------------------------- connection
 
 
-def test_admit__connection_of_31_bits__is_accepted(community: Community, registry: Any) -> None:
-    admit(community, new_wallet().address, connection(connectionW=2**31 - 1))
-    assert registry.peerAt(3, community.now()).connectionW == 2**31 - 1
+def test_admit__connection_of_30_bits__is_accepted(community: Community, registry: Any) -> None:
+    admit(community, new_wallet().address, connection(connectionW=2**30 - 1))
+    assert registry.peerAt(3, community.now()).connectionW == 2**30 - 1
 
 
-@pytest.mark.parametrize("watts", [2**31, 2**32 - 1])
+@pytest.mark.parametrize("watts", [2**30, 2**32 - 1])
 def test_admit__larger_connection__is_refused(
     community: Community, registry: Any, member: Member, watts: int
 ) -> None:

@@ -910,11 +910,11 @@ def test_reconcile__more_than_a_quarter_hour_carries__reverts(
 def test_reconcile__more_than_any_account_holds__reverts(world: World, settlement: Any) -> None:
     dear = 2**31 - 1
     consumer = world.admit(
-        supplier=world.admit_supplier((dear, 0)), connection_w=2**31 - 1, tokens=0
+        supplier=world.admit_supplier((dear, 0)), connection_w=2**30 - 1, tokens=0
     )
     start = world.clear({}, DAILY)
     world.end(start, DAILY)
-    values = [-(2**29) + 1] * 96
+    values = [-(2**28) + 1] * 96
     names = {"peer": consumer.peer, "amountNano": sum(values) * dear}
     with reverts(settlement.PaymentTooLarge, **names):
         world.settle(start, world.read(consumer, start, *values, market=DAILY), market=DAILY)
