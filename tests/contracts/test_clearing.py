@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import ape
 import pytest
 from eth_abi.abi import encode
-from eth_account import Account
 from eth_utils.crypto import keccak
 from tests.community import (
     C2,
@@ -29,7 +28,6 @@ from tests.community import (
     bid,
 )
 from tests.contracts.parts import carried, records
-from tests.contracts.registry import admit, connection, leave, suspend
 from tests.outcomes import event, events, reverts
 
 from fairwatt.calldata import NOTHING_CARRIED
@@ -41,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from fairwatt.chain import Receipt, Signer
-    from fairwatt.orders import Order, Step
+    from fairwatt.orders import Order
 
 HEAD_BYTES, SIGNATURE_BYTES = 16, 64
 PAGE_PEERS = 64
