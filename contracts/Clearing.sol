@@ -260,7 +260,7 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
                 _openPeer(work, order.peer, rosters);
             }
             _authenticate(work, order);
-            _addCurve(work.tally, order, uint16(work.record >> 80));
+            _addCurve(work.tally, order, uint16(work.record >> 80), orders);
             ++work.orders;
         }
         _takePosition(work);
@@ -402,7 +402,8 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
     function _addCurve(
         ClearingProof.Tally memory tally,
         OrderRecord memory order,
-        uint256 node
+        uint256 node,
+        bytes calldata orders
     ) private pure {
         unchecked {
             uint256 rowBytes = order.blocks * PAIR_BYTES;
@@ -420,7 +421,10 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
                     entry := shr(240, calldataload(place))
                 }
                 uint256 lane = entry & 0x7fff;
-                require(lane < lanes * order.rows, OrdersMalformed(lane));
+                require(
+                    lane < lanes * order.rows,
+                    OrdersMalformed(_offsetOf(orders, order.curve - HEAD_BYTES))
+                );
                 // slither-disable-next-line divide-before-multiply (rounded down to the row)
                 tally.addSupport(
                     node,
@@ -430,6 +434,16 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
                     entry >> 15 == 1
                 );
             }
+        }
+    }
+
+    function _offsetOf(
+        bytes calldata orders,
+        uint256 place
+    ) private pure returns (uint256 offset) {
+        // solhint-disable-next-line no-inline-assembly
+        assembly ("memory-safe") {
+            offset := sub(place, orders.offset)
         }
     }
 

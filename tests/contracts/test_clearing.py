@@ -213,7 +213,7 @@ def test_clear__two_communities_and_the_grid__pays_everybody_at_node_prices(
     assert events(community.clear(trade)) == [
         event(clearing.LinkEarned, **session, **link, link=1, tariffNano=15_840 * 1_000),
         event(clearing.LinkEarned, **session, **link, link=2, tariffNano=21_600 * 2_000),
-        event(order_book.OrdersTaken, **session, orders=0),
+        event(order_book.OrdersTaken, **session, placed=0),
         event(
             clearing.SessionCleared,
             **session,
@@ -268,7 +268,7 @@ def test_clear__without_orders__is_final_too(
     traded = {"positionsHash": (1).to_bytes(32, "big"), "ordersHash": bytes(32)}
     solver = community.solver.address
     assert events(community.clear(empty)) == [
-        event(order_book.OrdersTaken, **session, orders=0),
+        event(order_book.OrdersTaken, **session, placed=0),
         event(clearing.SessionCleared, **session, solver=solver, orders=0, **traded, feeNano=0),
     ]
     assert int.from_bytes(clearing.positionsHash(HOURLY, start), "big") == 1
@@ -773,3 +773,981 @@ def test_clear__two_orders_of_a_peer_with_one_nonce__reverts(
     record = Call.of(community, _alone(community, other)).records[0]
     with reverts(clearing.OrdersUnsorted, peer=consumer.peer, nonce=0):
         closed.ordered(*closed.records, record).send()
+
+
+def test_clear__no_roster_named__reverts(clearing: Any, closed: Call) -> None:
+    with reverts(clearing.RosterMissing, page=0):
+        closed.with_rosters().send()
+
+
+@pytest.fixture
+def two_pages(community: Community, producer: Member) -> Call:
+    """A buyer who is the first peer of the second roster page, and a seller of the first page."""
+    while community.chain.contracts.registry.peerCount() < PAGE_PEERS:
+        admit(community, Account.create().address, connection())
+    buyer = community.admit(Role.CONSUMER, C3, tokens=1)
+    assert buyer.peer == PAGE_PEERS + 1
+    proposal = community.propose(
+        community.sign(producer, ask(50_000, 2_000)), community.sign(buyer, bid(200_000, 1_000))
+    )
+    community.close_gate(proposal)
+    return Call.of(community, proposal)
+
+
+def test_clear__peers_of_two_roster_pages__are_accepted(
+    community: Community, two_pages: Call
+) -> None:
+    assert two_pages.part["rosters"] == [0, 0]
+    first, second = two_pages.records
+    sent = two_pages.ordered(first).with_rosters(0).send(is_last=False)
+    two_pages.ordered(second).with_rosters(0).send(carried(sent))
+    assert community.chain.snapshot().is_cleared(HOURLY, two_pages.message["sessionStart"])
+
+
+def test_clear__one_of_two_rosters_named__reverts(clearing: Any, two_pages: Call) -> None:
+    with reverts(clearing.RosterMissing, page=1):
+        two_pages.with_rosters(0).send()
+
+
+@pytest.mark.parametrize("index", [1, 2**31])
+def test_clear__roster_that_is_not_published__reverts(
+    community: Community, closed: Call, index: int
+) -> None:
+    error = community.chain.contracts.registry.RosterNotInForce
+    with reverts(error, page=0, index=index, time=closed.message["sessionStart"]):
+        closed.with_rosters(index).send()
+
+
+# ------------------------------------------------------------------------ C4 who and which side
+
+
+def _with(call: Call, signed: SignedOrder, node: int = C3) -> Call:
+    """Bring one more order, where it belongs by peer and nonce."""
+    one = Call.of(call.community, _alone(call.community, signed, node))
+    return replace(one, message=call.message).ordered(
+        *sorted([*call.records, *one.records], key=lambda record: record[1:9])
+    )
+
+
+def test_clear__order_of_nobody__reverts(
+    community: Community, clearing: Any, closed: Call, consumer: Member
+) -> None:
+    """Of a page that others are on."""
+    start = closed.message["sessionStart"]
+    nobody = community.sign(replace(consumer, peer=50), bid(10_000, 1), session=start)
+    with reverts(clearing.PeerNotInMarket, peer=50):
+        _with(closed, nobody).send()
+
+
+@pytest.mark.parametrize("how", [suspend, leave])
+def test_clear__order_of_a_peer_that_is_suspended_or_left__reverts(
+    community: Community, clearing: Any, how: Any
+) -> None:
+    member = community.admit(Role.CONSUMER, C3)
+    how(community, member)
+    community.travel_to(community.now() + NOTICE + HOUR)
+    proposal = community.propose(community.sign(member, bid(10_000, 1)))
+    with reverts(clearing.PeerNotInMarket, peer=member.peer):
+        community.clear(proposal)
+
+
+def test_clear__order_of_a_peer_on_another_network__reverts(
+    community: Community, clearing: Any, trade: Proposal
+) -> None:
+    network = community.chain.create_network(replace(NETWORK, links=()), sender=community.dso)
+    foreigner = community.admit(Role.CONSUMER, C3, network=network)
+    signed = community.sign(foreigner, bid(10_000, 1))
+    community.close_gate(trade)
+    with reverts(clearing.PeerNotInMarket, peer=foreigner.peer):
+        _with(Call.of(community, trade), signed).send()
+
+
+@pytest.mark.parametrize(
+    ("role", "sells"),
+    [
+        (Role.CONSUMER, True),
+        (Role.PRODUCER, False),
+        (Role.OPERATOR, True),
+        (Role.OPERATOR, False),
+    ],
+)
+@pytest.mark.parametrize("is_last", [True, False])
+def test_clear__trade_on_a_side_that_the_role_does_not_have__reverts(
+    community: Community, clearing: Any, role: Role, sells: bool, is_last: bool
+) -> None:
+    peer = community.admit(role, C3, tokens=1)
+    other = community.admit(Role.PROSUMER, C3, tokens=1)
+    seller, buyer = (peer, other) if sells else (other, peer)
+    proposal = community.propose(
+        community.sign(seller, ask(50_000, 1_000)), community.sign(buyer, bid(100_000, 1_000))
+    )
+    community.close_gate(proposal)
+    sides = {"sells": sells, "buys": not sells}
+    with reverts(clearing.SideNotAllowed, peer=peer.peer, role=int(role), **sides):
+        Call.of(community, proposal).send(is_last=is_last)
+
+
+@pytest.mark.parametrize(
+    ("role", "step"),
+    [
+        (Role.CONSUMER, ask(3_000_000, 10)),
+        (Role.PRODUCER, bid(-400_000, 10)),
+        (Role.OPERATOR, ask(3_000_000, 10)),
+        (Role.OPERATOR, bid(-400_000, 10)),
+    ],
+)
+def test_clear__order_on_another_side_that_does_not_trade__is_accepted(
+    community: Community, closed: Call, role: Role, step: Step
+) -> None:
+    peer = community.admit(role, C3)
+    # The record is in force from now on; the session is still ahead.
+    signed = community.sign(peer, step, session=closed.message["sessionStart"])
+    _with(closed, signed).send()
+
+
+def test_clear__both_sides_of_a_consumer_cancel_out__is_accepted(
+    community: Community, consumer: Member
+) -> None:
+    """What it sells it buys itself: of what it trades with others nothing is sold."""
+    proposal = community.propose(
+        community.sign(community.supplier, ask(120_000, 100_000)),
+        community.sign(consumer, bid(200_000, 3_000), ask(10_000, 1_000)),
+    )
+    community.clear(proposal)
+    assert proposal.positions_wh[consumer.peer] == (-2_000,)
+    assert community.balance(consumer) == NANO - 135_840 * 2_000
+
+
+# ------------------------------------------------------------------------------ C4 signatures
+
+
+def _refused_signer(clearing: Any, signed: SignedOrder, signer: str) -> Any:
+    order = signed.order
+    names = {"peer": order.peer, "nonce": order.nonce, "signer": signer}
+    return reverts(clearing.OrderSignerMismatch, **names)
+
+
+@pytest.mark.parametrize("is_last", [True, False])
+def test_clear__order_signed_by_another_key__reverts(
+    community: Community,
+    clearing: Any,
+    closed: Call,
+    consumer: Member,
+    producer: Member,
+    is_last: bool,
+) -> None:
+    order = community.order(consumer, bid(10_000, 1), nonce=1, session=closed.message["sessionStart"])
+    signed = order.signed_by(producer.key, community.chain.order_domain)
+    with _refused_signer(clearing, signed, producer.wallet.address):
+        _with(closed, signed).send(is_last=is_last)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"market": QUARTERS}, {"session_start": HOUR}, {"nonce": 2}, {"steps": (bid(20_000, 1),)}],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_clear__signature_over_another_order__reverts(
+    community: Community, clearing: Any, closed: Call, consumer: Member, changes: dict[str, Any]
+) -> None:
+    start = closed.message["sessionStart"]
+    order = community.order(consumer, bid(10_000, 1), nonce=1, session=start)
+    if "session_start" in changes:
+        changes = {"session_start": start + HOUR}
+    signature = replace(order, **changes).signed_by(consumer.key, community.chain.order_domain)
+    forged = SignedOrder(order, signature.signature)
+    with _refused_signer(clearing, forged, forged.signer(community.chain.order_domain)):
+        _with(closed, forged).send()
+
+
+HIGHEST_LOW_S = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
+
+
+@pytest.mark.parametrize("odd", [0, 1])
+@pytest.mark.parametrize("s", [HIGHEST_LOW_S + 1, 2**255 - 1, 0])
+def test_clear__signature_with_a_high_s_or_none__is_nobodys(
+    clearing: Any, closed: Call, trade: Proposal, s: int, odd: int
+) -> None:
+    last = closed.records[-1]
+    vs = (odd << 255 | s).to_bytes(32, "big")
+    with _refused_signer(clearing, trade.orders[-1], NOBODY):
+        closed.ordered(*closed.records[:-1], last[:-32] + vs).send()
+
+
+@pytest.mark.parametrize("byte", [b"\0", b"\xff"])
+def test_clear__no_signature_at_all__reverts(
+    clearing: Any, closed: Call, trade: Proposal, byte: bytes
+) -> None:
+    """Nor is the signature that stands for nobody one of a peer without a wallet."""
+    last = closed.records[-1]
+    with _refused_signer(clearing, trade.orders[-1], NOBODY):
+        closed.ordered(*closed.records[:-1], last[:-SIGNATURE_BYTES] + byte * 64).send()
+
+
+@pytest.fixture
+def code(community: Community) -> Any:
+    """An ERC-1271 wallet that accepts what the outsider signs."""
+    return project().ContractWallet.deploy(
+        community.outsider.address, sender=community.admin.account
+    )
+
+
+def test_clear__order_that_an_erc_1271_wallet_accepts__reverts_unless_it_is_placed(
+    community: Community, clearing: Any, producer: Member, code: Any
+) -> None:
+    receipt = admit(community, code.address, connection(Role.CONSUMER))
+    owner = Member(int(receipt.events[-1].peer), community.outsider, producer.meter, C3)
+    community.deposit(owner, NANO)
+    sale = community.sign(producer, ask(50_000, 4_000))
+    signed = community.sign(owner, bid(200_000, 1_000))
+    before = ape.chain.snapshot()
+    with _refused_signer(clearing, signed, community.outsider.address):
+        community.clear(community.propose(sale, signed))
+    ape.chain.restore(before)
+    community.place(signed)
+    community.clear(community.propose(sale, placed=[_unsigned(signed)]))
+    assert community.balance(owner) == NANO - 71_600 * 1_000
+
+
+def test_clear__placed_order_with_a_signature_its_wallets_code_accepts__reverts(
+    community: Community, clearing: Any, producer: Member, code: Any
+) -> None:
+    """Whoever brings a signature is held to it; a placed order needs none."""
+    receipt = admit(community, code.address, connection(Role.CONSUMER))
+    owner = Member(int(receipt.events[-1].peer), community.outsider, producer.meter, C3)
+    community.deposit(owner, NANO)
+    signed = community.sign(owner, bid(200_000, 1_000))
+    community.place(signed)
+    with _refused_signer(clearing, signed, community.outsider.address):
+        community.clear(community.propose(signed))
+
+
+@pytest.mark.parametrize("accepts", [True, False])
+def test_clear__order_of_an_eip_7702_account__is_its_keys_whatever_its_code_says(
+    community: Community, clearing: Any, consumer: Member, code: Any, accepts: bool
+) -> None:
+    """Its code accepts the outsider's signature, and no other."""
+    outsider = community.outsider
+    assert outsider.key is not None
+    consumer.wallet.account.set_delegate(code, receiver=outsider.address)
+    order = community.order(consumer, bid(200_000, 1_000))
+    by_key, by_code = (
+        order.signed_by(key, community.chain.order_domain) for key in (consumer.key, outsider.key)
+    )
+    if not accepts:
+        wallet = project().ContractWallet.at(consumer.wallet.address)
+        community.send(wallet.setAccepts, False, sender=outsider)
+    with _refused_signer(clearing, by_code, outsider.address):
+        community.clear(community.propose(by_code))
+    community.clear(community.propose(by_key))
+
+
+@pytest.mark.parametrize("all_at_once", [False, True])
+@pytest.mark.parametrize("is_last", [True, False])
+def test_clear__cancelled_order__reverts(
+    community: Community,
+    order_book: Any,
+    trade: Proposal,
+    consumer: Member,
+    all_at_once: bool,
+    is_last: bool,
+) -> None:
+    cancel = order_book.cancelAll if all_at_once else order_book.cancel
+    bound = 1 if all_at_once else 0
+    community.send(cancel, HOURLY, trade.session.start, bound, sender=consumer.wallet)
+    community.close_gate(trade)
+    with reverts(order_book.OrderIsCancelled, peer=consumer.peer, nonce=0):
+        Call.of(community, trade).send(is_last=is_last)
+
+
+def test_clear__other_orders_than_the_cancelled_one__are_accepted(
+    community: Community, order_book: Any, trade: Proposal, consumer: Member
+) -> None:
+    start = trade.session.start
+    community.send(order_book.cancel, HOURLY, start, 1, sender=consumer.wallet)
+    community.clear(trade)
+    assert tuple(order_book.sessionState(HOURLY, start)) == (0, True, True)
+
+
+# ---------------------------------------------------------------------------- C5 placed orders
+
+
+@pytest.fixture
+def placed(community: Community, consumer: Member) -> SignedOrder:
+    """The consumer's bid, placed on chain."""
+    signed = community.sign(consumer, bid(200_000, 3_000))
+    community.place(signed)
+    return signed
+
+
+@pytest.fixture
+def sale(community: Community, producer: Member) -> SignedOrder:
+    return community.sign(producer, ask(50_000, 4_000))
+
+
+@pytest.mark.parametrize("by_flag", [True, False])
+def test_clear__placed_order__frees_its_lock(
+    community: Community,
+    order_book: Any,
+    ledger: Any,
+    placed: SignedOrder,
+    sale: SignedOrder,
+    consumer: Member,
+    by_flag: bool,
+) -> None:
+    """Marked as placed or with its signature."""
+    brought = _unsigned(placed) if by_flag else placed
+    proposal = community.propose(sale, placed=[brought])
+    session = {"market": HOURLY, "sessionStart": proposal.session.start}
+    emitted = events(community.clear(proposal))
+    assert emitted[1:3] == [
+        event(order_book.OrdersTaken, **session, placed=1),
+        event(ledger.Unlocked, peer=consumer.peer, amountNano=200_000 * 3_000),
+    ]
+    assert emitted[-1].values["ordersHash"] == orders_hash(proposal)
+    assert ledger.account(consumer.peer).lockedNano == 0
+    assert community.balance(consumer) == NANO - 71_600 * 3_000
+    assert tuple(order_book.sessionState(*session.values())) == (1, False, True)
+
+
+def test_clear__without_a_placed_order__reverts(
+    community: Community, order_book: Any, placed: SignedOrder, sale: SignedOrder
+) -> None:
+    with reverts(order_book.PlacedOrdersMissing, placed=1, taken=0):
+        community.clear(community.propose(sale))
+
+
+def test_clear__with_one_of_two_placed_orders__reverts(
+    community: Community, order_book: Any, placed: SignedOrder, sale: SignedOrder
+) -> None:
+    community.place(sale)
+    with reverts(order_book.PlacedOrdersMissing, placed=2, taken=1):
+        community.clear(community.propose(placed=[_unsigned(placed)]))
+
+
+def test_clear__nothing_though_an_order_is_placed__reverts(
+    community: Community, order_book: Any, placed: SignedOrder
+) -> None:
+    empty = propose(community.session(placed.order.session_start), [], nodes={})
+    with reverts(order_book.PlacedOrdersMissing, placed=1, taken=0):
+        community.clear(empty)
+
+
+def test_clear__placed_order_altered__reverts(
+    community: Community, order_book: Any, placed: SignedOrder, consumer: Member
+) -> None:
+    altered = SignedOrder(replace(placed.order, steps=(bid(200_000, 2_999),)), b"")
+    with reverts(order_book.OrderNotPlaced, peer=consumer.peer, nonce=0):
+        community.clear(community.propose(placed=[altered]))
+
+
+def test_clear__other_signed_order_under_the_nonce_of_a_placed_one__reverts(
+    community: Community, order_book: Any, placed: SignedOrder, consumer: Member
+) -> None:
+    proposal = community.propose(community.sign(consumer, bid(150_000, 10)))
+    with reverts(order_book.NonceTaken, peer=consumer.peer, nonce=0):
+        community.clear(proposal)
+
+
+@pytest.mark.parametrize("session_has", ["nothing", "a placed order", "a cancelled order"])
+@pytest.mark.parametrize("is_last", [True, False])
+def test_clear__order_marked_as_placed_that_is_not__reverts(
+    community: Community,
+    order_book: Any,
+    sale: SignedOrder,
+    consumer: Member,
+    producer: Member,
+    session_has: str,
+    is_last: bool,
+) -> None:
+    """Nor does its signature help it that nobody asks for."""
+    unsigned = _unsigned(community.sign(consumer, bid(150_000, 10)))
+    start = sale.order.session_start
+    if session_has == "a placed order":
+        community.place(sale)
+    elif session_has == "a cancelled order":
+        community.send(order_book.cancel, HOURLY, start, 9, sender=producer.wallet)
+    proposal = community.propose(unsigned, sale)
+    community.close_gate(proposal)
+    with reverts(order_book.OrderNotPlaced, peer=consumer.peer, nonce=0):
+        Call.of(community, proposal).send(is_last=is_last)
+
+
+def test_clear__placed_and_signed_orders_of_a_peer__are_both_taken(
+    community: Community, placed: SignedOrder, sale: SignedOrder, consumer: Member
+) -> None:
+    more = community.sign(consumer, bid(100_000, 500), nonce=1)
+    community.clear(community.propose(more, sale, placed=[_unsigned(placed)]))
+    assert community.balance(consumer) == NANO - 71_600 * 3_500
+
+
+def test_clear__cancelled_placed_order__is_not_missed(
+    community: Community,
+    order_book: Any,
+    placed: SignedOrder,
+    sale: SignedOrder,
+    consumer: Member,
+) -> None:
+    community.send(order_book.cancel, HOURLY, placed.order.session_start, 0, sender=consumer.wallet)
+    community.clear(community.propose(sale))
+
+
+def test_clear__cancelled_placed_order_presented__reverts(
+    community: Community, order_book: Any, placed: SignedOrder, consumer: Member
+) -> None:
+    community.send(order_book.cancel, HOURLY, placed.order.session_start, 0, sender=consumer.wallet)
+    with reverts(order_book.OrderIsCancelled, peer=consumer.peer, nonce=0):
+        community.clear(community.propose(placed=[_unsigned(placed)]))
+
+
+# -------------------------------------------------------------------------------------- C6 proof
+# What a clearing proves is held against Python in `test_clearing_proof`; here is asked only that
+# `clear` does ask for it, at the prices, orders and flows that it was given.
+
+
+def _put(data: bytes, at: int, value: int, size: int) -> bytes:
+    return data[:at] + (value % 256**size).to_bytes(size, "big") + data[at + size :]
+
+
+@pytest.mark.parametrize("change", [-96, -1, 1, 96])
+def test_clear__not_three_words_per_cell__reverts(
+    clearing: Any, closed: Call, change: int
+) -> None:
+    cells = (closed.message["cells"] + bytes(96))[: 288 + change]
+    with reverts(clearing.CellsMalformed, expectedBytes=288, actualBytes=288 + change):
+        closed.but(cells=cells).send()
+
+
+@pytest.mark.parametrize("node", [GRID, C2, C3])
+@pytest.mark.parametrize("low", [-500_001, 4_000_001])
+def test_clear__price_beyond_floor_or_cap__reverts(
+    clearing: Any, closed: Call, node: int, low: int
+) -> None:
+    cells = _put(closed.message["cells"], 96 * node, low, 4)
+    prices = {"low": low, "high": low}
+    with reverts(clearing.PriceOutOfBounds, node=node, period=0, **prices):
+        closed.but(cells=cells).send()
+
+
+def test_clear__details_cut_off__reverts(clearing: Any, closed: Call) -> None:
+    details = closed.message["details"]
+    with reverts(clearing.DetailsMalformed, offset=0):
+        closed.but(details=details[:9]).send()
+
+
+@pytest.mark.parametrize("link", range(4))
+def test_clear__flow_above_capacity__reverts(clearing: Any, closed: Call, link: int) -> None:
+    capacity = NETWORK.links[link].capacity_wh
+    flows = _put(closed.message["flows"], 5 * link, capacity + 1, 5)
+    energy = {"flowWh": capacity + 1, "capacityWh": capacity}
+    with reverts(clearing.FlowAboveCapacity, link=link, period=0, **energy):
+        closed.but(flows=flows).send()
+
+
+@pytest.mark.parametrize("link", [0, 3])
+def test_clear__flow_that_does_not_pay__reverts(clearing: Any, closed: Call, link: int) -> None:
+    flows = _put(closed.message["flows"], 5 * link, 1, 5)
+    with reverts(clearing.FlowNotImplied, link=link, period=0, flowWh=1):
+        closed.but(flows=flows).send()
+
+
+@pytest.mark.parametrize(
+    ("link", "change", "node", "surplus"),
+    [(1, 1, GRID, -1), (1, -1, GRID, 1), (2, 1, C2, -1), (2, -1, C2, 1)],
+)
+def test_clear__flow_changed_by_a_watt_hour__reverts(
+    clearing: Any, closed: Call, link: int, change: int, node: int, surplus: int
+) -> None:
+    flow = (0, 1_000, 2_000, 0)[link] + change
+    flows = _put(closed.message["flows"], 5 * link, flow, 5)
+    with reverts(clearing.NodeUnbalanced, node=node, period=0, surplusWh=surplus):
+        closed.but(flows=flows).send()
+
+
+def test_clear__step_for_a_period_the_session_does_not_have__reverts(
+    community: Community, clearing: Any, closed: Call, consumer: Member
+) -> None:
+    session = closed.message["sessionStart"]
+    order = community.order(consumer, bid(10_000, 1, period=1), nonce=1, session=session)
+    signed = order.signed_by(consumer.key, community.chain.order_domain)
+    bare = community.sign(consumer, bid(10_000, 1), nonce=1, session=session)
+    record = Call.of(community, _alone(community, bare)).records[0]
+    signature = signed.signature
+    odd = signature[64] - 27
+    compact = signature[:32] + bytes([signature[32] | odd << 7]) + signature[33:64]
+    later = record[:HEAD_BYTES] + order.curve.curve + compact
+    with reverts(clearing.UnknownPeriod, period=1):
+        closed.ordered(*closed.records, later).send()
+
+
+def test_clear__more_energy_than_the_connection_carries__reverts(
+    community: Community, clearing: Any
+) -> None:
+    consumer = community.admit(Role.CONSUMER, C3, connection_w=1_000, tokens=1)
+    proposal = community.propose(
+        community.sign(community.supplier, ask(120_000, 100_000)),
+        community.sign(consumer, bid(200_000, 1_001)),
+    )
+    with reverts(clearing.EnergyAboveConnection, block_=0, limitWh=1_000):
+        community.clear(proposal)
+
+
+# ----------------------------------------------------------------------------- C7 everybody pays
+
+COST = 135_840 * 1_000  # what a kWh from the grid costs at C3
+
+
+@pytest.fixture
+def broke(community: Community) -> Member:
+    """A consumer without money."""
+    return community.admit(Role.CONSUMER, C3)
+
+
+@pytest.fixture
+def purchase(community: Community, broke: Member) -> Proposal:
+    return community.propose(
+        community.sign(community.supplier, ask(120_000, 100_000)),
+        community.sign(broke, bid(200_000, 1_000)),
+    )
+
+
+@pytest.mark.parametrize("means", [0, 1, COST - 1])
+def test_clear__peer_that_cannot_pay__reverts(
+    community: Community, ledger: Any, broke: Member, purchase: Proposal, means: int
+) -> None:
+    if means:
+        community.deposit(broke, means)
+    with reverts(
+        ledger.InsufficientFunds, peer=broke.peer, neededNano=COST, availableNano=means
+    ):
+        community.clear(purchase)
+    assert not community.chain.snapshot().is_cleared(HOURLY, purchase.session.start)
+
+
+def test_clear__peer_with_just_enough__is_accepted(
+    community: Community, broke: Member, purchase: Proposal
+) -> None:
+    community.deposit(broke, COST)
+    community.clear(purchase)
+    assert community.balance(broke) == 0
+
+
+def test_clear__money_deposited_after_gate_closure__counts(
+    community: Community, broke: Member, purchase: Proposal
+) -> None:
+    community.close_gate(purchase)
+    community.deposit(broke, COST)
+    community.clear(purchase)
+
+
+def test_clear__peer_with_credit__goes_below_zero(
+    community: Community, ledger: Any, broke: Member, purchase: Proposal
+) -> None:
+    community.send(ledger.depositToFund, COST, sender=community.treasury)
+    community.send(ledger.setCredit, broke.peer, COST, sender=community.fund_manager)
+    community.clear(purchase)
+    assert community.balance(broke) == -COST
+
+
+def test_clear__withdrawal_requested_before_gate_closure__cannot_pay(
+    community: Community, ledger: Any, broke: Member, purchase: Proposal
+) -> None:
+    community.deposit(broke, COST)
+    community.wait_until(purchase.session.terms.gate_closure(purchase.session.start) - 1)
+    community.send(ledger.requestWithdrawal, 1, sender=broke.wallet)
+    names = {"peer": broke.peer, "neededNano": COST, "availableNano": COST - 1}
+    with reverts(ledger.InsufficientFunds, **names):
+        community.clear(purchase)
+
+
+def test_clear__withdrawal_requested_at_gate_closure__pays(
+    community: Community, ledger: Any, broke: Member, purchase: Proposal
+) -> None:
+    community.deposit(broke, COST)
+    community.wait_until(purchase.session.terms.gate_closure(purchase.session.start))
+    community.send(ledger.requestWithdrawal, COST, sender=broke.wallet)
+    community.clear(purchase)
+    assert community.balance(broke) == 0
+
+
+def test_clear__without_the_order_that_nobody_pays__is_accepted(
+    community: Community, ledger: Any, broke: Member, purchase: Proposal
+) -> None:
+    names = {"peer": broke.peer, "neededNano": COST, "availableNano": 0}
+    with reverts(ledger.InsufficientFunds, **names):
+        community.clear(purchase)
+    kept = [signed for signed in purchase.orders if signed.order.peer != broke.peer]
+    community.clear(community.propose(*kept))
+    assert community.chain.snapshot().is_cleared(HOURLY, purchase.session.start)
+
+
+# -------------------------------------------------------------------------------- solver's fee
+
+FEE = 5_000
+
+
+@pytest.fixture
+def rewarded(community: Community, producer: Member, consumer: Member) -> Proposal:
+    """A trade at C3 and C2 in a market that pays a fee, which the operator is to receive."""
+    terms = replace(TERMS, solver_fee_nano=FEE)
+    market = community.chain.create_market(terms, sender=community.market_operator)
+    proposal = community.propose(
+        community.sign(producer, ask(50_000, 2_000), market=market),
+        community.sign(consumer, bid(100_000, 1_000), market=market),
+    )
+    return replace(proposal, fee_to=community.operator.peer)
+
+
+@pytest.mark.parametrize("fund", [1, FEE - 1, FEE, 3 * FEE])
+def test_clear__solver_fee__is_paid_from_the_fund_as_far_as_it_goes(
+    community: Community, ledger: Any, rewarded: Proposal, fund: int
+) -> None:
+    community.send(ledger.depositToFund, fund, sender=community.treasury)
+    emitted = events(community.clear(rewarded))
+    paid = min(fund, FEE)
+    operator = community.operator
+    assert emitted[-2] == event(ledger.SolverPaid, account=operator.peer, amountNano=paid)
+    assert emitted[-1].values["feeNano"] == paid
+    assert community.balance(operator) == 21_600 * 1_000 + paid
+    assert ledger.fundNano() == fund - paid
+
+
+def test_clear__solver_fee_without_a_fund__is_not_paid(
+    community: Community, ledger: Any, rewarded: Proposal
+) -> None:
+    emitted = events(community.clear(rewarded))
+    assert "SolverPaid" not in [each.name for each in emitted]
+    assert emitted[-1].values["feeNano"] == 0
+    assert community.balance(community.operator) == 21_600 * 1_000
+
+
+def test_clear__solver_fee__leaves_what_the_fund_lends(
+    community: Community, ledger: Any, rewarded: Proposal, consumer: Member
+) -> None:
+    community.send(ledger.depositToFund, FEE, sender=community.treasury)
+    community.send(ledger.setCredit, consumer.peer, FEE - 7, sender=community.fund_manager)
+    assert events(community.clear(rewarded))[-1].values["feeNano"] == 7
+
+
+def test_clear__solver_fee_that_nobody_wants__stays_in_the_fund(
+    community: Community, ledger: Any, rewarded: Proposal
+) -> None:
+    community.send(ledger.depositToFund, FEE, sender=community.treasury)
+    emitted = events(community.clear(replace(rewarded, fee_to=0)))
+    assert "SolverPaid" not in [each.name for each in emitted]
+    assert (emitted[-1].values["feeNano"], ledger.fundNano()) == (0, FEE)
+
+
+def test_clear__market_without_a_fee__pays_none(
+    community: Community, ledger: Any, trade: Proposal
+) -> None:
+    community.send(ledger.depositToFund, FEE, sender=community.treasury)
+    receipt = community.clear(trade, feeTo=community.operator.peer)
+    assert events(receipt)[-1].values["feeNano"] == 0
+    assert ledger.fundNano() == FEE
+
+
+def test_clear__solver_fee__is_paid_from_the_rent_of_the_session_itself(
+    community: Community, ledger: Any
+) -> None:
+    terms = replace(TERMS, solver_fee_nano=FEE)
+    market = community.chain.create_market(terms, sender=community.market_operator)
+    seller = community.admit(Role.PRODUCER, C3)
+    buyer = community.admit(Role.CONSUMER, C2, tokens=10)
+    proposal = community.propose(
+        community.sign(seller, ask(20_000, 200_000), market=market),
+        community.sign(buyer, bid(100_000, 100_000), market=market),
+    )
+    emitted = events(community.clear(replace(proposal, fee_to=seller.peer)))
+    assert emitted[-1].values["feeNano"] == FEE
+    assert ledger.fundNano() == 80_000 * 50_000 - FEE
+
+
+def test_clear__solver_fee_of_a_clearing_in_parts__is_paid_once(
+    community: Community, ledger: Any, rewarded: Proposal
+) -> None:
+    community.send(ledger.depositToFund, 3 * FEE, sender=community.treasury)
+    community.close_gate(rewarded)
+    call = Call.of(community, rewarded)
+    first, last = call.send_parts(call.records[:1], call.records[1:])
+    assert [each.name for each in events(first)] == ["PartAccepted"]
+    assert events(last)[-1].values["feeNano"] == FEE
+    assert ledger.fundNano() == 2 * FEE
+
+
+# -------------------------------------------------------------------------------- C8 in parts
+
+
+@pytest.fixture
+def busy(community: Community, producer: Member, consumer: Member) -> Call:
+    """Equal bids that share what there is, placed orders, supports, and peers at every node."""
+    second = community.admit(Role.PROSUMER, C3, tokens=1)
+    third = community.admit(Role.STORAGE, C3, tokens=1)
+    market = {"market": QUARTERS}
+    placed = [
+        community.sign(consumer, bid(90_000, 1_000), bid(300_000, 10, 2), **market),
+        community.sign(third, bid(90_000, 777), bid(90_000, 5, 3), **market),
+    ]
+    for signed in placed:
+        community.place(signed)
+    proposal = community.propose(
+        community.sign(community.supplier, ask(250_000, 5, 2), **market),
+        community.sign(producer, ask(50_000, 1_500), ask(60_000, 20, 3), **market),
+        community.sign(second, bid(90_000, 333), ask(40_000, 7, 1), nonce=1, **market),
+        community.sign(second, bid(80_000, 7, 1), nonce=2, **market),
+        placed=[_unsigned(signed) for signed in placed],
+    )
+    community.close_gate(proposal)
+    return Call.of(community, proposal)
+
+
+def _outcome(community: Community, call: Call) -> tuple[Any, ...]:
+    contracts = community.chain.contracts
+    session = (call.message["market"], call.message["sessionStart"])
+    peers = range(1, contracts.registry.peerCount() + 1)
+    accounts = [contracts.ledger.account(peer) for peer in peers]
+    return (
+        bytes(contracts.clearing.positionsHash(*session)),
+        bytes(contracts.clearing.ordersHash(*session)),
+        tuple(contracts.order_book.sessionState(*session)),
+        contracts.ledger.fundNano(),
+        [(account.balanceNano, account.lockedNano) for account in accounts],
+    )
+
+
+def _cut(call: Call, *places: int) -> list[list[bytes]]:
+    """The records in parts that end where `places` say."""
+    ends = [0, *places, len(call.records)]
+    return [call.records[first:last] for first, last in zip(ends, ends[1:], strict=False)]
+
+
+# Records by peer: the supplier, the producer, the consumer, the prosumer's two, the storage.
+@pytest.mark.parametrize(
+    "places", [(1,), (2,), (3,), (5,), (1, 3), (2, 3), (3, 5), (0, 6), (2, 2), (1, 2, 3, 5)], ids=str
+)
+def test_clear__in_parts__comes_to_the_same_as_in_one(
+    community: Community, clearing: Any, busy: Call, places: tuple[int, ...]
+) -> None:
+    """A part may be empty, the first and the last one too."""
+    assert len(busy.records) == 6
+    start = busy.message["sessionStart"]
+    fresh = ape.chain.snapshot()
+    whole = events(busy.send())
+    expected = _outcome(community, busy)
+    ape.chain.restore(fresh)
+    *earlier, last = busy.send_parts(*_cut(busy, *places))
+    assert _outcome(community, busy) == expected
+    assert events(last) == whole
+    assert whole[-1].values["orders"] == 6
+    for receipt in earlier:
+        (accepted,) = events(receipt)
+        assert accepted.name == "PartAccepted"
+        assert accepted.values["solver"] == community.solver.address
+        assert (accepted.values["market"], accepted.values["sessionStart"]) == (QUARTERS, start)
+
+
+def test_clear__part_that_is_not_the_last__books_nothing(
+    community: Community, clearing: Any, busy: Call
+) -> None:
+    start = busy.message["sessionStart"]
+    solver = community.solver.address
+    before = _outcome(community, busy)
+    assert clearing.draft(solver, QUARTERS, start) == bytes(32)
+    busy.send(is_last=False)
+    assert _outcome(community, busy) == before
+    assert clearing.draft(solver, QUARTERS, start) != bytes(32)
+    assert clearing.draft(solver, HOURLY, start) == bytes(32)
+    assert clearing.draft(community.outsider.address, QUARTERS, start) == bytes(32)
+
+
+def _types(abi: Any) -> str:
+    return str(abi.canonical_type)
+
+
+def _digest(clearing: Any, message: dict[str, Any], left: dict[str, Any]) -> bytes:
+    """What a draft is held to: keccak256(abi.encode(keccak256(abi.encode(proposal)), carried))."""
+    links = [
+        (run["version"], run["periods"], [tuple(link.values()) for link in run["links"]])
+        for run in message["networks"]
+    ]
+    proposal = tuple(message | {"networks": links} | {}).__len__() and (
+        message["market"],
+        message["sessionStart"],
+        message["feeTo"],
+        links,
+        message["cells"],
+        message["details"],
+        message["flows"],
+    )
+    method = clearing.contract_type.mutable_methods["clear"]
+    kind, _, before, _ = (_types(field) for field in method.inputs)
+    hashed = keccak(encode([kind], [proposal]))
+    return keccak(encode(["bytes32", before], [hashed, tuple(left.values())]))
+
+
+ALTERED = {
+    "sums": lambda left: left["sums"][:-1] + bytes([left["sums"][-1] ^ 1]),
+    "payments": lambda left: left["payments"][:-1],
+    "unlocks": lambda left: [*left["unlocks"], 3 << 224 | 1],
+    "positionsHash": lambda left: bytes(31) + b"\1",
+    "ordersHash": lambda left: bytes(31) + b"\1",
+    "orders": lambda left: left["orders"] + 1,
+    "placed": lambda left: left["placed"] + 1,
+    "lastOrder": lambda left: 0,
+}
+
+
+@pytest.mark.parametrize("field", list(ALTERED))
+def test_clear__what_was_carried_altered__reverts(
+    clearing: Any, busy: Call, field: str
+) -> None:
+    first, second = _cut(busy, 3)
+    left = carried(busy.part_of(*first).send(is_last=False))
+    altered = left | {field: ALTERED[field](left)}
+    names = {
+        "expected": _digest(clearing, busy.message, left),
+        "actual": _digest(clearing, busy.message, altered),
+    }
+    with reverts(clearing.NotTheDraft, **names):
+        busy.part_of(*second).send(altered)
+    busy.part_of(*second).send(left)
+
+
+@pytest.mark.parametrize("field", ["feeTo", "cells", "flows", "details"])
+def test_clear__proposal_altered_between_the_parts__reverts(
+    clearing: Any, busy: Call, field: str
+) -> None:
+    first, second = _cut(busy, 3)
+    left = carried(busy.part_of(*first).send(is_last=False))
+    old = busy.message
+    if field == "feeTo":
+        new: Any = 2
+    elif field == "flows":
+        new = _put(old["flows"], 0, 1, 5)
+    elif field == "details":
+        new = _put(old["details"], 2, 1, 8)
+    else:
+        new = _put(old["cells"], 0, -499_999, 4)
+    altered = busy.but(**{field: new})
+    names = {
+        "expected": _digest(clearing, old, left),
+        "actual": _digest(clearing, altered.message, left),
+    }
+    with reverts(clearing.NotTheDraft, **names):
+        altered.part_of(*second).send(left)
+    busy.part_of(*second).send(left)
+
+
+def test_clear__going_on_from_no_draft__reverts(
+    community: Community, clearing: Any, busy: Call
+) -> None:
+    first, second = _cut(busy, 3)
+    fresh = ape.chain.snapshot()
+    left = carried(busy.part_of(*first).send(is_last=False))
+    ape.chain.restore(fresh)
+    actual = _digest(clearing, busy.message, left)
+    with reverts(clearing.NotTheDraft, expected=bytes(32), actual=actual):
+        busy.part_of(*second).send(left)
+
+
+def test_clear__going_on_from_another_solvers_draft__reverts(
+    community: Community, clearing: Any, busy: Call
+) -> None:
+    first, second = _cut(busy, 3)
+    left = carried(busy.part_of(*first).send(is_last=False))
+    actual = _digest(clearing, busy.message, left)
+    with reverts(clearing.NotTheDraft, expected=bytes(32), actual=actual):
+        busy.part_of(*second).send(left, sender=community.outsider)
+
+
+def test_clear__going_on_from_what_is_no_longer_the_draft__reverts(
+    clearing: Any, busy: Call
+) -> None:
+    """A part that was accepted replaces what it went on from."""
+    first, second, third = _cut(busy, 2, 3)
+    left = carried(busy.part_of(*first).send(is_last=False))
+    later = carried(busy.part_of(*second).send(left, is_last=False))
+    names = {
+        "expected": _digest(clearing, busy.message, later),
+        "actual": _digest(clearing, busy.message, left),
+    }
+    with reverts(clearing.NotTheDraft, **names):
+        busy.part_of(*third).send(left)
+
+
+def test_clear__peer_in_two_parts__reverts(clearing: Any, busy: Call) -> None:
+    first, second = _cut(busy, 4)  # between the prosumer's two orders
+    left = carried(busy.part_of(*first).send(is_last=False))
+    (prosumer,) = struct.unpack_from(">I", second[0], 1)
+    with reverts(clearing.OrdersUnsorted, peer=prosumer, nonce=2):
+        busy.part_of(*second).send(left)
+
+
+def test_clear__earlier_peer_in_a_later_part__reverts(clearing: Any, busy: Call) -> None:
+    supplier, *others = busy.records
+    left = carried(busy.part_of(*others[:2]).send(is_last=False))
+    with reverts(clearing.OrdersUnsorted, peer=1, nonce=0):
+        busy.part_of(supplier, *others[2:]).send(left)
+
+
+def test_clear__last_part_without_a_placed_order__reverts(order_book: Any, busy: Call) -> None:
+    """The placed orders of all parts are counted; the storage's would be the second."""
+    first, second = _cut(busy, 3)
+    left = carried(busy.part_of(*first).send(is_last=False))
+    assert left["placed"] == 1
+    last = busy.part_of(*second[:-1])
+    with reverts(order_book.PlacedOrdersMissing, placed=2, taken=1):
+        # Without the storage the cells would not balance: nothing but it is bought by nobody.
+        _without_balance(last, left)
+
+
+def _without_balance(last: Call, left: dict[str, Any]) -> None:
+    last.send(left)
+
+
+def test_clear__restarted__forgets_the_earlier_draft(
+    community: Community, clearing: Any, busy: Call
+) -> None:
+    """Even with another proposal, as when a peer turns out not to be able to pay."""
+    fresh = ape.chain.snapshot()
+    busy.send()
+    expected = _outcome(community, busy)
+    ape.chain.restore(fresh)
+    first, second = _cut(busy, 3)
+    old = carried(busy.but(feeTo=2).part_of(*first).send(is_last=False))
+    left = carried(busy.part_of(*_cut(busy, 2)[0]).send(is_last=False))
+    names = {
+        "expected": _digest(clearing, busy.message, left),
+        "actual": _digest(clearing, busy.but(feeTo=2).message, old),
+    }
+    with reverts(clearing.NotTheDraft, **names):
+        busy.but(feeTo=2).part_of(*second).send(old)
+    busy.part_of(*_cut(busy, 2)[1]).send(left)
+    assert _outcome(community, busy) == expected
+
+
+def test_clear__in_one_while_a_draft_is_open__is_accepted(
+    community: Community, clearing: Any, busy: Call
+) -> None:
+    busy.part_of(*busy.records[:2]).send(is_last=False)
+    assert events(busy.send())[-1].values["orders"] == 6
+
+
+def test_clear__two_solvers_in_parts__the_first_to_finish_clears(
+    community: Community, clearing: Any, busy: Call
+) -> None:
+    outsider = community.outsider
+    fresh = ape.chain.snapshot()
+    busy.send()
+    expected = _outcome(community, busy)
+    ape.chain.restore(fresh)
+    first, second = _cut(busy, 3)
+    mine = carried(busy.part_of(*first).send(is_last=False))
+    theirs = busy.part_of(*_cut(busy, 2)[0]).send(is_last=False, sender=outsider)
+    last = busy.part_of(*_cut(busy, 2)[1]).send(carried(theirs), sender=outsider)
+    assert events(last)[-1].values["solver"] == outsider.address
+    start = busy.message["sessionStart"]
+    for is_last in (True, False):
+        with reverts(clearing.AlreadyCleared, market=QUARTERS, sessionStart=start):
+            busy.part_of(*second).send(mine, is_last=is_last)
+    assert _outcome(community, busy) == expected
