@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import ape
 import pytest
 from eth_abi.abi import encode
+from eth_account import Account
 from eth_utils.crypto import keccak
 from tests.community import (
     C2,
@@ -28,6 +30,7 @@ from tests.community import (
     bid,
 )
 from tests.contracts.parts import carried, records
+from tests.contracts.registry import admit, connection, leave, suspend
 from tests.outcomes import event, events, reverts
 
 from fairwatt.calldata import NOTHING_CARRIED
@@ -39,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from fairwatt.chain import Receipt, Signer
-    from fairwatt.orders import Order
+    from fairwatt.orders import Order, Step
 
 HEAD_BYTES, SIGNATURE_BYTES = 16, 64
 PAGE_PEERS = 64
@@ -643,9 +646,7 @@ def test_clear__not_one_flow_per_link_and_period__reverts(
     "left", [1, HEAD_BYTES - 1, HEAD_BYTES, HEAD_BYTES + 63, HEAD_BYTES + 64, 143]
 )
 @pytest.mark.parametrize("which", [0, 2])
-def test_clear__record_cut_off__reverts(
-    clearing: Any, closed: Call, which: int, left: int
-) -> None:
+def test_clear__record_cut_off__reverts(clearing: Any, closed: Call, which: int, left: int) -> None:
     """In its head, its curve or its signature; at its only record or after others."""
     whole = closed.records[:which]
     assert len(closed.records[which]) == 144
@@ -936,7 +937,8 @@ def test_clear__order_signed_by_another_key__reverts(
     producer: Member,
     is_last: bool,
 ) -> None:
-    order = community.order(consumer, bid(10_000, 1), nonce=1, session=closed.message["sessionStart"])
+    start = closed.message["sessionStart"]
+    order = community.order(consumer, bid(10_000, 1), nonce=1, session=start)
     signed = order.signed_by(producer.key, community.chain.order_domain)
     with _refused_signer(clearing, signed, producer.wallet.address):
         _with(closed, signed).send(is_last=is_last)
@@ -1210,9 +1212,7 @@ def _put(data: bytes, at: int, value: int, size: int) -> bytes:
 
 
 @pytest.mark.parametrize("change", [-96, -1, 1, 96])
-def test_clear__not_three_words_per_cell__reverts(
-    clearing: Any, closed: Call, change: int
-) -> None:
+def test_clear__not_three_words_per_cell__reverts(clearing: Any, closed: Call, change: int) -> None:
     cells = (closed.message["cells"] + bytes(96))[: 288 + change]
     with reverts(clearing.CellsMalformed, expectedBytes=288, actualBytes=288 + change):
         closed.but(cells=cells).send()
@@ -1317,9 +1317,7 @@ def test_clear__peer_that_cannot_pay__reverts(
 ) -> None:
     if means:
         community.deposit(broke, means)
-    with reverts(
-        ledger.InsufficientFunds, peer=broke.peer, neededNano=COST, availableNano=means
-    ):
+    with reverts(ledger.InsufficientFunds, peer=broke.peer, neededNano=COST, availableNano=means):
         community.clear(purchase)
     assert not community.chain.snapshot().is_cleared(HOURLY, purchase.session.start)
 
@@ -1518,12 +1516,14 @@ def _outcome(community: Community, call: Call) -> tuple[Any, ...]:
 def _cut(call: Call, *places: int) -> list[list[bytes]]:
     """The records in parts that end where `places` say."""
     ends = [0, *places, len(call.records)]
-    return [call.records[first:last] for first, last in zip(ends, ends[1:], strict=False)]
+    return [call.records[first:last] for first, last in pairwise(ends)]
 
 
 # Records by peer: the supplier, the producer, the consumer, the prosumer's two, the storage.
 @pytest.mark.parametrize(
-    "places", [(1,), (2,), (3,), (5,), (1, 3), (2, 3), (3, 5), (0, 6), (2, 2), (1, 2, 3, 5)], ids=str
+    "places",
+    [(1,), (2,), (3,), (5,), (1, 3), (2, 3), (3, 5), (0, 6), (2, 2), (1, 2, 3, 5)],
+    ids=str,
 )
 def test_clear__in_parts__comes_to_the_same_as_in_one(
     community: Community, clearing: Any, busy: Call, places: tuple[int, ...]
@@ -1570,15 +1570,7 @@ def _digest(clearing: Any, message: dict[str, Any], left: dict[str, Any]) -> byt
         (run["version"], run["periods"], [tuple(link.values()) for link in run["links"]])
         for run in message["networks"]
     ]
-    proposal = tuple(message | {"networks": links} | {}).__len__() and (
-        message["market"],
-        message["sessionStart"],
-        message["feeTo"],
-        links,
-        message["cells"],
-        message["details"],
-        message["flows"],
-    )
+    proposal = tuple((message | {"networks": links}).values())
     method = clearing.contract_type.mutable_methods["clear"]
     kind, _, before, _ = (_types(field) for field in method.inputs)
     hashed = keccak(encode([kind], [proposal]))
@@ -1598,9 +1590,7 @@ ALTERED = {
 
 
 @pytest.mark.parametrize("field", list(ALTERED))
-def test_clear__what_was_carried_altered__reverts(
-    clearing: Any, busy: Call, field: str
-) -> None:
+def test_clear__what_was_carried_altered__reverts(clearing: Any, busy: Call, field: str) -> None:
     first, second = _cut(busy, 3)
     left = carried(busy.part_of(*first).send(is_last=False))
     altered = left | {field: ALTERED[field](left)}
@@ -1690,19 +1680,20 @@ def test_clear__earlier_peer_in_a_later_part__reverts(clearing: Any, busy: Call)
         busy.part_of(supplier, *others[2:]).send(left)
 
 
-def test_clear__last_part_without_a_placed_order__reverts(order_book: Any, busy: Call) -> None:
-    """The placed orders of all parts are counted; the storage's would be the second."""
-    first, second = _cut(busy, 3)
-    left = carried(busy.part_of(*first).send(is_last=False))
-    assert left["placed"] == 1
-    last = busy.part_of(*second[:-1])
+def test_clear__last_part_without_a_placed_order__reverts(
+    community: Community, order_book: Any, placed: SignedOrder, sale: SignedOrder
+) -> None:
+    """The placed orders of all parts are counted, also those of which nothing is traded."""
+    idle = community.sign(community.admit(Role.CONSUMER, C3, tokens=1), bid(10_000, 1))
+    community.place(idle)
+    proposal = community.propose(sale, placed=[_unsigned(placed), _unsigned(idle)])
+    community.close_gate(proposal)
+    call = Call.of(community, proposal)
+    left = carried(call.part_of(*call.records[:2]).send(is_last=False))
+    assert (left["placed"], left["orders"]) == (1, 2)
     with reverts(order_book.PlacedOrdersMissing, placed=2, taken=1):
-        # Without the storage the cells would not balance: nothing but it is bought by nobody.
-        _without_balance(last, left)
-
-
-def _without_balance(last: Call, left: dict[str, Any]) -> None:
-    last.send(left)
+        call.part_of().send(left)
+    call.part_of(call.records[2]).send(left)
 
 
 def test_clear__restarted__forgets_the_earlier_draft(
