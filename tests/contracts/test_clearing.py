@@ -785,7 +785,8 @@ def test_clear__no_roster_named__reverts(clearing: Any, closed: Call) -> None:
 def two_pages(community: Community, producer: Member) -> Call:
     """A buyer who is the first peer of the second roster page, and a seller of the first page."""
     while community.chain.contracts.registry.peerCount() < PAGE_PEERS:
-        admit(community, Account.create().address, connection())
+        wallet, meter = (Account.create().address for _ in range(2))
+        admit(community, wallet, connection(meter=meter))
     buyer = community.admit(Role.CONSUMER, C3, tokens=1)
     assert buyer.peer == PAGE_PEERS + 1
     proposal = community.propose(
@@ -822,11 +823,17 @@ def test_clear__roster_that_is_not_published__reverts(
 # ------------------------------------------------------------------------ C4 who and which side
 
 
+def _bare(record: bytes) -> bytes:
+    """A record of a signed order without its supports."""
+    curve = record[HEAD_BYTES : len(record) - SIGNATURE_BYTES - 2 * record[15]]
+    return record[:15] + b"\0" + curve + record[-SIGNATURE_BYTES:]
+
+
 def _with(call: Call, signed: SignedOrder, node: int = C3) -> Call:
-    """Bring one more order, where it belongs by peer and nonce."""
+    """Bring one more order, where it belongs by peer and nonce; it holds no price."""
     one = Call.of(call.community, _alone(call.community, signed, node))
     return replace(one, message=call.message).ordered(
-        *sorted([*call.records, *one.records], key=lambda record: record[1:9])
+        *sorted([*call.records, *map(_bare, one.records)], key=lambda record: record[1:9])
     )
 
 
@@ -1270,12 +1277,12 @@ def test_clear__step_for_a_period_the_session_does_not_have__reverts(
     session = closed.message["sessionStart"]
     order = community.order(consumer, bid(10_000, 1, period=1), nonce=1, session=session)
     signed = order.signed_by(consumer.key, community.chain.order_domain)
-    bare = community.sign(consumer, bid(10_000, 1), nonce=1, session=session)
-    record = Call.of(community, _alone(community, bare)).records[0]
+    twin = community.sign(consumer, bid(10_000, 1), nonce=1, session=session)
+    record = _bare(Call.of(community, _alone(community, twin)).records[0])
     signature = signed.signature
     odd = signature[64] - 27
     compact = signature[:32] + bytes([signature[32] | odd << 7]) + signature[33:64]
-    later = record[:HEAD_BYTES] + order.curve.curve + compact
+    later = record[:HEAD_BYTES] + order.curve[2] + compact
     with reverts(clearing.UnknownPeriod, period=1):
         closed.ordered(*closed.records, later).send()
 
