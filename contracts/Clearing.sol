@@ -82,8 +82,10 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
     }
 
     /// @notice The head of an order record, and where its curve lies in the calldata.
+    /// @param offset Where the record begins among the orders.
     /// @param held Number of prices that its steps hold.
     struct OrderRecord {
+        uint256 offset;
         bool placed;
         uint32 peer;
         uint32 nonce;
@@ -260,7 +262,7 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
                 _openPeer(work, order.peer, rosters);
             }
             _authenticate(work, order);
-            _addCurve(work.tally, order, uint16(work.record >> 80), orders);
+            _addCurve(work.tally, order, uint16(work.record >> 80));
             ++work.orders;
         }
         _takePosition(work);
@@ -278,6 +280,7 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
                 place := add(orders.offset, at)
                 head := calldataload(place)
             }
+            order.offset = at;
             order.placed = head >> 248 == 1;
             order.peer = uint32(head >> 216);
             order.nonce = uint32(head >> 184);
@@ -402,8 +405,7 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
     function _addCurve(
         ClearingProof.Tally memory tally,
         OrderRecord memory order,
-        uint256 node,
-        bytes calldata orders
+        uint256 node
     ) private pure {
         unchecked {
             uint256 rowBytes = order.blocks * PAIR_BYTES;
@@ -421,10 +423,7 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
                     entry := shr(240, calldataload(place))
                 }
                 uint256 lane = entry & 0x7fff;
-                require(
-                    lane < lanes * order.rows,
-                    OrdersMalformed(_offsetOf(orders, order.curve - HEAD_BYTES))
-                );
+                require(lane < lanes * order.rows, OrdersMalformed(order.offset));
                 // slither-disable-next-line divide-before-multiply (rounded down to the row)
                 tally.addSupport(
                     node,
@@ -434,16 +433,6 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
                     entry >> 15 == 1
                 );
             }
-        }
-    }
-
-    function _offsetOf(
-        bytes calldata orders,
-        uint256 place
-    ) private pure returns (uint256 offset) {
-        // solhint-disable-next-line no-inline-assembly
-        assembly ("memory-safe") {
-            offset := sub(place, orders.offset)
         }
     }
 
