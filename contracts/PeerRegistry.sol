@@ -213,10 +213,7 @@ contract PeerRegistry is IPeerRegistry, AccessControlDefaultAdminRules {
             record.role != Role.Supplier || connection.role == Role.Supplier,
             SupplierStays(peer)
         );
-        require(
-            connection.connectionW < 2 ** 30,
-            ConnectionTooLarge(connection.connectionW)
-        );
+        require(connection.connectionW < 2 ** 30, ConnectionTooLarge(connection.connectionW));
         if (connection.role != Role.Operator)
             _requireNode(connection.network, connection.node, record.since);
         if (connection.role == Role.Operator || connection.role == Role.Supplier) {

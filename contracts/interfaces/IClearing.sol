@@ -128,7 +128,8 @@ interface IClearing {
     error NetworkAltered(uint16 network, uint32 version);
     /// @notice C2: one flow for each period and link.
     error FlowCountMismatch(uint256 expectedBytes, uint256 actualBytes);
-    /// @notice C3: the record that begins here is cut off or of an unknown kind.
+    /// @notice C3: the record that begins here is cut off, of an unknown kind or of peer 0, has no curve, or names a lane
+    /// beyond its curve.
     error OrdersMalformed(uint256 offset);
     /// @notice C3, C8: or an earlier part has orders of this peer.
     error OrdersUnsorted(uint32 peer, uint32 nonce);
