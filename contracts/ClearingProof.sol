@@ -1,146 +1,818 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {Link, Side} from "./MarketTypes.sol";
+import {Lanes} from "./Lanes.sol";
+import {Link} from "./MarketTypes.sol";
 
-/// @title Proof that a proposed clearing of one period is optimal
-/// @notice With bids (b_k, Q_k) and asks (a_s, Q_s) on nodes z, links l = i -> j with tariff f_l and capacity K_l, a
-/// clearing x, y, w with node prices pi is checked for
+/// @title Proof that a proposed clearing is optimal, that its prices are the midpoint, and that nothing was chosen
+/// @notice A *cell* is a node in one period. A proposal names the lowest and the highest optimal price of every cell; all
+/// else follows. With asks (a, Q) and bids (b, Q) at cells, links i -> j with tariff f and capacity K:
 ///
-///     bounds    0 <= x_k <= Q_k,  0 <= y_s <= Q_s,  0 <= w_l <= K_l,  floor <= pi_z <= cap
-///     balance   sum_s y_s + inflow_z - outflow_z - sum_k x_k = 0                           at every node z
-///     optimum   sum_k b_k x_k - sum_s a_s y_s - sum_l f_l w_l  =  D(pi), where
+///     fills     ask: all if a < high, nothing if a > low       bid: all if b > low, nothing if b < high
+///               no limit lies between low and high; what is left are *marginal* orders, limit = low = high
+///     flows     with d = low_j - low_i - f and e = high_j - high_i - f:   w = K if d > 0 or e > 0,  w = 0 if d < 0 or e < 0
+///     balance   asks + inflow - outflow - bids = 0 at every cell
 ///
-///     D(pi) = sum_k Q_k max(0, b_k - pi_z(k)) + sum_s Q_s max(0, pi_z(s) - a_s) + sum_l K_l max(0, pi_j - pi_i - f_l)
+/// These are the complementary slackness conditions of the clearing with `low` and with `high`, so its welfare equals the
+/// dual bound of either: no clearing is better, and both are optimal prices. That they are the lowest and the highest is
+/// shown by support: each is the floor (the cap), or held by an order, or by a link from a cell that is supported before
+/// it (in order of the ranks, so not in a circle). The price is floor((low + high) / 2).
 ///
-/// By weak duality no clearing has more welfare than D(pi), so equality proves the optimum (linear programming
-/// duality; the constraint matrix is a network matrix, so whole-number optima exist and no tolerance is needed).
-/// One pass over orders and links: nothing is sorted or searched.
-/// @dev A period is opened, each order step added, then the links close it. The order of checks, and with it the
-/// error of a clearing that breaks several rules, is the same as in the Python twin `fairwatt.market.proof`.
-/// Requirements: R1 one price per node, R2 one flow per link, R3 price within bounds, R4 known node, R5 fill within
-/// energy, R6 flow within capacity, R7 every node balanced, R8 welfare equal to the dual bound.
+/// Where several clearings are optimal, the one with the most energy traded is taken, and of those the one whose flows
+/// cost least at the links' *tails*, small numbers drawn from the hash of the network. That is a linear program over the
+/// links with d = e = 0 and the marginal orders; `tail` of a cell is its dual price:
+///
+///     links     w > 0 needs tail_j - tail_i >= t,  w < K needs tail_j - tail_i <= t
+///     orders    of the marginal asks something is sold: tail >= 0, something is not: tail <= 0
+///               of the marginal bids something is bought: tail <= B, something is not: tail >= B
+///
+/// Marginal asks of a cell share what is sold of them pro rata, rounded down on running totals in order of their ids; so do
+/// marginal bids.
+///
+/// Requirements: P1 prices within the bounds; P2 no limit between low and high; P3 the marginal totals are true; P4 flows
+/// within capacity; P5 flows follow from the prices; P6 flows are those of the tails; P7 marginal fills are those of the
+/// tails; P8 every cell balances; P9 lowest prices, P10 highest prices are supported; P11 the proposal is well formed.
+/// @dev A proof is opened at prices, the rows of each peer are filled and its position taken, then links are added and the
+/// proof is closed. Memory is laid out by hand:
+///
+///     grid      per node and block 6 words: low, high and price, each an even and an odd half, biased
+///     given     per cell 2 words: askFill | askTotal | bidFill | bidTotal of 64 bits, and tail
+///     sums      per node and block 4 words: energy sold and bought, each an even and an odd half
+///     running   per cell: marginal asks so far (96 bits) | marginal bids so far (96) | support found (2)
+///     inflow    per cell, Wh
+///     position  per block 4 words of the peer: energy sold and bought, each an even and an odd half
+///     words     per block 1 word: the peer's position as it is hashed
+///
+/// The cell of node z in period t is z * 8 * blocks + t. Sums and running totals stand side by side: they are all that is
+/// carried from one part of a clearing to the next.
 library ClearingProof {
-    /// @notice R1: the proof must carry one price per node of the network.
-    error PriceCountMismatch(uint256 expected, uint256 actual);
-    /// @notice R2: the proof must carry one flow per link of the network.
-    error FlowCountMismatch(uint256 expected, uint256 actual);
-    /// @notice R3: a price lies outside the network's floor and cap.
-    error PriceOutOfBounds(uint256 node, int256 priceMicroPerKWh, int256 floor, int256 cap);
-    /// @notice R4: an order or a link names a node the network does not have.
-    error UnknownNode(uint256 node, uint256 nodeCount);
-    /// @notice R5: the `line`-th order step of the period is filled beyond its energy.
-    error FillAboveEnergy(uint256 line, uint256 fillWh, uint256 energyWh);
-    /// @notice R6: a link carries more than its capacity.
-    error FlowAboveCapacity(uint256 link, uint256 flowWh, uint256 capacityWh);
-    /// @notice R7: what is sold at and flows into a node is not what is bought at and flows out of it.
-    error NodeUnbalanced(uint256 node, int256 surplusWh);
-    /// @notice R8: a clearing with more welfare may exist, or the prices do not support this one.
-    error NotOptimal(int256 welfare, int256 dualBound);
+    using Lanes for uint256;
 
-    /// @notice Running sums of one period.
-    /// @param surplusWh Per node: energy sold and flowing in, minus bought and flowing out.
-    /// @param welfare Primal objective so far, in nano-token.
-    /// @param dualBound D(pi) so far, in nano-token.
-    /// @param lines Number of order steps added.
+    /// @notice P11: the cells are not three words for each node and block.
+    error CellsMalformed(uint256 expectedBytes, uint256 actualBytes);
+    /// @notice P11: a detail is cut off, names no cell, or does not come in order of the cells.
+    error DetailsMalformed(uint256 offset);
+    /// @notice P11: more of marginal orders is filled than there is of them.
+    error MarginalFillTooLarge(uint256 node, uint256 period);
+    /// @notice P11: energy for a period that the session does not have.
+    error UnknownPeriod(uint256 period);
+    /// @notice P11: the step does not hold the price it is to hold.
+    error NoSupport(uint256 node, uint256 period);
+    /// @notice P1
+    error PriceOutOfBounds(uint256 node, uint256 period, int256 low, int256 high);
+    /// @notice P2
+    error LimitBetweenPrices(uint256 node, uint256 period, int256 limitMicroPerKWh);
+    /// @notice P3
+    error MarginalTotalMismatch(uint256 node, uint256 period, uint256 asksWh, uint256 bidsWh);
+    /// @notice P4
+    error FlowAboveCapacity(uint256 link, uint256 period, uint256 flowWh, uint256 capacityWh);
+    /// @notice P5
+    error FlowNotImplied(uint256 link, uint256 period, uint256 flowWh);
+    /// @notice P6
+    error FlowNotUnique(uint256 link, uint256 period, uint256 flowWh);
+    /// @notice P7
+    error FillNotUnique(uint256 node, uint256 period);
+    /// @notice P8
+    error NodeUnbalanced(uint256 node, uint256 period, int256 surplusWh);
+    /// @notice P9
+    error LowestNotProved(uint256 node, uint256 period);
+    /// @notice P10
+    error HighestNotProved(uint256 node, uint256 period);
+    /// @notice The peer sells or buys more than its connection carries.
+    error EnergyAboveConnection(uint256 block_, uint256 limitWh);
+
+    /// @notice What one more Wh bought by a marginal bid is worth in the secondary program: more than any path of links.
+    int256 internal constant BID_TAIL = 2 ** 41;
+    uint256 internal constant LANES = 8;
+
+    uint256 private constant MASK_64 = 0xffffffffffffffff;
+    uint256 private constant MASK_96 = 0xffffffffffffffffffffffff;
+    uint256 private constant LOW_HELD = 1;
+    uint256 private constant HIGH_HELD = 2;
+    uint256 private constant GRID_BYTES = 6 * 32;
+    uint256 private constant PRICES_AT = 4 * 32;
+    uint256 private constant SUM_BYTES = 4 * 32;
+
+    /// @notice A proof while it is checked.
+    /// @param ranks Where the ranks of the first block lie in the calldata.
     struct Tally {
-        int256[] pricesMicroPerKWh;
-        int256[] surplusWh;
-        int256 welfare;
-        int256 dualBound;
-        uint256 lines;
+        uint256 nodes;
+        uint256 periods;
+        uint256 blocks;
+        int256 floor;
+        int256 cap;
+        uint256 ranks;
+        uint256 grid;
+        uint256 given;
+        uint256 sums;
+        uint256 running;
+        uint256 inflow;
+        uint256 position;
+        uint256 words;
     }
 
-    /// @notice Starts a period at the proposed prices.
+    /// @notice What a peer trades in a session.
+    /// @param paymentNano Received (positive) or paid (negative).
+    /// @param positionHash Hash of its position, one word for each block.
+    struct Trade {
+        int256 paymentNano;
+        bytes32 positionHash;
+        bool sells;
+        bool buys;
+    }
+
+    /// @dev What a peer trades so far: lanes of energy, and money at prices above the floor.
+    struct Sides {
+        uint256 sold;
+        uint256 bought;
+        int256 paymentNano;
+    }
+
+    /// @notice What a link carries in one period.
+    struct Flow {
+        uint256 link;
+        uint256 period;
+        uint256 flowWh;
+        uint256 tail;
+    }
+
+    /// @dev A flow between two cells.
+    struct Arc {
+        uint256 source;
+        uint256 target;
+        bool carries;
+        bool spare;
+    }
+
+    // ------------------------------------------------------------------------------------------------------ opening
+
+    /// @notice Starts a proof at the proposed prices.
+    /// @param cells Per node and block three words of eight lanes: lowest prices, highest less lowest, ranks (16 bits for
+    /// the lowest, 16 for the highest). Lanes of periods that do not exist hold floor, 0, 0.
+    /// @param details Cells that have a tail or marginal orders, ascending: 2 bytes cell (highest bit: marginal orders
+    /// follow), 8 bytes tail, and if so 32 bytes askFill | askTotal | bidFill | bidTotal.
     function open(
-        uint256 nodeCount,
+        uint256 nodes,
+        uint256 periods,
         int256 floor,
         int256 cap,
-        int32[] calldata pricesMicroPerKWh
+        bytes calldata cells,
+        bytes calldata details
     ) internal pure returns (Tally memory tally) {
-        require(
-            pricesMicroPerKWh.length == nodeCount,
-            PriceCountMismatch(nodeCount, pricesMicroPerKWh.length)
-        );
-        tally.pricesMicroPerKWh = new int256[](nodeCount);
-        tally.surplusWh = new int256[](nodeCount);
-        for (uint256 z; z < nodeCount; ++z) {
-            int256 price = pricesMicroPerKWh[z];
-            require(floor <= price && price <= cap, PriceOutOfBounds(z, price, floor, cap));
-            tally.pricesMicroPerKWh[z] = price;
+        unchecked {
+            // slither-disable-next-line divide-before-multiply (blocks are whole)
+            uint256 blocks = (periods + LANES - 1) / LANES;
+            require(
+                cells.length == nodes * blocks * 96,
+                CellsMalformed(nodes * blocks * 96, cells.length)
+            );
+            tally.nodes = nodes;
+            tally.periods = periods;
+            tally.blocks = blocks;
+            tally.floor = floor;
+            tally.cap = cap;
+            uint256 cellCount = nodes * blocks * LANES;
+            tally.grid = _allocate(nodes * blocks * GRID_BYTES);
+            tally.given = _allocate(cellCount * 64);
+            tally.sums = _allocate(nodes * blocks * SUM_BYTES + cellCount * 32);
+            tally.running = tally.sums + nodes * blocks * SUM_BYTES;
+            tally.inflow = _allocate(cellCount * 32);
+            tally.position = _allocate(blocks * SUM_BYTES);
+            tally.words = _allocate(blocks * 32);
+        }
+        _openPrices(tally, cells);
+        _openDetails(tally, details);
+    }
+
+    /// @notice What has been added up, to be carried to the next part of a clearing.
+    function carried(Tally memory tally) internal pure returns (bytes memory sums) {
+        uint256 size = _carriedBytes(tally);
+        sums = new bytes(size);
+        uint256 source = tally.sums;
+        // solhint-disable-next-line no-inline-assembly
+        assembly ("memory-safe") {
+            mcopy(add(sums, 32), source, size)
         }
     }
 
-    /// @notice Adds one order step with its fill.
-    /// @return paymentNano What the step earns at its node's price: positive is received, negative paid.
-    /// @return injectedWh What the step brings into the node: sold positive, bought negative.
-    function addStep(
+    /// @notice Goes on from what an earlier part had added up.
+    function resume(Tally memory tally, bytes calldata sums) internal pure {
+        uint256 size = _carriedBytes(tally);
+        require(sums.length == size, CellsMalformed(size, sums.length));
+        uint256 target = tally.sums;
+        // solhint-disable-next-line no-inline-assembly
+        assembly ("memory-safe") {
+            calldatacopy(target, sums.offset, size)
+        }
+    }
+
+    function _openPrices(Tally memory tally, bytes calldata cells) private pure {
+        unchecked {
+            uint256 source;
+            // solhint-disable-next-line no-inline-assembly
+            assembly ("memory-safe") {
+                source := cells.offset
+            }
+            tally.ranks = source + 64;
+            uint256 target = tally.grid;
+            uint256 floors = Lanes.all(_biased(tally.floor));
+            uint256 caps = Lanes.all(_biased(tally.cap));
+            uint256 count = tally.nodes * tally.blocks;
+            for (uint256 b; b < count; ++b) {
+                uint256 lows = _calldata(source);
+                uint256 widths = _calldata(source + 32);
+                uint256 low = Lanes.biased(lows.even());
+                uint256 high = low + widths.even();
+                bool inBounds = floors.atMost(low) && high.atMost(caps);
+                _store(target, low);
+                _store(target + 64, high);
+                _store(target + 128, (Lanes.midpoint(low, high) - floors).reversed());
+                low = Lanes.biased(lows.odd());
+                high = low + widths.odd();
+                if (!(inBounds && floors.atMost(low) && high.atMost(caps)))
+                    _revertOutOfBounds(tally, b, lows, widths);
+                _store(target + 32, low);
+                _store(target + 96, high);
+                _store(target + 160, (Lanes.midpoint(low, high) - floors).reversed());
+                source += 96;
+                target += GRID_BYTES;
+            }
+        }
+    }
+
+    function _openDetails(Tally memory tally, bytes calldata details) private pure {
+        unchecked {
+            uint256 cellCount = tally.nodes * tally.blocks * LANES;
+            uint256 start;
+            // solhint-disable-next-line no-inline-assembly
+            assembly ("memory-safe") {
+                start := details.offset
+            }
+            uint256 next; // cells come in ascending order
+            for (uint256 at; at < details.length;) {
+                uint256 head = _calldata(start + at);
+                uint256 cell = (head >> 240) & 0x7fff;
+                uint256 size = head >> 255 == 0 ? 10 : 42;
+                require(
+                    at + size <= details.length && next <= cell && cell < cellCount,
+                    DetailsMalformed(at)
+                );
+                next = cell + 1;
+                uint256 target = tally.given + cell * 64;
+                if (size == 42) {
+                    uint256 marginal = _calldata(start + at + 10);
+                    require(
+                        marginal >> 192 <= (marginal >> 128) & MASK_64 &&
+                            (marginal >> 64) & MASK_64 <= marginal & MASK_64,
+                        MarginalFillTooLarge(_nodeOf(tally, cell), _periodOf(tally, cell))
+                    );
+                    _store(target, marginal);
+                }
+                _store(target + 32, uint256(int256(int64(uint64(head >> 176)))));
+                at += size;
+            }
+        }
+    }
+
+    // --------------------------------------------------------------------------------------------------------- peers
+
+    /// @notice Fills one row of a curve and adds it to the position of its peer.
+    /// @param row Where it lies in the calldata: for each block a word of prices and one of steps (see `Lanes.fill`).
+    function addRow(
         Tally memory tally,
         uint256 node,
-        Side side,
-        int256 limitMicroPerKWh,
-        uint256 energyWh,
-        uint256 fillWh
-    ) internal pure returns (int256 paymentNano, int256 injectedWh) {
-        require(node < tally.surplusWh.length, UnknownNode(node, tally.surplusWh.length));
-        require(fillWh <= energyWh, FillAboveEnergy(tally.lines, fillWh, energyWh));
-        ++tally.lines;
-
-        int256 price = tally.pricesMicroPerKWh[node];
-        // An ask is a bid with every sign turned: what it gains per Wh is price - limit instead of limit - price.
-        int256 sign = side == Side.Ask ? int256(1) : -1;
-        injectedWh = sign * int256(fillWh);
-        int256 gainMicroPerKWh = sign * (price - limitMicroPerKWh);
-
-        tally.surplusWh[node] += injectedWh;
-        tally.welfare -= limitMicroPerKWh * injectedWh;
-        if (gainMicroPerKWh > 0) tally.dualBound += gainMicroPerKWh * int256(energyWh);
-        paymentNano = price * injectedWh;
-    }
-
-    /// @notice Adds the links with their flows and requires balance and optimality.
-    function close(
-        Tally memory tally,
-        Link[] memory links,
-        uint40[] calldata flowsWh
+        uint256 firstBlock,
+        uint256 blocks,
+        uint256 row
     ) internal pure {
-        uint256 nodeCount = tally.surplusWh.length;
-        require(flowsWh.length == links.length, FlowCountMismatch(links.length, flowsWh.length));
-        for (uint256 i; i < links.length; ++i) {
-            Link memory link = links[i];
-            uint256 flowWh = flowsWh[i];
-            require(link.source < nodeCount, UnknownNode(link.source, nodeCount));
-            require(link.target < nodeCount, UnknownNode(link.target, nodeCount));
-            require(flowWh <= link.capacityWh, FlowAboveCapacity(i, flowWh, link.capacityWh));
-
-            int256 tariff = int256(uint256(link.tariffMicroPerKWh));
-            int256 rentMicroPerKWh = _spread(tally, link) - tariff;
-            tally.surplusWh[link.source] -= int256(flowWh);
-            tally.surplusWh[link.target] += int256(flowWh);
-            tally.welfare -= tariff * int256(flowWh);
-            if (rentMicroPerKWh > 0)
-                tally.dualBound += rentMicroPerKWh * int256(uint256(link.capacityWh));
+        unchecked {
+            uint256 grid = tally.grid + (node * tally.blocks + firstBlock) * GRID_BYTES;
+            uint256 position = tally.position + firstBlock * SUM_BYTES;
+            uint256 last = firstBlock + blocks;
+            for (uint256 k = firstBlock; k < last; ++k) {
+                uint256 steps = _calldata(row + 32);
+                if (steps != 0) {
+                    uint256 limits = _calldata(row);
+                    if (Lanes.addFills(limits.even(), steps.even(), grid, position) != 0)
+                        _addShares(tally, node, 2 * k, limits.even(), steps.even());
+                    if (Lanes.addFills(limits.odd(), steps.odd(), grid + 32, position + 32) != 0)
+                        _addShares(tally, node, 2 * k + 1, limits.odd(), steps.odd());
+                }
+                row += 64;
+                grid += GRID_BYTES;
+                position += SUM_BYTES;
+            }
+            uint256 unused = tally.periods % LANES;
+            require(
+                last <= tally.blocks &&
+                    (last < tally.blocks ||
+                        unused == 0 ||
+                        _calldata(row - 32) << (32 * unused) == 0),
+                UnknownPeriod(tally.periods)
+            );
         }
-        for (uint256 z; z < nodeCount; ++z) {
-            require(tally.surplusWh[z] == 0, NodeUnbalanced(z, tally.surplusWh[z]));
-        }
-        require(tally.welfare == tally.dualBound, NotOptimal(tally.welfare, tally.dualBound));
     }
 
-    /// @notice What a link earns in a closed period, in nano-token: its tariff, and the rent of a full link. The
-    /// proof makes the price difference at least the tariff wherever energy flows.
-    function linkIncome(
+    /// @notice Takes the peer's position from the rows added since the last one and adds it to its node.
+    function takePosition(
+        Tally memory tally,
+        uint256 node,
+        uint256 limitWh
+    ) internal pure returns (Trade memory trade) {
+        unchecked {
+            Sides memory sides;
+            uint256 limits = Lanes.all(limitWh);
+            uint256 position = tally.position;
+            uint256 sums = tally.sums + node * tally.blocks * SUM_BYTES;
+            uint256 prices = tally.grid + node * tally.blocks * GRID_BYTES + PRICES_AT;
+            uint256 words = tally.words;
+            uint256 end = words + tally.blocks * 32;
+            for (uint256 word = words; word < end; word += 32) {
+                uint256 lanes;
+                if (_isTraded(position)) {
+                    if (!_isCarried(position, limits))
+                        revert EnergyAboveConnection((word - words) / 32, limitWh);
+                    lanes =
+                        _takeSide(position, sums, prices, sides, true) |
+                        _takeSide(position + 64, sums + 64, prices, sides, false);
+                }
+                _store(word, lanes);
+                position += SUM_BYTES;
+                sums += SUM_BYTES;
+                prices += GRID_BYTES;
+            }
+            (uint256 sold, uint256 bought) = (sides.sold.sum(), sides.bought.sum());
+            trade.sells = sold != 0;
+            trade.buys = bought != 0;
+            trade.paymentNano = sides.paymentNano + tally.floor * (int256(sold) - int256(bought));
+            trade.positionHash = _hash(words, end);
+        }
+    }
+
+    /// @notice Notes that an order step holds the lowest or the highest price of its cell, where low < high: an ask at
+    /// `low` sells and a bid at `low` buys nothing, so no lower price is optimal; at `high` it is the reverse.
+    /// @param row As in `addRow`; `lane` counts from its first period.
+    function addSupport(
+        Tally memory tally,
+        uint256 node,
+        uint256 firstBlock,
+        uint256 lane,
+        uint256 row,
+        bool highest
+    ) internal pure {
+        unchecked {
+            uint256 period = firstBlock * LANES + lane;
+            // slither-disable-next-line divide-before-multiply (rounded down to the block)
+            uint256 pair = row + (lane / LANES) * 64;
+            uint256 shift = 224 - 32 * (lane % LANES);
+            uint256 limit = ((_calldata(pair) >> shift) & 0xffffffff) ^ Lanes.BIAS;
+            uint256 step = (_calldata(pair + 32) >> shift) & 0xffffffff;
+            (uint256 low, uint256 high) = _prices(tally, node, period);
+            require(
+                step > 1 && low < high && limit == (highest ? high : low),
+                NoSupport(node, period)
+            );
+            _hold(tally, _cell(tally, node, period), highest ? HIGH_HELD : LOW_HELD);
+        }
+    }
+
+    /// @dev What marginal steps of a half get; halves are counted through, the even one of a block first.
+    function _addShares(
+        Tally memory tally,
+        uint256 node,
+        uint256 half,
+        uint256 limits,
+        uint256 steps
+    ) private pure {
+        unchecked {
+            uint256 odd = (half & 1) * 32;
+            uint256 grid = tally.grid + (node * tally.blocks + (half >> 1)) * GRID_BYTES + odd;
+            uint256 position = tally.position + (half >> 1) * SUM_BYTES + odd;
+            // slither-disable-next-line unused-return (what is certain was added before)
+            (, , uint256 marginal, uint256 between) = Lanes.biased(limits).fill(
+                steps,
+                _load(grid),
+                _load(grid + 64)
+            );
+            if (between != 0) _revertBetween(node, half, limits, between);
+            (uint256 askFills, uint256 bidFills) = _share(tally, node, half, marginal, steps);
+            _add(position, askFills);
+            _add(position + 64, bidFills);
+        }
+    }
+
+    /// @dev The part of each marginal step: what is owed up to it, rounded down, less what was owed before it.
+    function _share(
+        Tally memory tally,
+        uint256 node,
+        uint256 half,
+        uint256 marginal,
+        uint256 steps
+    ) private pure returns (uint256 askFills, uint256 bidFills) {
+        unchecked {
+            for (uint256 lane; lane < 4; ++lane) {
+                uint256 energy = marginal.at(lane);
+                if (energy == 0) continue;
+                uint256 period = _periodOfLane(half, lane);
+                uint256 cell = _cell(tally, node, period);
+                uint256 given = _load(tally.given + cell * 64);
+                uint256 running = _load(tally.running + cell * 32);
+                bool isAsk = steps.at(lane) & 1 == 1;
+                if (!isAsk) given <<= 128;
+                uint256 total = (given >> 128) & MASK_64;
+                require(total > 0, MarginalTotalMismatch(node, period, 0, 0));
+                uint256 before = isAsk ? running >> 160 : (running >> 64) & MASK_96;
+                uint256 owed = (before * (given >> 192)) / total;
+                uint256 share = ((before + energy) * (given >> 192)) / total - owed;
+                _store(tally.running + cell * 32, running + (energy << (isAsk ? 160 : 64)));
+                if (isAsk) askFills |= share << (192 - 64 * lane);
+                else bidFills |= share << (192 - 64 * lane);
+            }
+        }
+    }
+
+    /// @dev Whether the peer sells or buys in a block.
+    function _isTraded(uint256 position) private pure returns (bool any) {
+        // solhint-disable-next-line no-inline-assembly
+        assembly ("memory-safe") {
+            any := or(
+                or(mload(position), mload(add(position, 32))),
+                or(mload(add(position, 64)), mload(add(position, 96)))
+            )
+        }
+    }
+
+    /// @dev Whether the peer's connection carries what it sells, and what it buys; takes off what it does of both, for it
+    /// trades that with itself.
+    function _isCarried(uint256 position, uint256 limits) private pure returns (bool) {
+        unchecked {
+            for (uint256 at = position; at < position + 64; at += 32) {
+                (uint256 sold, uint256 bought) = (_load(at), _load(at + 64));
+                if (!(sold.atMost(limits) && bought.atMost(limits))) return false;
+                if (sold != 0 && bought != 0) _net(at, sold, bought);
+            }
+            return true;
+        }
+    }
+
+    function _net(uint256 at, uint256 sold, uint256 bought) private pure {
+        unchecked {
+            if (sold.nonZero() & bought.nonZero() == 0) return;
+            for (uint256 lane; lane < 4; ++lane) {
+                (uint256 s, uint256 b) = (sold.at(lane), bought.at(lane));
+                uint256 own = (s < b ? s : b) << (192 - 64 * lane);
+                sold -= own;
+                bought -= own;
+            }
+            _store(at, sold);
+            _store(at + 64, bought);
+        }
+    }
+
+    /// @dev Adds what a peer sells, or buys, in a block to its node, prices it, and clears its place.
+    /// @return word Its lanes of the position.
+    function _takeSide(
+        uint256 position,
+        uint256 sums,
+        uint256 prices,
+        Sides memory sides,
+        bool isSold
+    ) private pure returns (uint256 word) {
+        unchecked {
+            uint256 evenHalf = _load(position);
+            uint256 oddHalf = _load(position + 32);
+            if (evenHalf | oddHalf == 0) return 0;
+            _add(sums, evenHalf);
+            _add(sums + 32, oddHalf);
+            _store(position, 0);
+            _store(position + 32, 0);
+            uint256 amount = evenHalf.dot(_load(prices)) + oddHalf.dot(_load(prices + 32));
+            word = Lanes.join(evenHalf, oddHalf) << 1;
+            if (isSold) {
+                sides.sold += evenHalf + oddHalf;
+                sides.paymentNano += int256(amount);
+            } else {
+                sides.bought += evenHalf + oddHalf;
+                sides.paymentNano -= int256(amount);
+                word |= Lanes.join(evenHalf.nonZero(), oddHalf.nonZero());
+            }
+        }
+    }
+
+    function _hash(uint256 start, uint256 end) private pure returns (bytes32 hash) {
+        // solhint-disable-next-line no-inline-assembly
+        assembly ("memory-safe") {
+            hash := keccak256(start, sub(end, start))
+        }
+    }
+
+    // --------------------------------------------------------------------------------------------------------- links
+
+    /// @notice Tail of a link, 1 to 2^24.
+    /// @param seed Hash of the links of the network version.
+    function linkTail(bytes32 seed, uint256 link) internal pure returns (uint256) {
+        unchecked {
+            return (uint256(keccak256(abi.encode(seed, link))) >> 232) + 1;
+        }
+    }
+
+    /// @notice Adds what a link carries in one period.
+    /// @return tariffNano What its owner earns.
+    /// @return rentNano The congestion rent of a full link.
+    function addFlow(
         Tally memory tally,
         Link memory link,
-        uint256 flowWh
+        Flow memory flow
     ) internal pure returns (uint256 tariffNano, uint256 rentNano) {
-        if (flowWh == 0) return (0, 0);
-        tariffNano = link.tariffMicroPerKWh * flowWh;
-        rentNano = uint256(_spread(tally, link)) * flowWh - tariffNano;
+        unchecked {
+            uint256 flowWh = flow.flowWh;
+            require(
+                flowWh <= link.capacityWh,
+                FlowAboveCapacity(flow.link, flow.period, flowWh, link.capacityWh)
+            );
+            Arc memory arc = Arc(
+                _cell(tally, link.source, flow.period),
+                _cell(tally, link.target, flow.period),
+                flowWh > 0,
+                flowWh < link.capacityWh
+            );
+            uint256 spread = _requireImplied(tally, link, flow, arc);
+            if (flowWh == 0) return (0, 0);
+            _add(tally.inflow + arc.source * 32, 0 - flowWh);
+            _add(tally.inflow + arc.target * 32, flowWh);
+            tariffNano = link.tariffMicroPerKWh * flowWh;
+            rentNano = spread * flowWh - tariffNano;
+        }
     }
 
-    /// @dev Price at the link's target minus price at its source, in micro-token per kWh.
-    function _spread(Tally memory tally, Link memory link) private pure returns (int256) {
-        return tally.pricesMicroPerKWh[link.target] - tally.pricesMicroPerKWh[link.source];
+    /// @dev Checks a flow against both prices, and takes what it says of their support.
+    /// @return spread Price at the target minus price at the source.
+    function _requireImplied(
+        Tally memory tally,
+        Link memory link,
+        Flow memory flow,
+        Arc memory arc
+    ) private pure returns (uint256 spread) {
+        unchecked {
+            (uint256 low, uint256 high) = _prices(tally, link.source, flow.period);
+            (uint256 lowThere, uint256 highThere) = _prices(tally, link.target, flow.period);
+            spread = ((lowThere + highThere) >> 1) - ((low + high) >> 1);
+            int256 d = int256(lowThere - low - link.tariffMicroPerKWh);
+            int256 e = int256(highThere - high - link.tariffMicroPerKWh);
+            require(
+                !(arc.carries && (d < 0 || e < 0)) && !(arc.spare && (d > 0 || e > 0)),
+                FlowNotImplied(flow.link, flow.period, flow.flowWh)
+            );
+            if (d == 0 && e == 0) _requireTails(tally, arc, flow);
+            if (d == 0) _supportLow(tally, arc);
+            if (e == 0) _supportHigh(tally, arc);
+        }
+    }
+
+    function _requireTails(Tally memory tally, Arc memory arc, Flow memory flow) private pure {
+        unchecked {
+            int256 rise = _tail(tally, arc.target) - _tail(tally, arc.source) - int256(flow.tail);
+            require(
+                !(arc.carries && rise < 0) && !(arc.spare && rise > 0),
+                FlowNotUnique(flow.link, flow.period, flow.flowWh)
+            );
+        }
+    }
+
+    /// @dev low_j = low_i + f: where energy flows it cannot fall at j alone, where more could flow not at i alone.
+    function _supportLow(Tally memory tally, Arc memory arc) private pure {
+        uint256 from = _rank(tally, arc.source, 16);
+        uint256 to = _rank(tally, arc.target, 16);
+        if (arc.carries && from < to) _hold(tally, arc.target, LOW_HELD);
+        if (arc.spare && to < from) _hold(tally, arc.source, LOW_HELD);
+    }
+
+    /// @dev high_j = high_i + f: where more could flow it cannot rise at j alone, where energy flows not at i alone.
+    function _supportHigh(Tally memory tally, Arc memory arc) private pure {
+        uint256 from = _rank(tally, arc.source, 0);
+        uint256 to = _rank(tally, arc.target, 0);
+        if (arc.spare && from < to) _hold(tally, arc.target, HIGH_HELD);
+        if (arc.carries && to < from) _hold(tally, arc.source, HIGH_HELD);
+    }
+
+    // ------------------------------------------------------------------------------------------------------- closing
+
+    /// @notice Requires that every cell balances, that its prices are the lowest and the highest, and that its marginal
+    /// orders are what was said of them.
+    function close(Tally memory tally) internal pure {
+        unchecked {
+            for (uint256 z; z < tally.nodes; ++z) {
+                for (uint256 t; t < tally.periods; ++t) _closeCell(tally, z, t);
+            }
+        }
+    }
+
+    function _closeCell(Tally memory tally, uint256 node, uint256 period) private pure {
+        unchecked {
+            uint256 cell = _cell(tally, node, period);
+            // slither-disable-next-line divide-before-multiply (rounded down to the block)
+            uint256 sums = tally.sums + (cell / LANES) * SUM_BYTES + (period & 1) * 32;
+            uint256 lane = (period % LANES) >> 1;
+            int256 surplus =
+                int256(_load(tally.inflow + cell * 32)) +
+                    int256(_load(sums).at(lane)) -
+                    int256(_load(sums + 64).at(lane));
+            require(surplus == 0, NodeUnbalanced(node, period, surplus));
+
+            (uint256 low, uint256 high) = _prices(tally, node, period);
+            uint256 held = _load(tally.running + cell * 32);
+            uint256 given = _load(tally.given + cell * 64);
+            require(
+                held >> 160 == (given >> 128) & MASK_64 &&
+                    (held >> 64) & MASK_96 == given & MASK_64,
+                MarginalTotalMismatch(node, period, held >> 160, (held >> 64) & MASK_96)
+            );
+            if (given != 0) held |= _closeMarginal(tally, node, period, cell, given);
+            require(
+                held & LOW_HELD != 0 || low == _biased(tally.floor),
+                LowestNotProved(node, period)
+            );
+            require(
+                held & HIGH_HELD != 0 || high == _biased(tally.cap),
+                HighestNotProved(node, period)
+            );
+        }
+    }
+
+    /// @dev What the marginal orders of a cell say of its tail, and which of its prices they hold.
+    function _closeMarginal(
+        Tally memory tally,
+        uint256 node,
+        uint256 period,
+        uint256 cell,
+        uint256 given
+    ) private pure returns (uint256 held) {
+        unchecked {
+            int256 tail = _tail(tally, cell);
+            bool sold = given >> 192 > 0;
+            bool unsold = given >> 192 < (given >> 128) & MASK_64;
+            bool bought = (given >> 64) & MASK_64 > 0;
+            bool unbought = (given >> 64) & MASK_64 < given & MASK_64;
+            require(
+                !(sold && tail < 0) &&
+                    !(unsold && tail > 0) &&
+                    !(bought && tail > BID_TAIL) &&
+                    !(unbought && tail < BID_TAIL),
+                FillNotUnique(node, period)
+            );
+            if (sold || unbought) held |= LOW_HELD;
+            if (unsold || bought) held |= HIGH_HELD;
+        }
+    }
+
+    // -------------------------------------------------------------------------------------------------------- places
+
+    function _cell(
+        Tally memory tally,
+        uint256 node,
+        uint256 period
+    ) private pure returns (uint256) {
+        unchecked {
+            return node * tally.blocks * LANES + period;
+        }
+    }
+
+    function _nodeOf(Tally memory tally, uint256 cell) private pure returns (uint256) {
+        return cell / (tally.blocks * LANES);
+    }
+
+    function _periodOf(Tally memory tally, uint256 cell) private pure returns (uint256) {
+        return cell % (tally.blocks * LANES);
+    }
+
+    /// @dev The period of a lane; halves are counted through, the even one of a block first.
+    function _periodOfLane(uint256 half, uint256 lane) private pure returns (uint256) {
+        unchecked {
+            return (half >> 1) * LANES + 2 * lane + (half & 1);
+        }
+    }
+
+    /// @dev Biased lowest and highest price of a cell.
+    function _prices(
+        Tally memory tally,
+        uint256 node,
+        uint256 period
+    ) private pure returns (uint256 low, uint256 high) {
+        unchecked {
+            uint256 place =
+                tally.grid +
+                    (node * tally.blocks + period / LANES) * GRID_BYTES +
+                    (period & 1) * 32;
+            uint256 lane = (period % LANES) >> 1;
+            return (_load(place).at(lane), _load(place + 64).at(lane));
+        }
+    }
+
+    function _tail(Tally memory tally, uint256 cell) private pure returns (int256) {
+        unchecked {
+            return int256(_load(tally.given + cell * 64 + 32));
+        }
+    }
+
+    /// @dev Rank of a cell for the lowest price (shift 16) or the highest (shift 0).
+    function _rank(Tally memory tally, uint256 cell, uint256 shift) private pure returns (uint256) {
+        unchecked {
+            // slither-disable-next-line divide-before-multiply (rounded down to the block)
+            uint256 word = _calldata(tally.ranks + (cell / LANES) * 96);
+            return (word >> (224 - 32 * (cell % LANES) + shift)) & 0xffff;
+        }
+    }
+
+    function _hold(Tally memory tally, uint256 cell, uint256 flag) private pure {
+        unchecked {
+            uint256 place = tally.running + cell * 32;
+            _store(place, _load(place) | flag);
+        }
+    }
+
+    function _carriedBytes(Tally memory tally) private pure returns (uint256) {
+        return tally.nodes * tally.blocks * (SUM_BYTES + LANES * 32);
+    }
+
+    function _biased(int256 price) private pure returns (uint256) {
+        unchecked {
+            return uint256(price + int256(Lanes.BIAS));
+        }
+    }
+
+    // -------------------------------------------------------------------------------------------------------- errors
+
+    function _revertOutOfBounds(
+        Tally memory tally,
+        uint256 block_,
+        uint256 lows,
+        uint256 widths
+    ) private pure {
+        for (uint256 lane; lane < LANES; ++lane) {
+            int256 low = int32(uint32(lows >> (224 - 32 * lane)));
+            int256 high = low + int256((widths >> (224 - 32 * lane)) & 0xffffffff);
+            require(
+                tally.floor <= low && high <= tally.cap,
+                PriceOutOfBounds(
+                    block_ / tally.blocks,
+                    (block_ % tally.blocks) * LANES + lane,
+                    low,
+                    high
+                )
+            );
+        }
+    }
+
+    function _revertBetween(
+        uint256 node,
+        uint256 half,
+        uint256 limits,
+        uint256 between
+    ) private pure {
+        for (uint256 lane; lane < 4; ++lane) {
+            if (between.at(lane) != 0) {
+                int256 limit = int32(uint32(limits.at(lane)));
+                revert LimitBetweenPrices(node, _periodOfLane(half, lane), limit);
+            }
+        }
+    }
+
+    // -------------------------------------------------------------------------------------------------------- memory
+
+    function _allocate(uint256 size) private pure returns (uint256 place) {
+        // solhint-disable-next-line no-inline-assembly
+        assembly ("memory-safe") {
+            place := mload(0x40)
+            mstore(0x40, add(place, size))
+            calldatacopy(place, calldatasize(), size) // zeros
+        }
+    }
+
+    function _load(uint256 place) private pure returns (uint256 word) {
+        // solhint-disable-next-line no-inline-assembly
+        assembly ("memory-safe") {
+            word := mload(place)
+        }
+    }
+
+    function _store(uint256 place, uint256 word) private pure {
+        // solhint-disable-next-line no-inline-assembly
+        assembly ("memory-safe") {
+            mstore(place, word)
+        }
+    }
+
+    function _add(uint256 place, uint256 lanes) private pure {
+        // solhint-disable-next-line no-inline-assembly
+        assembly ("memory-safe") {
+            mstore(place, add(mload(place), lanes))
+        }
+    }
+
+    function _calldata(uint256 place) private pure returns (uint256 word) {
+        // solhint-disable-next-line no-inline-assembly
+        assembly ("memory-safe") {
+            word := calldataload(place)
+        }
     }
 }

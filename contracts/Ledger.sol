@@ -21,6 +21,9 @@ contract Ledger is ILedger, AccessControlDefaultAdminRules, ReentrancyGuardTrans
     bytes32 public constant FUND_MANAGER_ROLE = keccak256("FUND_MANAGER_ROLE");
 
     uint256 private constant WEI_PER_NANO = 1e9;
+    /// @dev No balance and no free funds exceed what all accounts hold, since what others owe is credit that the fund covers.
+    /// So with this bound on deposits every lane stays within 64 bits.
+    uint64 private constant MAX_HELD_NANO = uint64(type(int64).max);
 
     /// @notice Says whose account is whose.
     IPeerRegistry public immutable REGISTRY;
@@ -29,18 +32,46 @@ contract Ledger is ILedger, AccessControlDefaultAdminRules, ReentrancyGuardTrans
     /// @inheritdoc ILedger
     uint40 public immutable WITHDRAWAL_DELAY_SECONDS;
 
+    /// @notice What the accounts have in common.
+    /// @param debtors How many peers have arrears.
+    struct Totals {
+        uint64 fundNano;
+        uint64 creditGrantedNano;
+        uint64 heldNano;
+        uint32 debtors;
+    }
+
+    /// @notice What a clearing does not touch of an account. While a withdrawal is requested, free funds are without the
+    /// credit limit and not below zero (R2).
+    struct Cold {
+        uint64 lockedNano;
+        uint64 creditNano;
+        uint64 arrearsNano;
+        uint64 withdrawalNano;
+        uint40 withdrawalRequestedAt;
+    }
+
+    /// @notice What a peer can fall back on in a clearing that takes more than what is free of its funds.
+    /// @param gateClosure Withdrawals that are requested before are kept out of it.
+    /// @param nextUnlock The first unlock that may be of a later peer.
+    struct Reserve {
+        uint256 gateClosure;
+        uint256 nextUnlock;
+    }
+
     /// @notice May lock and unlock.
     address public orderBook;
-    /// @notice May book clearings and imbalances.
+    /// @notice May book clearings.
+    address public clearing;
+    /// @notice May book imbalances.
     address public settlement;
 
+    Totals private _totals;
+    /// @dev Free funds (int64) of peers 4s to 4s + 3 in slot s, the first in the highest bits.
+    mapping(uint256 slot => uint256) private _free;
+    mapping(uint32 peer => Cold) private _cold;
     /// @inheritdoc ILedger
-    uint96 public fundNano;
-    /// @inheritdoc ILedger
-    uint96 public creditGrantedNano;
-    /// @inheritdoc ILedger
-    mapping(uint32 debtor => mapping(uint32 creditor => uint96)) public arrearsNano;
-    mapping(uint32 peer => Account) private _accounts;
+    mapping(uint32 debtor => mapping(uint32 creditor => uint64)) public arrearsNano;
 
     /// @param admin Grants the roles; handing it on takes `adminDelaySeconds`.
     constructor(
@@ -60,6 +91,11 @@ contract Ledger is ILedger, AccessControlDefaultAdminRules, ReentrancyGuardTrans
         _;
     }
 
+    modifier onlyClearing() {
+        require(msg.sender == clearing, NotTheClearing(msg.sender));
+        _;
+    }
+
     modifier onlySettlement() {
         require(msg.sender == settlement, NotTheSettlement(msg.sender));
         _;
@@ -68,63 +104,73 @@ contract Ledger is ILedger, AccessControlDefaultAdminRules, ReentrancyGuardTrans
     /// @notice Connects the contracts that may lock and book, once.
     function connectMarket(
         address orderBook_,
+        address clearing_,
         address settlement_
     ) external onlyRole(DEFAULT_ADMIN_ROLE) {
         require(orderBook == address(0), AlreadyConnected());
-        require(orderBook_ != address(0) && settlement_ != address(0), AddressZero());
+        require(
+            orderBook_ != address(0) && clearing_ != address(0) && settlement_ != address(0),
+            AddressZero()
+        );
         orderBook = orderBook_;
+        clearing = clearing_;
         settlement = settlement_;
-        emit MarketConnected(orderBook_, settlement_);
+        emit MarketConnected(orderBook_, clearing_, settlement_);
     }
 
     // ----------------------------------------------------------------------------------------------- tokens in, out
 
     /// @inheritdoc ILedger
-    function deposit(uint32 peer, uint96 amountNano) external nonReentrant {
-        require(peer != 0 && peer <= REGISTRY.peerCount(), UnknownAccount(peer));
+    function deposit(uint32 peer, uint64 amountNano) external nonReentrant {
+        _requireAccount(peer);
         _receive(amountNano);
-        _accounts[peer].balanceNano += amountNano.toInt256().toInt96();
+        _addFree(peer, amountNano);
         emit Deposited(peer, msg.sender, amountNano);
     }
 
     /// @inheritdoc ILedger
-    function depositToFund(uint96 amountNano) external nonReentrant {
+    function depositToFund(uint64 amountNano) external nonReentrant {
         _receive(amountNano);
-        fundNano += amountNano;
+        _totals.fundNano += amountNano;
         emit FundReceived(msg.sender, amountNano);
     }
 
     /// @inheritdoc ILedger
-    function requestWithdrawal(uint96 amountNano) external {
+    function requestWithdrawal(uint64 amountNano) external {
         uint32 peer = _callingPeer();
-        Account storage a = _accounts[peer];
-        a.withdrawalNano = 0;
-        uint256 free = _withdrawable(a);
-        require(amountNano <= free, InsufficientFunds(peer, amountNano, free));
-        a.withdrawalNano = amountNano;
-        a.withdrawalRequestedAt = uint40(block.timestamp);
+        Cold storage cold = _cold[peer];
+        int256 free = _freeOf(peer) + _resting(cold);
+        int256 own = free - int256(uint256(cold.creditNano));
+        uint256 most = own > 0 ? uint256(own) : 0;
+        require(amountNano <= most, InsufficientFunds(peer, amountNano, most));
+        cold.withdrawalNano = amountNano;
+        cold.withdrawalRequestedAt = uint40(block.timestamp);
+        _setFree(peer, free - _resting(cold));
         emit WithdrawalRequested(peer, amountNano, block.timestamp + WITHDRAWAL_DELAY_SECONDS);
     }
 
     /// @inheritdoc ILedger
-    function withdraw() external nonReentrant returns (uint96 amountNano) {
+    function withdraw() external nonReentrant returns (uint64 amountNano) {
         uint32 peer = _callingPeer();
-        Account storage a = _accounts[peer];
-        require(a.withdrawalNano > 0, NoWithdrawalRequested(peer));
-        uint256 from = uint256(a.withdrawalRequestedAt) + WITHDRAWAL_DELAY_SECONDS;
+        Cold storage cold = _cold[peer];
+        amountNano = cold.withdrawalNano;
+        require(amountNano > 0, NoWithdrawalRequested(peer));
+        uint256 from = uint256(cold.withdrawalRequestedAt) + WITHDRAWAL_DELAY_SECONDS;
         require(block.timestamp >= from, WithdrawalNotReady(peer, from));
 
-        // forge-lint: disable-next-line(unsafe-typecast) at most `withdrawalNano`
-        amountNano = uint96(Math.min(a.withdrawalNano, _withdrawable(a)));
-        a.withdrawalNano = 0;
-        a.balanceNano -= amountNano.toInt256().toInt96();
+        cold.withdrawalNano = 0;
+        _addFree(peer, cold.creditNano);
+        _totals.heldNano -= amountNano;
         emit Withdrawn(peer, msg.sender, amountNano);
         TOKEN.safeTransfer(msg.sender, amountNano * WEI_PER_NANO);
     }
 
     /// @dev R1: what is booked is what arrived.
-    function _receive(uint96 amountNano) private {
+    function _receive(uint64 amountNano) private {
         require(amountNano > 0, AmountZero());
+        uint256 room = MAX_HELD_NANO - _totals.heldNano;
+        require(amountNano <= room, DepositTooLarge(amountNano, room));
+        _totals.heldNano += amountNano;
         uint256 amountWei = amountNano * WEI_PER_NANO;
         uint256 before = TOKEN.balanceOf(address(this));
         TOKEN.safeTransferFrom(msg.sender, address(this), amountWei);
@@ -135,86 +181,94 @@ contract Ledger is ILedger, AccessControlDefaultAdminRules, ReentrancyGuardTrans
     // -------------------------------------------------------------------------------------------------------- locks
 
     /// @inheritdoc ILedger
-    function lock(uint32 peer, uint96 amountNano) external onlyOrderBook {
+    function lock(uint32 peer, uint256 amountNano) external onlyOrderBook {
         uint256 available = availableNano(peer);
         require(amountNano <= available, InsufficientFunds(peer, amountNano, available));
-        _accounts[peer].lockedNano += amountNano;
-        emit Locked(peer, amountNano);
+        uint64 lockedNano = amountNano.toUint64();
+        _cold[peer].lockedNano += lockedNano;
+        _setFree(peer, _freeOf(peer) - int256(amountNano));
+        emit Locked(peer, lockedNano);
     }
 
     /// @inheritdoc ILedger
-    function unlock(uint32 peer, uint96 amountNano) external onlyOrderBook {
-        _accounts[peer].lockedNano -= amountNano;
+    function unlock(uint32 peer, uint64 amountNano) external onlyOrderBook {
+        _unlock(peer, amountNano);
+    }
+
+    function _unlock(uint32 peer, uint64 amountNano) private {
+        _cold[peer].lockedNano -= amountNano;
+        _addFree(peer, amountNano);
         emit Unlocked(peer, amountNano);
     }
 
     // --------------------------------------------------------------------------------------------- fund and arrears
 
     /// @inheritdoc ILedger
-    function setCredit(uint32 peer, uint96 creditNano) external onlyRole(FUND_MANAGER_ROLE) {
-        require(peer != 0 && peer <= REGISTRY.peerCount(), UnknownAccount(peer));
-        Account storage a = _accounts[peer];
-        uint256 granted = uint256(creditGrantedNano) - a.creditNano + creditNano;
-        require(granted <= fundNano, FundTooSmall(granted, fundNano));
-        if (creditNano < a.creditNano) {
-            int256 needed = int256(uint256(a.lockedNano)) - a.balanceNano;
+    function setCredit(uint32 peer, uint64 creditNano) external onlyRole(FUND_MANAGER_ROLE) {
+        _requireAccount(peer);
+        Cold storage cold = _cold[peer];
+        uint64 before = cold.creditNano;
+        uint256 granted = uint256(_totals.creditGrantedNano) - before + creditNano;
+        require(granted <= _totals.fundNano, FundTooSmall(granted, _totals.fundNano));
+        int256 free = _freeOf(peer);
+        if (creditNano < before) {
+            int256 needed = int256(uint256(cold.lockedNano)) - _balanceOf(free, cold);
             require(needed <= int256(uint256(creditNano)), CreditInUse(peer, uint256(needed)));
         }
-        a.creditNano = creditNano;
-        creditGrantedNano = granted.toUint96();
+        free += _resting(cold);
+        cold.creditNano = creditNano;
+        _totals.creditGrantedNano = granted.toUint64();
+        free += int256(uint256(creditNano)) - int256(uint256(before));
+        _setFree(peer, free - _resting(cold));
         emit CreditChanged(peer, creditNano);
     }
 
     /// @inheritdoc ILedger
     function allot(Allotment[] calldata allotments) external onlyRole(FUND_MANAGER_ROLE) {
         for (uint256 i; i < allotments.length; ++i) {
-            (uint32 peer, uint96 amountNano) = (allotments[i].peer, allotments[i].amountNano);
-            require(peer != 0 && peer <= REGISTRY.peerCount(), UnknownAccount(peer));
-            uint256 free = fundNano - creditGrantedNano;
+            (uint32 peer, uint64 amountNano) = (allotments[i].peer, allotments[i].amountNano);
+            _requireAccount(peer);
+            uint256 free = _freeFund();
             require(amountNano <= free, FundTooSmall(amountNano, free));
-            fundNano -= amountNano;
-            _accounts[peer].balanceNano += amountNano.toInt256().toInt96();
+            _totals.fundNano -= amountNano;
+            _addFree(peer, amountNano);
             emit FundAllotted(peer, amountNano);
         }
     }
 
     /// @inheritdoc ILedger
     function collect(uint32 debtor, uint32 creditor) external {
-        uint96 owed = arrearsNano[debtor][creditor];
-        Account storage a = _accounts[debtor];
-        // forge-lint: disable-next-line(unsafe-typecast) at most `owed`
-        uint96 paid = uint96(Math.min(owed, _payable(a)));
+        uint64 owed = arrearsNano[debtor][creditor];
+        Cold storage cold = _cold[debtor];
+        uint64 paid = Math.min(owed, _means(_freeOf(debtor), cold)).toUint64();
         require(paid > 0, NothingToCollect(debtor, creditor));
-        arrearsNano[debtor][creditor] = owed - paid;
-        a.arrearsNano -= paid;
-        _move(debtor, creditor, paid);
-        emit ArrearsPaid(debtor, creditor, paid);
+        // The debtor has less and owes less: what is free of its funds stays the same.
+        _reduceArrears(debtor, creditor, paid);
+        _addFree(creditor, paid);
     }
 
     // ------------------------------------------------------------------------------------------------------ booking
 
     /// @inheritdoc ILedger
-    // slither-disable-next-line events-maths (LinkEarned of the settlement says what the fund earns)
+    // slither-disable-next-line events-maths (LinkEarned of the clearing says what the fund earns)
     function bookClearing(
         Booking[] calldata bookings,
+        Unlock[] calldata unlocks,
         Income[] calldata incomes,
         uint256 gateClosure,
-        uint256 openUntil
-    ) external onlySettlement {
-        int256 sumNano;
-        for (uint256 i; i < bookings.length; ++i) {
-            Booking calldata booking = bookings[i];
-            sumNano += booking.paymentNano;
-            _bookPeer(booking, gateClosure, openUntil);
-        }
+        uint64 feeNano,
+        uint32 feeTo
+    ) external onlyClearing returns (uint64 paidNano) {
+        _unlockAll(unlocks);
+        int256 sumNano = _bookPeers(bookings, unlocks, Reserve(gateClosure, 0));
         for (uint256 i; i < incomes.length; ++i) {
-            (uint32 peer, uint256 amountNano) = (incomes[i].peer, incomes[i].amountNano);
-            sumNano += amountNano.toInt256();
-            if (peer == 0)
-                fundNano += amountNano.toUint96(); // as LinkEarned of the settlement says
-            else _accounts[peer].balanceNano += amountNano.toInt256().toInt96();
+            uint64 amountNano = incomes[i].amountNano;
+            sumNano += int256(uint256(amountNano));
+            if (incomes[i].account == 0) _totals.fundNano += amountNano;
+            else _addFree(incomes[i].account, amountNano);
         }
         require(sumNano == 0, NotBalanced(sumNano));
+        return _paySolver(feeNano, feeTo);
     }
 
     /// @inheritdoc ILedger
@@ -222,42 +276,148 @@ contract Ledger is ILedger, AccessControlDefaultAdminRules, ReentrancyGuardTrans
         for (uint256 i; i < payments.length; ++i) {
             (uint32 debtor, uint32 creditor) = (payments[i].debtor, payments[i].creditor);
             uint256 owed = payments[i].amountNano;
-            owed -= _setOff(debtor, creditor, owed);
-            Account storage a = _accounts[debtor];
-            uint96 paid = Math.min(owed, _payable(a)).toUint96();
-            if (paid > 0) _move(debtor, creditor, paid);
-            if (paid < owed) {
-                uint96 unpaid = (owed - paid).toUint96();
-                a.arrearsNano += unpaid;
-                arrearsNano[debtor][creditor] += unpaid;
-                emit ArrearsIncurred(debtor, creditor, unpaid);
+            if (_totals.debtors > 0) owed -= _setOff(debtor, creditor, owed);
+            if (owed == 0) continue;
+            int256 free = _freeOf(debtor);
+            if (free >= int256(owed)) {
+                _setFree(debtor, free - int256(owed));
+                _addFree(creditor, owed);
+            } else {
+                _addFree(creditor, _payInPart(debtor, creditor, free, owed));
             }
-            _trimWithdrawal(a);
         }
     }
 
-    function _bookPeer(Booking calldata booking, uint256 gateClosure, uint256 openUntil) private {
-        Account storage a = _accounts[booking.peer];
-        if (booking.paymentNano < 0) {
-            uint256 needed = uint256(-booking.paymentNano);
-            uint256 requested = a.withdrawalRequestedAt < gateClosure ? a.withdrawalNano : 0;
-            uint256 means = booking.unlockedNano + _spendable(a, requested + a.arrearsNano);
-            require(needed <= means, InsufficientFunds(booking.peer, needed, means));
+    function _unlockAll(Unlock[] calldata unlocks) private {
+        uint32 last;
+        for (uint256 i; i < unlocks.length; ++i) {
+            uint32 peer = unlocks[i].peer;
+            require(peer > last, EntriesUnsorted(peer));
+            last = peer;
+            _unlock(peer, unlocks[i].amountNano);
         }
-        if (booking.unlockedNano > 0) {
-            a.lockedNano -= booking.unlockedNano;
-            emit Unlocked(booking.peer, booking.unlockedNano);
-        }
-        a.balanceNano = (a.balanceNano + booking.paymentNano).toInt96();
-        _trimWithdrawal(a);
-        if (openUntil > a.openUntil) a.openUntil = openUntil.toUint40();
     }
 
-    /// @dev A request is for what is there: were it kept when that is spent, what comes in later would not have to wait.
-    function _trimWithdrawal(Account storage a) private {
-        uint256 withdrawable = _withdrawable(a);
-        // forge-lint: disable-next-line(unsafe-typecast) less than `withdrawalNano`
-        if (a.withdrawalNano > withdrawable) a.withdrawalNano = uint96(withdrawable);
+    /// @dev One word is read and written for up to four peers. In assembly, as thousands of peers are paid here. Unchecked:
+    /// there are fewer than 2^32 amounts of 64 bits; that a lane keeps within its 64 bits follows from the bound on deposits
+    /// once all that is booked adds up to zero.
+    // slither-disable-next-line assembly
+    function _bookPeers(
+        Booking[] calldata bookings,
+        Unlock[] calldata unlocks,
+        Reserve memory reserve
+    ) private returns (int256 sumNano) {
+        if (bookings.length == 0) return 0;
+        uint256 slot = bookings[0].peer >> 2;
+        uint256 word = _free[slot];
+        uint256 last;
+        uint256 place;
+        uint256 end;
+        // solhint-disable-next-line no-inline-assembly
+        assembly ("memory-safe") {
+            place := bookings.offset
+            end := add(place, shl(6, bookings.length))
+        }
+        while (place < end) {
+            uint256 peer;
+            int256 amount;
+            // solhint-disable-next-line no-inline-assembly
+            assembly ("memory-safe") {
+                peer := calldataload(place)
+                amount := signextend(7, calldataload(add(place, 32)))
+                place := add(place, 64)
+                sumNano := add(sumNano, amount)
+            }
+            if (peer <= last) revert EntriesUnsorted(uint32(peer));
+            last = peer;
+            if (peer >> 2 != slot) {
+                _free[slot] = word;
+                slot = peer >> 2;
+                word = _free[slot];
+            }
+            int256 before;
+            int256 free;
+            // solhint-disable-next-line no-inline-assembly
+            assembly ("memory-safe") {
+                before := signextend(7, shr(shl(6, and(not(peer), 3)), word))
+                free := add(before, amount)
+            }
+            if (free < 0 && amount < 0) free = _cover(uint32(peer), amount, free, unlocks, reserve);
+            // solhint-disable-next-line no-inline-assembly
+            assembly ("memory-safe") {
+                let changed := and(xor(before, free), 0xffffffffffffffff)
+                word := xor(word, shl(shl(6, and(not(peer), 3)), changed))
+            }
+        }
+        _free[slot] = word;
+        // So no other peer, of which nothing was cut off, is beyond 32 bits.
+        require(last <= type(uint32).max, SafeCast.SafeCastOverflowedUintDowncast(32, last));
+    }
+
+    /// @dev R6, for a peer that has less than it pays besides locks, a requested withdrawal and arrears.
+    /// @param free What would be left, negative.
+    /// @return What is left.
+    function _cover(
+        uint32 peer,
+        int256 amount,
+        int256 free,
+        Unlock[] calldata unlocks,
+        Reserve memory reserve
+    ) private returns (int256) {
+        Cold storage cold = _cold[peer];
+        if (cold.withdrawalRequestedAt >= reserve.gateClosure) free = _giveWay(cold, free);
+        if (free < 0) {
+            uint256 needed = uint256(-amount);
+            uint256 unlocked = _unlockedOf(peer, unlocks, reserve);
+            int256 rest = free + int256(needed) - int256(unlocked); // free funds but for the unlocked ones
+            uint256 means = unlocked + (rest > 0 ? uint256(rest) : 0);
+            require(needed <= means, InsufficientFunds(peer, needed, means));
+        }
+        return free;
+    }
+
+    /// @dev Both lists are sorted and peers are asked for in their order, so the second is walked through but once.
+    function _unlockedOf(
+        uint32 peer,
+        Unlock[] calldata unlocks,
+        Reserve memory reserve
+    ) private pure returns (uint256 amountNano) {
+        uint256 next = reserve.nextUnlock;
+        while (next < unlocks.length && unlocks[next].peer < peer) ++next;
+        if (next < unlocks.length && unlocks[next].peer == peer)
+            amountNano = unlocks[next].amountNano;
+        reserve.nextUnlock = next;
+    }
+
+    function _paySolver(uint64 feeNano, uint32 feeTo) private returns (uint64 paidNano) {
+        if (feeNano == 0 || feeTo == 0) return 0;
+        paidNano = Math.min(feeNano, _freeFund()).toUint64();
+        if (paidNano == 0) return 0;
+        _totals.fundNano -= paidNano;
+        _addFree(feeTo, paidNano);
+        emit SolverPaid(feeTo, paidNano);
+    }
+
+    /// @dev R7, for a debtor that owes more than what is free. Paid or not, it lessens what is free; but what was to be
+    /// withdrawn, and what the debtor owes already, is not kept from the creditor.
+    function _payInPart(
+        uint32 debtor,
+        uint32 creditor,
+        int256 free,
+        uint256 owed
+    ) private returns (uint256 paid) {
+        Cold storage cold = _cold[debtor];
+        int256 left = free - int256(owed);
+        require(left >= type(int64).min, DebtTooLarge(debtor, owed));
+        paid = Math.min(owed, _means(free, cold));
+        if (paid < owed) {
+            uint64 unpaid = (owed - paid).toUint64();
+            if (cold.arrearsNano == 0) ++_totals.debtors;
+            cold.arrearsNano += unpaid;
+            arrearsNano[debtor][creditor] += unpaid;
+            emit ArrearsIncurred(debtor, creditor, unpaid);
+        }
+        _setFree(debtor, _giveWay(cold, left));
     }
 
     /// @dev What the creditor owes the debtor from before goes off first, so that nobody pays out to its own debtor.
@@ -265,64 +425,140 @@ contract Ledger is ILedger, AccessControlDefaultAdminRules, ReentrancyGuardTrans
         uint32 debtor,
         uint32 creditor,
         uint256 amountNano
-    ) private returns (uint96 setOffNano) {
-        uint96 arrears = arrearsNano[creditor][debtor];
-        if (arrears == 0) return 0;
-        setOffNano = Math.min(amountNano, arrears).toUint96();
-        arrearsNano[creditor][debtor] = arrears - setOffNano;
-        _accounts[creditor].arrearsNano -= setOffNano;
-        emit ArrearsPaid(creditor, debtor, setOffNano);
+    ) private returns (uint64 setOffNano) {
+        if (_cold[creditor].arrearsNano == 0) return 0;
+        setOffNano = Math.min(amountNano, arrearsNano[creditor][debtor]).toUint64();
+        if (setOffNano == 0) return 0;
+        _reduceArrears(creditor, debtor, setOffNano);
+        _addFree(creditor, setOffNano);
     }
 
-    function _move(uint32 from, uint32 to, uint96 amountNano) private {
-        int96 amount = amountNano.toInt256().toInt96();
-        _accounts[from].balanceNano -= amount;
-        _accounts[to].balanceNano += amount;
+    function _reduceArrears(uint32 debtor, uint32 creditor, uint64 amountNano) private {
+        arrearsNano[debtor][creditor] -= amountNano;
+        _cold[debtor].arrearsNano -= amountNano;
+        if (_cold[debtor].arrearsNano == 0) --_totals.debtors;
+        emit ArrearsPaid(debtor, creditor, amountNano);
+    }
+
+    /// @dev A request is for what is there: what is missing is taken from it. Without a request the credit counts again.
+    function _giveWay(Cold storage cold, int256 free) private returns (int256) {
+        int256 requested = int256(uint256(cold.withdrawalNano));
+        if (free >= 0 || requested == 0) return free;
+        if (-free < requested) {
+            cold.withdrawalNano = uint64(uint256(requested + free));
+            return 0;
+        }
+        cold.withdrawalNano = 0;
+        return free + requested + int256(uint256(cold.creditNano));
     }
 
     // -------------------------------------------------------------------------------------------------------- views
 
     /// @inheritdoc ILedger
     function account(uint32 peer) external view returns (Account memory) {
-        return _accounts[peer];
+        Cold storage cold = _cold[peer];
+        int256 free = _freeOf(peer);
+        return
+            Account({
+                balanceNano: _balanceOf(free, cold).toInt64(),
+                freeNano: free.toInt64(),
+                lockedNano: cold.lockedNano,
+                creditNano: cold.creditNano,
+                arrearsNano: cold.arrearsNano,
+                withdrawalNano: cold.withdrawalNano,
+                withdrawalRequestedAt: cold.withdrawalRequestedAt
+            });
     }
 
     /// @inheritdoc ILedger
     function availableNano(uint32 peer) public view returns (uint256) {
-        Account storage a = _accounts[peer];
-        return _spendable(a, uint256(a.withdrawalNano) + a.arrearsNano);
+        int256 free = _freeOf(peer);
+        return free > 0 ? uint256(free) : 0;
+    }
+
+    /// @inheritdoc ILedger
+    function fundNano() external view returns (uint64) {
+        return _totals.fundNano;
+    }
+
+    /// @inheritdoc ILedger
+    function creditGrantedNano() external view returns (uint64) {
+        return _totals.creditGrantedNano;
+    }
+
+    /// @inheritdoc ILedger
+    function heldNano() external view returns (uint64) {
+        return _totals.heldNano;
     }
 
     /// @inheritdoc IPeerAccounts
     function isSettled(uint32 peer) external view returns (bool) {
-        Account storage a = _accounts[peer];
+        Cold storage cold = _cold[peer];
         return
-            a.balanceNano >= 0 &&
-            a.arrearsNano == 0 &&
-            a.lockedNano == 0 &&
-            a.openUntil < block.timestamp;
+            cold.arrearsNano == 0 && cold.lockedNano == 0 && _balanceOf(_freeOf(peer), cold) >= 0;
     }
 
-    /// @dev For debts: all but the locks. A requested withdrawal is not safe from them.
-    function _payable(Account storage a) private view returns (uint256) {
-        return _spendable(a, 0);
+    function _freeFund() private view returns (uint256) {
+        return _totals.fundNano - _totals.creditGrantedNano;
     }
 
-    /// @dev For withdrawals: no credit.
-    function _withdrawable(Account storage a) private view returns (uint256) {
-        return _spendable(a, uint256(a.creditNano) + a.arrearsNano);
+    /// @dev For debts: all but the locks.
+    function _means(int256 free, Cold storage cold) private view returns (uint256) {
+        int256 means = free + _resting(cold) + int256(uint256(cold.arrearsNano));
+        return means > 0 ? uint256(means) : 0;
     }
 
-    /// @dev Balance and credit less locks and `reserved`, or 0.
-    function _spendable(Account storage a, uint256 reserved) private view returns (uint256) {
-        int256 free =
-            int256(a.balanceNano) + int256(uint256(a.creditNano)) - int256(uint256(a.lockedNano));
-        free -= int256(reserved);
-        return free > 0 ? uint256(free) : 0;
+    function _balanceOf(int256 free, Cold storage cold) private view returns (int256) {
+        return
+            free +
+            _resting(cold) +
+            int256(uint256(cold.lockedNano)) +
+            int256(uint256(cold.arrearsNano)) -
+            int256(uint256(cold.creditNano));
+    }
+
+    /// @dev What a requested withdrawal keeps out of the free funds: itself, and the credit limit.
+    function _resting(Cold storage cold) private view returns (int256) {
+        uint256 requested = cold.withdrawalNano;
+        return requested == 0 ? int256(0) : int256(requested + cold.creditNano);
+    }
+
+    function _requireAccount(uint32 peer) private view {
+        require(peer != 0 && peer <= REGISTRY.peerCount(), UnknownAccount(peer));
     }
 
     function _callingPeer() private view returns (uint32 peer) {
         peer = REGISTRY.peerInForce(msg.sender);
         require(peer != 0, NotAnAccount(msg.sender));
+    }
+
+    // -------------------------------------------------------------------------------------------------------- lanes
+
+    function _freeOf(uint32 peer) private view returns (int256) {
+        return _lane(_free[peer >> 2], _shift(peer));
+    }
+
+    function _setFree(uint32 peer, int256 freeNano) private {
+        _free[peer >> 2] = _withLane(_free[peer >> 2], _shift(peer), freeNano);
+    }
+
+    function _addFree(uint32 peer, uint256 amountNano) private {
+        _setFree(peer, _freeOf(peer) + int256(amountNano));
+    }
+
+    /// @dev How far above the lowest bits the lane of a peer is.
+    function _shift(uint256 peer) private pure returns (uint256) {
+        return (~peer & 3) << 6;
+    }
+
+    function _lane(uint256 word, uint256 shift) private pure returns (int256) {
+        // forge-lint: disable-next-line(unsafe-typecast) a lane has 64 bits
+        return int64(uint64(word >> shift));
+    }
+
+    function _withLane(uint256 word, uint256 shift, int256 value) private pure returns (uint256) {
+        // forge-lint: disable-next-line(unsafe-typecast) within 64 bits, see MAX_HELD_NANO and DebtTooLarge
+        uint64 changed = uint64(word >> shift) ^ uint64(uint256(value));
+        return word ^ (uint256(changed) << shift);
     }
 }

@@ -3,8 +3,7 @@ pragma solidity 0.8.37;
 
 // The words every contract shares. Energy in Wh, prices in micro-token per kWh (1e-6 token/kWh), values in
 // nano-token (1e-9 token): Wh times micro-token/kWh is nano-token exactly, so nothing is ever rounded. Times are
-// UTC Unix seconds. The field widths keep every product and sum of a clearing far inside 96 bits:
-// 2^31 * 2^40 * 2^20 order steps < 2^92.
+// UTC Unix seconds.
 
 /// @notice What a step wants: `Bid` buys, `Ask` sells.
 enum Side {
@@ -12,32 +11,28 @@ enum Side {
     Ask
 }
 
-/// @notice One price and energy of an order, for one period of its session.
-/// @param period Index of the period in the session, 0 for the first.
-/// @param priceMicroPerKWh Limit: a bid pays at most this, an ask receives at least this. May be negative.
-/// @param energyWh Most energy to be traded at this limit.
-struct Step {
-    uint16 period;
-    Side side;
-    int32 priceMicroPerKWh;
-    uint40 energyWh;
-}
-
 /// @notice A peer's curve of price and energy steps for one session of a market. Signed as EIP-712 typed data by
-/// the peer's wallet, in the domain of the order book.
-/// @param peer Identifier in the peer registry.
-/// @param node Where the peer trades: the index of its node in the market's network.
+/// the peer's wallet, in the domain of the order book; a clearing reads the very bytes that were signed.
+///
+/// A block is eight consecutive periods of the session: block k has the periods 8k to 8k + 7. A word of 256 bits has a
+/// lane of 32 bits for each of them, the first in the highest bits. The curve is a sequence of rows, each with two words
+/// for every block, one after the other: limit prices in micro-token per kWh (int32; a bid pays at most this, an ask
+/// receives at least this), and steps, energyWh << 1 | 1 for an ask, | 0 for a bid, with energyWh below 2^31. A lane
+/// without a step is zero in both words. So a period has as many steps as there are rows, or less.
+/// @param peer Identifier in the peer registry; the peer trades at its node.
 /// @param sessionStart Start of the first period of the session.
-/// @param expiry An order that expires before the gate closure of its session is never cleared.
 /// @param nonce Tells the orders of a peer for one session apart; any order, gaps allowed.
+/// @param firstBlock The first block that the curve is for.
+/// @param blocks How many it is for.
+/// @param curve 64 bytes for each block and row.
 struct Order {
     uint32 market;
     uint32 peer;
-    uint16 node;
     uint40 sessionStart;
-    Step[] steps;
-    uint40 expiry;
     uint32 nonce;
+    uint16 firstBlock;
+    uint16 blocks;
+    bytes curve;
 }
 
 /// @notice A directed connection over which energy may flow from `source` to `target`.
@@ -56,7 +51,7 @@ struct Link {
 /// @param network Network in the peer registry whose nodes and links the market trades over.
 /// @param periodSeconds Length of a delivery period: 900, 1800 or 3600.
 /// @param periodsPerSession Number of consecutive periods with one gate closure and one clearing.
-/// @param maxPlacedSteps Most steps a peer can have placed on chain for one session.
+/// @param maxPlacedBlocks Most blocks, counted in every row of its curve, of an order that is placed on chain.
 /// @param firstSessionStart Start of the first session; the others follow without gaps.
 /// @param gateLeadSeconds Gate closure is this long before the session starts.
 /// @param clearingWindowSeconds How long after gate closure a clearing may be proposed.
@@ -64,11 +59,12 @@ struct Link {
 /// @param settlementWindowSeconds How long after the session's end readings are settled.
 /// @param exclusiveWindowSeconds How long after gate closure only the manager may propose a clearing.
 /// @param manager The community manager; zero if anyone may propose from the start.
+/// @param solverFeeNano Paid from the community fund, as far as it goes, to whoever brings the clearing of a session.
 struct Market {
     uint16 network;
     uint16 periodSeconds;
     uint16 periodsPerSession;
-    uint16 maxPlacedSteps;
+    uint16 maxPlacedBlocks;
     uint40 firstSessionStart;
     uint32 gateLeadSeconds;
     uint32 clearingWindowSeconds;
@@ -76,4 +72,5 @@ struct Market {
     uint32 settlementWindowSeconds;
     uint32 exclusiveWindowSeconds;
     address manager;
+    uint64 solverFeeNano;
 }

@@ -37,22 +37,17 @@ contract OrderBook is IOrderBook, AccessControlDefaultAdminRules, EIP712, Pausab
     }
 
     /// @notice What one peer has placed for, and cancelled in, a session.
+    /// @param orderHash Of the placed order; 0 if there is none.
+    /// @param belowNonce All orders with a lower nonce are cancelled.
     struct PeerBook {
-        uint32 belowNonce;
-        uint32 placedOrders;
-        uint32 placedSteps;
-        uint32 highestPlacedNonce;
-        uint96 lockedNano;
-    }
-
-    struct Placement {
         bytes32 orderHash;
-        uint96 lockedNano;
-        uint32 steps;
+        uint32 nonce;
+        uint64 lockedNano;
+        uint32 belowNonce;
     }
 
     /// @notice Takes the orders of a session into its clearing.
-    address public settlement;
+    address public clearing;
 
     /// @inheritdoc IOrderBook
     uint32 public marketCount;
@@ -60,7 +55,6 @@ contract OrderBook is IOrderBook, AccessControlDefaultAdminRules, EIP712, Pausab
     mapping(uint32 market => mapping(uint40 sessionStart => SessionBook)) private _books;
     mapping(uint32 market => mapping(uint40 sessionStart => mapping(uint32 peer => PeerBook)))
         private _peerBooks;
-    mapping(bytes32 orderKey => Placement) private _placements;
     mapping(bytes32 orderKey => bool) private _cancelled;
 
     /// @param admin Grants the roles; handing it on takes `adminDelaySeconds`.
@@ -119,12 +113,12 @@ contract OrderBook is IOrderBook, AccessControlDefaultAdminRules, EIP712, Pausab
         emit MarketCreated(market, terms);
     }
 
-    /// @notice Connects the settlement, once.
-    function connectSettlement(address settlement_) external onlyRole(DEFAULT_ADMIN_ROLE) {
-        require(settlement == address(0), AlreadyConnected());
-        require(settlement_ != address(0), AddressZero());
-        settlement = settlement_;
-        emit SettlementConnected(settlement_);
+    /// @notice Connects the clearing, once.
+    function connectClearing(address clearing_) external onlyRole(DEFAULT_ADMIN_ROLE) {
+        require(clearing == address(0), AlreadyConnected());
+        require(clearing_ != address(0), AddressZero());
+        clearing = clearing_;
+        emit ClearingConnected(clearing_);
     }
 
     /// @notice Stops the placing of orders.
@@ -143,25 +137,19 @@ contract OrderBook is IOrderBook, AccessControlDefaultAdminRules, EIP712, Pausab
     function place(Order calldata order, bytes calldata signature) external whenNotPaused {
         Market memory market = _requireOpen(order.market, order.sessionStart);
         bytes32 orderHash = requireValid(order, signature);
-        Placement storage placement = _placements[
-            _key(order.market, order.sessionStart, order.peer, order.nonce)
-        ];
-        require(placement.orderHash == 0, NonceTaken(order.peer, order.nonce));
-        PeerBook storage peerBook = _peerBooks[order.market][order.sessionStart][order.peer];
-        uint256 steps = peerBook.placedSteps + order.steps.length;
+        PeerBook storage placed = _peerBooks[order.market][order.sessionStart][order.peer];
+        require(placed.orderHash == 0, AlreadyPlaced(order.peer, placed.nonce));
+        uint256 blocks = order.curve.length / Orders.PAIR_BYTES;
         require(
-            steps <= market.maxPlacedSteps,
-            TooManySteps(order.peer, steps, market.maxPlacedSteps)
+            blocks <= market.maxPlacedBlocks,
+            TooManyBlocks(order.peer, blocks, market.maxPlacedBlocks)
         );
 
-        uint96 lockNano = order.worstCaseNano();
-        placement.orderHash = orderHash;
-        placement.lockedNano = lockNano;
-        placement.steps = uint32(order.steps.length);
-        ++peerBook.placedOrders;
-        peerBook.placedSteps = uint32(steps);
-        peerBook.lockedNano += lockNano;
-        if (order.nonce > peerBook.highestPlacedNonce) peerBook.highestPlacedNonce = order.nonce;
+        uint256 lockNano = order.worstCaseNano();
+        placed.orderHash = orderHash;
+        placed.nonce = order.nonce;
+        // forge-lint: disable-next-line(unsafe-typecast) the ledger locks no more than it has
+        placed.lockedNano = uint64(lockNano);
         ++_books[order.market][order.sessionStart].placedOrders;
         emit OrderPlaced(order.market, order.sessionStart, order.peer, order);
         LEDGER.lock(order.peer, lockNano);
@@ -171,47 +159,37 @@ contract OrderBook is IOrderBook, AccessControlDefaultAdminRules, EIP712, Pausab
     function cancel(uint32 market, uint40 sessionStart, uint32 nonce) external {
         _requireOpen(market, sessionStart);
         uint32 peer = _callingPeer();
-        bytes32 key = _key(market, sessionStart, peer, nonce);
         require(!isCancelled(market, sessionStart, peer, nonce), OrderIsCancelled(peer, nonce));
 
-        _cancelled[key] = true;
-        SessionBook storage book = _books[market][sessionStart];
-        book.anyCancelled = true;
-        uint96 lockedNano;
-        Placement storage placement = _placements[key];
-        if (placement.orderHash != 0) {
-            PeerBook storage peerBook = _peerBooks[market][sessionStart][peer];
-            lockedNano = placement.lockedNano;
-            --book.placedOrders;
-            --peerBook.placedOrders;
-            peerBook.placedSteps -= placement.steps;
-            peerBook.lockedNano -= lockedNano;
-            delete _placements[key];
-        }
+        _cancelled[_key(market, sessionStart, peer, nonce)] = true;
+        _books[market][sessionStart].anyCancelled = true;
         emit OrderCancelled(market, sessionStart, peer, nonce);
-        if (lockedNano > 0) LEDGER.unlock(peer, lockedNano);
+        if (_peerBooks[market][sessionStart][peer].nonce == nonce)
+            _removePlaced(market, sessionStart, peer);
     }
 
     /// @inheritdoc IOrderBook
     function cancelAll(uint32 market, uint40 sessionStart, uint32 belowNonce) external {
         _requireOpen(market, sessionStart);
         uint32 peer = _callingPeer();
-        PeerBook storage peerBook = _peerBooks[market][sessionStart][peer];
-        require(
-            belowNonce > peerBook.belowNonce &&
-                (peerBook.placedOrders == 0 || belowNonce > peerBook.highestPlacedNonce),
-            NonceNotCovered(belowNonce, peerBook.highestPlacedNonce)
-        );
+        PeerBook storage placed = _peerBooks[market][sessionStart][peer];
+        require(belowNonce > placed.belowNonce, NothingToCancel(belowNonce, placed.belowNonce));
 
-        uint96 lockedNano = peerBook.lockedNano;
-        SessionBook storage book = _books[market][sessionStart];
-        book.anyCancelled = true;
-        book.placedOrders -= peerBook.placedOrders;
-        peerBook.belowNonce = belowNonce;
-        peerBook.placedOrders = 0;
-        peerBook.placedSteps = 0;
-        peerBook.lockedNano = 0;
+        placed.belowNonce = belowNonce;
+        _books[market][sessionStart].anyCancelled = true;
         emit OrdersCancelled(market, sessionStart, peer, belowNonce);
+        if (placed.nonce < belowNonce) _removePlaced(market, sessionStart, peer);
+    }
+
+    /// @dev Does nothing if the peer has placed no order.
+    function _removePlaced(uint32 market, uint40 sessionStart, uint32 peer) private {
+        PeerBook storage placed = _peerBooks[market][sessionStart][peer];
+        if (placed.orderHash == 0) return;
+        uint64 lockedNano = placed.lockedNano;
+        placed.orderHash = 0;
+        placed.nonce = 0;
+        placed.lockedNano = 0;
+        --_books[market][sessionStart].placedOrders;
         if (lockedNano > 0) LEDGER.unlock(peer, lockedNano);
     }
 
@@ -219,56 +197,26 @@ contract OrderBook is IOrderBook, AccessControlDefaultAdminRules, EIP712, Pausab
     function release(uint32 market, uint40 sessionStart, uint32 peer) external {
         Market memory terms = marketTerms(market);
         terms.requireSession(sessionStart);
-        PeerBook storage peerBook = _peerBooks[market][sessionStart][peer];
-        uint96 lockedNano = peerBook.lockedNano;
+        PeerBook storage placed = _peerBooks[market][sessionStart][peer];
+        uint64 lockedNano = placed.lockedNano;
         require(
             lockedNano > 0 &&
                 !_books[market][sessionStart].taken &&
                 block.timestamp > terms.clearingDeadline(sessionStart),
             NothingToRelease(market, sessionStart, peer)
         );
-        peerBook.lockedNano = 0;
+        placed.lockedNano = 0;
         emit LockReleased(market, sessionStart, peer, lockedNano);
         LEDGER.unlock(peer, lockedNano);
     }
 
     /// @inheritdoc IOrderBook
-    function take(
-        uint32 market,
-        uint40 sessionStart,
-        TakenOrder[] calldata orders
-    ) external returns (uint96[] memory lockedNano) {
-        require(msg.sender == settlement, NotTheSettlement(msg.sender));
+    function take(uint32 market, uint40 sessionStart, uint256 placed) external {
+        require(msg.sender == clearing, NotTheClearing(msg.sender));
         SessionBook storage book = _books[market][sessionStart];
-        (uint256 placed, bool anyCancelled) = (book.placedOrders, book.anyCancelled);
+        require(placed == book.placedOrders, PlacedOrdersMissing(book.placedOrders, placed));
         book.taken = true;
-
-        lockedNano = new uint96[](orders.length);
-        uint256 placedTaken;
-        for (uint256 o; o < orders.length; ++o) {
-            TakenOrder calldata order = orders[o];
-            require(
-                !anyCancelled || !isCancelled(market, sessionStart, order.peer, order.nonce),
-                OrderIsCancelled(order.peer, order.nonce)
-            );
-            if (placed == 0) {
-                require(!order.placed, OrderNotPlaced(order.peer, order.nonce));
-                continue;
-            }
-            Placement storage placement = _placements[
-                _key(market, sessionStart, order.peer, order.nonce)
-            ];
-            bytes32 placedHash = placement.orderHash;
-            if (placedHash == order.orderHash) {
-                ++placedTaken;
-                lockedNano[o] = placement.lockedNano;
-            } else {
-                require(!order.placed, OrderNotPlaced(order.peer, order.nonce));
-                require(placedHash == 0, NonceTaken(order.peer, order.nonce));
-            }
-        }
-        require(placedTaken == placed, PlacedOrdersMissing(placed, placedTaken));
-        emit OrdersTaken(market, sessionStart, orders.length);
+        emit OrdersTaken(market, sessionStart, placed);
     }
 
     // -------------------------------------------------------------------------------------------------------- views
@@ -332,20 +280,55 @@ contract OrderBook is IOrderBook, AccessControlDefaultAdminRules, EIP712, Pausab
     }
 
     /// @inheritdoc IOrderBook
-    function placedOrder(
+    function lookUp(
         uint32 market,
         uint40 sessionStart,
-        uint32 peer,
-        uint32 nonce
-    ) external view returns (bytes32 orderHash, uint96 lockedNano) {
-        if (isCancelled(market, sessionStart, peer, nonce)) return (0, 0);
-        Placement storage placement = _placements[_key(market, sessionStart, peer, nonce)];
-        return (placement.orderHash, placement.lockedNano);
+        TakenOrder[] calldata orders
+    ) external view returns (uint64[] memory lockedNano, uint256 placed) {
+        bool anyPlaced = _books[market][sessionStart].placedOrders > 0;
+        bool anyCancelled = _books[market][sessionStart].anyCancelled;
+        lockedNano = new uint64[](orders.length);
+        for (uint256 o; o < orders.length; ++o) {
+            TakenOrder calldata order = orders[o];
+            require(
+                !anyCancelled || !isCancelled(market, sessionStart, order.peer, order.nonce),
+                OrderIsCancelled(order.peer, order.nonce)
+            );
+            if (!anyPlaced) {
+                require(!order.placed, OrderNotPlaced(order.peer, order.nonce));
+                continue;
+            }
+            PeerBook storage peerBook = _peerBooks[market][sessionStart][order.peer];
+            if (peerBook.orderHash == order.orderHash) {
+                ++placed;
+                lockedNano[o] = peerBook.lockedNano;
+            } else {
+                require(!order.placed, OrderNotPlaced(order.peer, order.nonce));
+                require(
+                    peerBook.orderHash == 0 || peerBook.nonce != order.nonce,
+                    NonceTaken(order.peer, order.nonce)
+                );
+            }
+        }
     }
 
     /// @inheritdoc IOrderBook
-    function placedCount(uint32 market, uint40 sessionStart) external view returns (uint32) {
-        return _books[market][sessionStart].placedOrders;
+    function sessionState(
+        uint32 market,
+        uint40 sessionStart
+    ) external view returns (uint32, bool, bool) {
+        SessionBook storage book = _books[market][sessionStart];
+        return (book.placedOrders, book.anyCancelled, book.taken);
+    }
+
+    /// @inheritdoc IOrderBook
+    function placedOrder(
+        uint32 market,
+        uint40 sessionStart,
+        uint32 peer
+    ) external view returns (bytes32 orderHash, uint32 nonce, uint64 lockedNano) {
+        PeerBook storage placed = _peerBooks[market][sessionStart][peer];
+        return (placed.orderHash, placed.nonce, placed.lockedNano);
     }
 
     /// @dev The book opens when nothing that the session depends on can change any more (see `IPeerRegistry`).

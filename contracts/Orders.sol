@@ -2,41 +2,59 @@
 pragma solidity 0.8.37;
 
 import {IPeerRegistry} from "./interfaces/IPeerRegistry.sol";
-import {Market, Order, Side, Step} from "./MarketTypes.sol";
-import {Sessions} from "./Sessions.sol";
+import {Market, Order, Side} from "./MarketTypes.sol";
 
 /// @title What makes an order an order
-/// @notice The rules every order obeys, whether it is placed on chain or brought by a clearing, and its EIP-712 hash.
+/// @notice The rules an order obeys that is placed on chain, its EIP-712 hash, and what it can cost. A curve has only one
+/// form (see `Order` for its layout): every lane of it is for a period of the session, the steps of a period stand in the
+/// first rows, and neither the first nor the last block nor the last row is empty.
 library Orders {
     using Orders for IPeerRegistry.Peer;
-    using Sessions for Market;
 
-    /// @notice The order has no steps.
-    error OrderEmpty(uint32 peer, uint32 nonce);
-    /// @notice The order expires before its session's gate closure.
-    error OrderExpired(uint32 peer, uint32 nonce, uint256 expiry, uint256 gateClosure);
+    /// @notice The curve is not one row of its blocks or several.
+    error CurveMalformed(uint32 peer, uint32 nonce, uint256 curveBytes);
+    /// @notice The curve goes on after the last block of the session.
+    error BlocksBeyondSession(uint32 peer, uint32 nonce, uint256 blocks, uint256 sessionBlocks);
     /// @notice The peer is unknown, suspended or has left, as of the session.
     error PeerNotActive(uint32 peer);
-    /// @notice The order is not for the network and node at which the peer is connected.
-    error WrongNode(uint32 peer, uint16 orderNode, uint16 peerNode);
     /// @notice The peer is connected to another network than the market's.
     error WrongNetwork(uint32 peer, uint16 peerNetwork, uint16 marketNetwork);
     /// @notice A consumer does not sell, a producer does not buy, an operator does neither.
     error SideNotAllowed(uint32 peer, IPeerRegistry.Role role, Side side);
     /// @notice The step is for a period the session does not have.
-    error UnknownPeriod(uint32 peer, uint32 nonce, uint16 period);
-    /// @notice The step is for more energy than the peer's connection carries in a period.
-    error EnergyAboveConnection(uint32 peer, uint32 nonce, uint40 energyWh, uint256 limitWh);
+    error UnknownPeriod(uint32 peer, uint32 nonce, uint256 period);
+    /// @notice A lane without energy has a price or a side.
+    error LaneNotEmpty(uint32 peer, uint32 nonce, uint256 period);
+    /// @notice The period has a step in a row after one in which it has none.
+    error StepOutOfPlace(uint32 peer, uint32 nonce, uint256 period);
+    /// @notice The first block, the last block or the last row has no step.
+    error CurveNotTight(uint32 peer, uint32 nonce);
+    /// @notice The bids or the asks of the period are together for more than the peer's connection carries.
+    error EnergyAboveConnection(
+        uint32 peer,
+        uint32 nonce,
+        uint256 period,
+        uint256 energyWh,
+        uint256 limitWh
+    );
     /// @notice The limit price lies outside the network's floor and cap.
     error LimitOutOfBounds(uint32 peer, uint32 nonce, int32 priceMicroPerKWh);
 
-    bytes32 internal constant STEP_TYPEHASH = keccak256(
-        "Step(uint16 period,uint8 side,int32 priceMicroPerKWh,uint40 energyWh)"
-    );
     bytes32 internal constant ORDER_TYPEHASH = keccak256(
-        "Order(uint32 market,uint32 peer,uint16 node,uint40 sessionStart,Step[] steps,uint40 expiry,uint32 nonce)"
-        "Step(uint16 period,uint8 side,int32 priceMicroPerKWh,uint40 energyWh)"
+        "Order(uint32 market,uint32 peer,uint40 sessionStart,uint32 nonce,uint16 firstBlock,uint16 blocks,bytes curve)"
     );
+    /// @notice Periods of a block.
+    uint256 internal constant LANES = 8;
+    /// @notice Prices and steps of a block in one row.
+    uint256 internal constant PAIR_BYTES = 64;
+
+    /// @notice What the steps of an order are held against.
+    struct Limits {
+        uint256 periods;
+        uint256 energyWh;
+        IPeerRegistry.Role role;
+        IPeerRegistry.PriceBounds bounds;
+    }
 
     /// @notice Requires that the order is well formed and that its peer may trade so.
     /// @param peer The peer's record in force when the session starts.
@@ -47,49 +65,44 @@ library Orders {
         IPeerRegistry.Peer memory peer,
         IPeerRegistry.PriceBounds memory bounds
     ) internal pure {
-        uint256 gate = market.gateClosure(order.sessionStart);
-        require(order.steps.length > 0, OrderEmpty(order.peer, order.nonce));
-        require(order.expiry >= gate, OrderExpired(order.peer, order.nonce, order.expiry, gate));
+        uint256 rows = _requireShape(order, market.periodsPerSession);
         require(peer.standing == IPeerRegistry.Standing.Active, PeerNotActive(order.peer));
         require(
             peer.network == market.network,
             WrongNetwork(order.peer, peer.network, market.network)
         );
-        require(peer.node == order.node, WrongNode(order.peer, order.node, peer.node));
-        uint256 limitWh = peer.energyLimitWh(market.periodSeconds);
-        for (uint256 s; s < order.steps.length; ++s) {
-            Step calldata step = order.steps[s];
+        Limits memory limits = Limits({
+            periods: market.periodsPerSession,
+            energyWh: peer.energyLimitWh(market.periodSeconds),
+            role: peer.role,
+            bounds: bounds
+        });
+        uint256 mostRows;
+        for (uint256 block_; block_ < order.blocks; ++block_) {
+            uint256 blockRows;
+            for (uint256 lane; lane < LANES; ++lane) {
+                uint256 steps = _requirePeriod(order, limits, rows, block_, lane);
+                if (steps > blockRows) blockRows = steps;
+            }
             require(
-                _mayTrade(peer.role, step.side),
-                SideNotAllowed(order.peer, peer.role, step.side)
+                blockRows > 0 || (block_ > 0 && block_ + 1 < order.blocks),
+                CurveNotTight(order.peer, order.nonce)
             );
-            require(
-                step.period < market.periodsPerSession,
-                UnknownPeriod(order.peer, order.nonce, step.period)
-            );
-            require(
-                step.energyWh <= limitWh,
-                EnergyAboveConnection(order.peer, order.nonce, step.energyWh, limitWh)
-            );
-            require(
-                bounds.floorMicroPerKWh <= step.priceMicroPerKWh &&
-                    step.priceMicroPerKWh <= bounds.capMicroPerKWh,
-                LimitOutOfBounds(order.peer, order.nonce, step.priceMicroPerKWh)
-            );
+            if (blockRows > mostRows) mostRows = blockRows;
         }
+        require(mostRows == rows, CurveNotTight(order.peer, order.nonce));
     }
 
     /// @notice The most the order can cost its peer, in nano-token: bids filled at their limit, and asks filled at a
     /// negative limit.
-    function worstCaseNano(Order calldata order) internal pure returns (uint96 costNano) {
-        for (uint256 s; s < order.steps.length; ++s) {
-            Step calldata step = order.steps[s];
-            int256 price =
-                step.side == Side.Bid
-                    ? int256(step.priceMicroPerKWh)
-                    : -int256(step.priceMicroPerKWh);
-            // forge-lint: disable-next-line(unsafe-typecast) positive, and below 2^92 (see MarketTypes)
-            if (price > 0) costNano += uint96(uint256(price) * step.energyWh);
+    function worstCaseNano(Order calldata order) internal pure returns (uint256 costNano) {
+        uint256 pairs = order.curve.length / PAIR_BYTES;
+        for (uint256 pair; pair < pairs; ++pair) {
+            for (uint256 lane; lane < LANES; ++lane) {
+                (Side side, int256 price, uint256 energyWh) = _stepAt(order, pair, lane);
+                if (side == Side.Ask) price = -price;
+                if (price > 0) costNano += uint256(price) * energyWh;
+            }
         }
     }
 
@@ -101,39 +114,122 @@ library Orders {
         return (uint256(peer.connectionW) * periodSeconds) / 1 hours;
     }
 
+    /// @notice Whether a role sells (`Side.Ask`) or buys (`Side.Bid`).
+    function mayTrade(IPeerRegistry.Role role, Side side) internal pure returns (bool) {
+        if (role == IPeerRegistry.Role.Consumer) return side == Side.Bid;
+        if (role == IPeerRegistry.Role.Producer) return side == Side.Ask;
+        return role != IPeerRegistry.Role.Operator;
+    }
+
     /// @notice EIP-712 hash of the order, without the domain.
     function hash(Order calldata order) internal pure returns (bytes32) {
-        bytes32[] memory steps = new bytes32[](order.steps.length);
-        for (uint256 s; s < steps.length; ++s) {
-            Step calldata step = order.steps[s];
-            steps[s] = keccak256(
-                abi.encode(
-                    STEP_TYPEHASH,
-                    step.period,
-                    step.side,
-                    step.priceMicroPerKWh,
-                    step.energyWh
-                )
+        return
+            hashWith(
+                order.market,
+                order.peer,
+                order.sessionStart,
+                order.nonce,
+                order.firstBlock,
+                order.blocks,
+                keccak256(order.curve)
             );
-        }
+    }
+
+    /// @notice As `hash`, of the fields and the hash of the curve.
+    function hashWith(
+        uint32 market,
+        uint32 peer,
+        uint40 sessionStart,
+        uint32 nonce,
+        uint16 firstBlock,
+        uint16 blocks,
+        bytes32 curveHash
+    ) internal pure returns (bytes32) {
         return
             keccak256(
                 abi.encode(
                     ORDER_TYPEHASH,
-                    order.market,
-                    order.peer,
-                    order.node,
-                    order.sessionStart,
-                    keccak256(abi.encodePacked(steps)),
-                    order.expiry,
-                    order.nonce
+                    market,
+                    peer,
+                    sessionStart,
+                    nonce,
+                    firstBlock,
+                    blocks,
+                    curveHash
                 )
             );
     }
 
-    function _mayTrade(IPeerRegistry.Role role, Side side) private pure returns (bool) {
-        if (role == IPeerRegistry.Role.Consumer) return side == Side.Bid;
-        if (role == IPeerRegistry.Role.Producer) return side == Side.Ask;
-        return role != IPeerRegistry.Role.Operator;
+    function _requireShape(
+        Order calldata order,
+        uint256 periods
+    ) private pure returns (uint256 rows) {
+        uint256 rowBytes = uint256(order.blocks) * PAIR_BYTES;
+        uint256 curveBytes = order.curve.length;
+        require(
+            rowBytes > 0 && curveBytes > 0 && curveBytes % rowBytes == 0,
+            CurveMalformed(order.peer, order.nonce, curveBytes)
+        );
+        uint256 blocks = uint256(order.firstBlock) + order.blocks;
+        uint256 sessionBlocks = (periods + LANES - 1) / LANES;
+        require(
+            blocks <= sessionBlocks,
+            BlocksBeyondSession(order.peer, order.nonce, blocks, sessionBlocks)
+        );
+        rows = curveBytes / rowBytes;
+    }
+
+    /// @return steps How many steps the period has.
+    function _requirePeriod(
+        Order calldata order,
+        Limits memory limits,
+        uint256 rows,
+        uint256 block_,
+        uint256 lane
+    ) private pure returns (uint256 steps) {
+        uint256 period = (order.firstBlock + block_) * LANES + lane;
+        uint256[2] memory energyWh; // of each side
+        for (uint256 row; row < rows; ++row) {
+            (Side side, int32 price, uint256 stepWh) = _stepAt(
+                order,
+                row * order.blocks + block_,
+                lane
+            );
+            if (stepWh == 0) {
+                require(
+                    price == 0 && side == Side.Bid,
+                    LaneNotEmpty(order.peer, order.nonce, period)
+                );
+                continue;
+            }
+            require(period < limits.periods, UnknownPeriod(order.peer, order.nonce, period));
+            require(steps == row, StepOutOfPlace(order.peer, order.nonce, period));
+            require(mayTrade(limits.role, side), SideNotAllowed(order.peer, limits.role, side));
+            require(
+                limits.bounds.floorMicroPerKWh <= price && price <= limits.bounds.capMicroPerKWh,
+                LimitOutOfBounds(order.peer, order.nonce, price)
+            );
+            uint256 sumWh = energyWh[uint256(side)] + stepWh;
+            require(
+                sumWh <= limits.energyWh,
+                EnergyAboveConnection(order.peer, order.nonce, period, sumWh, limits.energyWh)
+            );
+            energyWh[uint256(side)] = sumWh;
+            ++steps;
+        }
+    }
+
+    /// @dev One lane of the `pair`-th pair of words.
+    function _stepAt(
+        Order calldata order,
+        uint256 pair,
+        uint256 lane
+    ) private pure returns (Side side, int32 priceMicroPerKWh, uint256 energyWh) {
+        uint256 offset = pair * PAIR_BYTES + lane * 4;
+        // forge-lint: disable-next-line(unsafe-typecast) lanes have 32 bits
+        priceMicroPerKWh = int32(uint32(bytes4(order.curve[offset:offset + 4])));
+        uint256 step = uint32(bytes4(order.curve[offset + 32:offset + 36]));
+        side = step & 1 == 1 ? Side.Ask : Side.Bid;
+        energyWh = step >> 1;
     }
 }

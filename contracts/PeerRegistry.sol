@@ -2,6 +2,7 @@
 pragma solidity 0.8.37;
 
 import {AccessControlDefaultAdminRules} from "@openzeppelin/contracts/access/extensions/AccessControlDefaultAdminRules.sol";
+import {Create2} from "@openzeppelin/contracts/utils/Create2.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 
 import {IPeerAccounts, IPeerRegistry} from "./interfaces/IPeerRegistry.sol";
@@ -29,12 +30,24 @@ contract PeerRegistry is IPeerRegistry, AccessControlDefaultAdminRules {
         uint16 nodeCount;
     }
 
+    /// @notice A published roster, as `RosterPublished` says.
+    struct Roster {
+        address code;
+        uint40 from;
+        uint40 until;
+    }
+
     struct NetworkRecord {
         address operator;
         PriceBounds bounds;
         bytes32[] nodes;
         NetworkVersion[] versions;
     }
+
+    uint256 private constant PEERS_PER_PAGE = 64;
+    uint40 private constant NEVER = type(uint40).max;
+    /// @dev Returns all that follows these ten bytes, which is 0x801 bytes, as the code of the new contract.
+    bytes10 private constant ROSTER_INIT_CODE = 0x61080180600a3d393df3;
 
     /// @notice Knows the balances, so that nobody leaves with a debt.
     IPeerAccounts public accounts;
@@ -47,6 +60,9 @@ contract PeerRegistry is IPeerRegistry, AccessControlDefaultAdminRules {
     mapping(uint32 peer => address wallet) private _walletOffer;
     mapping(uint32 peer => Peer) private _latest;
     mapping(uint32 peer => Peer[]) private _earlier;
+    mapping(uint32 page => Roster[]) private _rosters;
+    /// @dev Rosters that held some time after the page last changed; only they can have to be ended.
+    mapping(uint32 page => uint256[] indices) private _lastingRosters;
     mapping(uint16 network => NetworkRecord) private _networks;
     // slither-disable-next-line uninitialized-state (filled through a storage reference in publishTariffs)
     mapping(uint32 supplier => Tariff[]) private _tariffs;
@@ -77,6 +93,7 @@ contract PeerRegistry is IPeerRegistry, AccessControlDefaultAdminRules {
         record.standing = Standing.Active;
         _connect(peer, record, connection);
         _latest[peer] = record;
+        _endRosters(peer, record.since);
         emit PeerAdmitted(peer, wallet, connection);
     }
 
@@ -145,13 +162,25 @@ contract PeerRegistry is IPeerRegistry, AccessControlDefaultAdminRules {
 
     /// @inheritdoc IPeerRegistry
     function peerAt(uint32 peer, uint256 time) public view returns (Peer memory record) {
+        (record, ) = _recordAt(peer, time);
+    }
+
+    /// @return record All zero if the peer was not admitted by then.
+    /// @return until When the next one takes effect.
+    function _recordAt(
+        uint32 peer,
+        uint256 time
+    ) private view returns (Peer memory record, uint40 until) {
+        until = NEVER;
         record = _latest[peer];
-        if (record.since <= time) return record;
+        if (record.since <= time) return (record, until);
         Peer[] storage earlier = _earlier[peer];
         for (uint256 i = earlier.length; i > 0; --i) {
+            until = record.since;
             record = earlier[i - 1];
-            if (record.since <= time) return record;
+            if (record.since <= time) return (record, until);
         }
+        until = record.since;
         delete record;
     }
 
@@ -167,6 +196,7 @@ contract PeerRegistry is IPeerRegistry, AccessControlDefaultAdminRules {
     function _succeed(uint32 peer, Peer memory record) private {
         _earlier[peer].push(_latest[peer]);
         _latest[peer] = record;
+        _endRosters(peer, record.since);
     }
 
     function _changeStanding(uint32 peer, Standing from, Standing to) private {
@@ -183,6 +213,7 @@ contract PeerRegistry is IPeerRegistry, AccessControlDefaultAdminRules {
             record.role != Role.Supplier || connection.role == Role.Supplier,
             SupplierStays(peer)
         );
+        require(connection.connectionW < 2 ** 30, ConnectionTooLarge(connection.connectionW));
         if (connection.role != Role.Operator)
             _requireNode(connection.network, connection.node, record.since);
         if (connection.role == Role.Operator || connection.role == Role.Supplier) {
@@ -237,6 +268,93 @@ contract PeerRegistry is IPeerRegistry, AccessControlDefaultAdminRules {
     function _callingPeer() private view returns (uint32 peer) {
         peer = peerInForce(msg.sender);
         require(peer != 0, NotThePeer(msg.sender));
+    }
+
+    // ----------------------------------------------------------------------------------------------------- rosters
+
+    /// @inheritdoc IPeerRegistry
+    function publishRoster(uint32 page, uint40 time) external returns (uint256 index) {
+        bool found;
+        (found, index) = findRoster(page, time);
+        require(!found, RosterInForce(page, index));
+        Roster memory roster;
+        uint256[] memory words;
+        (words, roster.from, roster.until) = _recordsOf(page, time);
+        index = _rosters[page].length;
+        // The zero byte keeps the code from being run.
+        bytes memory initCode = abi.encodePacked(ROSTER_INIT_CODE, bytes1(0), words);
+        roster.code = Create2.deploy(0, bytes32((uint256(page) << 128) | index), initCode);
+
+        _rosters[page].push(roster);
+        if (roster.until > block.timestamp) _lastingRosters[page].push(index);
+        emit RosterPublished(page, index, roster.code, roster.from, roster.until);
+    }
+
+    /// @inheritdoc IPeerRegistry
+    function rosterAt(
+        uint32 page,
+        uint256 index,
+        uint256 time
+    ) external view returns (address code) {
+        Roster[] storage rosters = _rosters[page];
+        require(
+            index < rosters.length && _holds(rosters[index], time),
+            RosterNotInForce(page, index, time)
+        );
+        return rosters[index].code;
+    }
+
+    /// @inheritdoc IPeerRegistry
+    function findRoster(uint32 page, uint256 time) public view returns (bool found, uint256 index) {
+        Roster[] storage rosters = _rosters[page];
+        for (index = rosters.length; index > 0;) {
+            if (_holds(rosters[--index], time)) return (true, index);
+        }
+    }
+
+    function _holds(Roster storage roster, uint256 time) private view returns (bool) {
+        return roster.from <= time && (time < roster.until || roster.until == NEVER);
+    }
+
+    /// @return words One for each peer of the page, as `publishRoster` describes it.
+    /// @return from All these records are in force from then on ...
+    /// @return until ... and before then.
+    function _recordsOf(
+        uint32 page,
+        uint40 time
+    ) private view returns (uint256[] memory words, uint40 from, uint40 until) {
+        words = new uint256[](PEERS_PER_PAGE);
+        until = NEVER;
+        uint256 first = page * PEERS_PER_PAGE + 1;
+        require(first <= peerCount, PageEmpty(page));
+        for (uint256 i; i < PEERS_PER_PAGE && first + i <= peerCount; ++i) {
+            (Peer memory record, uint40 next) = _recordAt(uint32(first + i), time);
+            if (record.since > from) from = record.since;
+            if (next < until) until = next;
+            words[i] =
+                (uint256(uint160(record.wallet)) << 96) |
+                (uint256(record.node) << 80) |
+                (uint256(record.network) << 64) |
+                (uint256(record.connectionW) << 32) |
+                (uint256(record.role) << 24) |
+                (uint256(record.standing) << 16);
+        }
+    }
+
+    /// @dev R11: no roster of the peer's page holds when a record of the peer takes effect that it does not have. Rosters
+    /// end where some record takes effect, hold for some time and never for the same; of the records of 64 peers at most
+    /// 64 are still ahead, so there are few to look at.
+    function _endRosters(uint32 peer, uint40 since) private {
+        uint32 page = (peer - 1) / uint32(PEERS_PER_PAGE);
+        uint256[] storage lasting = _lastingRosters[page];
+        for (uint256 i = lasting.length; i > 0; --i) {
+            Roster storage roster = _rosters[page][lasting[i - 1]];
+            if (roster.until > since) roster.until = since;
+            if (roster.until <= block.timestamp) {
+                lasting[i - 1] = lasting[lasting.length - 1];
+                lasting.pop();
+            }
+        }
     }
 
     // ---------------------------------------------------------------------------------------------------- networks

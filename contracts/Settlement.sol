@@ -1,345 +1,104 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {AccessControlDefaultAdminRules} from "@openzeppelin/contracts/access/extensions/AccessControlDefaultAdminRules.sol";
-import {Pausable} from "@openzeppelin/contracts/utils/Pausable.sol";
+import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
-import {BitMaps} from "@openzeppelin/contracts/utils/structs/BitMaps.sol";
+import {P256} from "@openzeppelin/contracts/utils/cryptography/P256.sol";
 
-import {ClearingProof} from "./ClearingProof.sol";
+import {Imbalances} from "./Imbalances.sol";
 import {ILedger} from "./interfaces/ILedger.sol";
 import {IOrderBook} from "./interfaces/IOrderBook.sol";
 import {IPeerRegistry} from "./interfaces/IPeerRegistry.sol";
-import {ISettlement} from "./interfaces/ISettlement.sol";
-import {Link, Market, Order, Step} from "./MarketTypes.sol";
-import {Orders} from "./Orders.sol";
+import {IClearedPositions, ISettlement} from "./interfaces/ISettlement.sol";
+import {Market} from "./MarketTypes.sol";
 import {Sessions} from "./Sessions.sol";
-import {Signatures} from "./Signatures.sol";
 
-/// @title Clearing and reconciliation
-/// @notice Specified in `ISettlement`.
-contract Settlement is ISettlement, AccessControlDefaultAdminRules, EIP712, Pausable {
-    using BitMaps for BitMaps.BitMap;
-    using ClearingProof for ClearingProof.Tally;
-    using Orders for IPeerRegistry.Peer;
-    using Orders for Order;
+/// @title Reconciliation
+/// @notice Specified in `ISettlement`. Nobody has a role here, and nothing can be stopped.
+contract Settlement is ISettlement, EIP712 {
     using Sessions for Market;
 
-    /// @notice Pauses and resumes clearings.
-    bytes32 public constant GUARDIAN_ROLE = keccak256("GUARDIAN_ROLE");
-
     bytes32 private constant READING_TYPEHASH = keccak256(
-        "Reading(uint32 market,uint32 peer,uint40 sessionStart,int48[] energyWh)"
+        "Reading(uint32 market,uint32 peer,uint40 sessionStart,bytes energyWh)"
     );
 
-    /// @notice Says who trades where, over which links, at which tariffs.
+    uint256 private constant LAYOUT = 1;
+    uint256 private constant HEADER_BYTES = 13;
+    // flags of a record
+    uint256 private constant KIND = 3;
+    uint256 private constant ESTIMATE = 0;
+    uint256 private constant SECP256K1 = 1;
+    uint256 private constant P_256 = 2;
+    uint256 private constant HAS_POSITION = 4;
+    // states of a peer's reading, two bits each
+    uint256 private constant ESTIMATED = 1;
+    uint256 private constant SETTLED = 2;
+    uint256 private constant PEERS_PER_PAGE = 128;
+
+    bytes32 private constant NO_POSITIONS = bytes32(uint256(1));
+
+    /// @notice Says which meter and which supplier are whose, and the tariffs.
     IPeerRegistry public immutable REGISTRY;
-    /// @notice Books what a clearing and a reconciliation come to.
+    /// @notice Books what a reconciliation comes to.
     ILedger public immutable LEDGER;
-    /// @notice Knows the markets and the orders that must be cleared.
+    /// @notice Knows the markets.
     IOrderBook public immutable ORDER_BOOK;
+    /// @notice Knows what was cleared.
+    IClearedPositions public immutable CLEARING;
 
-    /// @inheritdoc ISettlement
-    mapping(uint32 market => mapping(uint40 sessionStart => bytes32)) public positionsHash;
-    mapping(uint32 market => mapping(uint40 sessionStart => BitMaps.BitMap))
-        private _settledReadings;
-    mapping(uint32 market => mapping(uint40 sessionStart => BitMaps.BitMap))
-        private _estimatedReadings;
+    mapping(uint32 market => mapping(uint40 sessionStart => mapping(uint256 page => uint256)))
+        private _states;
 
-    /// @notice A clearing while it is checked.
-    /// @param domain EIP-712 domain of the order signatures.
-    /// @param tallies One per period.
-    /// @param taken One per order.
-    /// @param peer Record of the peer whose orders are being added.
-    /// @param bookings One per peer, in order of the peers.
-    /// @param energyWh Per booking and period: sold positive, bought negative.
-    /// @param incomes Of links and, last, of the fund.
-    struct Clearing {
-        Market terms;
-        IPeerRegistry.PriceBounds bounds;
-        bytes32 domain;
-        ClearingProof.Tally[] tallies;
-        IOrderBook.TakenOrder[] taken;
-        IPeerRegistry.Peer peer;
-        ILedger.Booking[] bookings;
-        int48[][] energyWh;
-        ILedger.Income[] incomes;
-    }
-
-    /// @notice One peer's session while its reading is settled.
-    /// @param tariffs Its supplier's, per period.
-    /// @param positionWh Per period: sold positive, bought negative.
-    struct PeerSession {
-        Market terms;
+    /// @notice What the readings of a reconciliation have in common.
+    /// @param words How many words the energies of a session take.
+    /// @param domain EIP-712 domain of the readings' signatures.
+    /// @param leafCount How many there are, the first at `leavesAt` in the calldata.
+    /// @param suppliers Of each supplier that was met, with the index of its tariff (supplier << 32 | tariff).
+    /// @param rates Of each of them, for the whole session.
+    /// @param supplierCount How many were met.
+    /// @param position Words of the position of the peer whose reading is being settled, 0 if it has none.
+    /// @param metered Words of its reading.
+    struct Run {
         uint32 market;
         uint40 sessionStart;
-        IPeerRegistry.Peer peer;
-        IPeerRegistry.Tariff[] tariffs;
-        int256[] positionWh;
+        uint256 periods;
+        uint256 words;
+        uint256 periodSeconds;
+        uint256 readingDeadline;
+        bytes32 domain;
+        uint256 leavesAt;
+        uint256 leafCount;
+        uint256[] suppliers;
+        uint256[][] rates;
+        uint256 supplierCount;
+        bytes position;
+        bytes metered;
     }
 
-    /// @param admin Grants the roles; handing it on takes `adminDelaySeconds`.
+    /// @notice A record, by where its parts are in the calldata.
+    /// @param positionAt Beyond the calldata, where all is 0, if the peer has no position.
+    struct Record {
+        uint32 peer;
+        uint256 kind;
+        bool hasPosition;
+        uint256 leaf;
+        uint256 tariff;
+        uint256 positionAt;
+        uint256 meteredAt;
+        uint256 signatureAt;
+    }
+
     constructor(
-        address admin,
-        uint48 adminDelaySeconds,
         IPeerRegistry registry,
         ILedger ledger,
-        IOrderBook orderBook
-    ) AccessControlDefaultAdminRules(adminDelaySeconds, admin) EIP712("Fairwatt", "1") {
+        IOrderBook orderBook,
+        IClearedPositions clearing
+    ) EIP712("Fairwatt", "1") {
         REGISTRY = registry;
         LEDGER = ledger;
         ORDER_BOOK = orderBook;
-    }
-
-    /// @notice Stops clearings.
-    function pause() external onlyRole(GUARDIAN_ROLE) {
-        _pause();
-    }
-
-    /// @notice Lets sessions be cleared again.
-    function unpause() external onlyRole(GUARDIAN_ROLE) {
-        _unpause();
-    }
-
-    // ----------------------------------------------------------------------------------------------------- clearing
-
-    /// @inheritdoc ISettlement
-    function clear(Proposal calldata proposal) external whenNotPaused {
-        (uint32 market, uint40 sessionStart) = (proposal.market, proposal.sessionStart);
-        Clearing memory clearing;
-        clearing.terms = ORDER_BOOK.marketTerms(market);
-        _requireClearable(clearing.terms, market, sessionStart); // C1
-        clearing.bounds = REGISTRY.boundsOf(clearing.terms.network);
-        clearing.domain = ORDER_BOOK.domainSeparator();
-
-        _openPeriods(clearing, proposal); // C2
-        _addOrders(clearing, proposal); // C3, C4
-        _closePeriods(clearing, proposal); // C6
-        _record(clearing, market, sessionStart);
-        _takeOrders(clearing, market, sessionStart); // C5
-        LEDGER.bookClearing(
-            // C7
-            clearing.bookings,
-            clearing.incomes,
-            clearing.terms.gateClosure(sessionStart),
-            clearing.terms.settlementDeadline(sessionStart)
-        );
-    }
-
-    function _requireClearable(
-        Market memory terms,
-        uint32 market,
-        uint40 sessionStart
-    ) private view {
-        terms.requireSession(sessionStart);
-        uint256 gate = terms.gateClosure(sessionStart);
-        uint256 deadline = terms.clearingDeadline(sessionStart);
-        require(block.timestamp >= gate, GateStillOpen(market, sessionStart, gate));
-        require(block.timestamp <= deadline, ClearingTooLate(market, sessionStart, deadline));
-        require(positionsHash[market][sessionStart] == 0, AlreadyCleared(market, sessionStart));
-        uint256 exclusive = terms.exclusiveDeadline(sessionStart);
-        require(
-            terms.manager == address(0) ||
-                msg.sender == terms.manager ||
-                block.timestamp > exclusive,
-            ManagersTurn(market, sessionStart, terms.manager, exclusive)
-        );
-    }
-
-    function _openPeriods(Clearing memory clearing, Proposal calldata proposal) private view {
-        Market memory terms = clearing.terms;
-        bytes32[] memory linksHashes = new bytes32[](proposal.networks.length);
-        for (uint256 n; n < linksHashes.length; ++n)
-            linksHashes[n] = keccak256(abi.encode(proposal.networks[n].links));
-
-        uint256 periods = terms.periodsPerSession;
-        require(
-            proposal.periods.length == periods,
-            PeriodCountMismatch(periods, proposal.periods.length)
-        );
-        clearing.tallies = new ClearingProof.Tally[](periods);
-        for (uint256 t; t < periods; ++t) {
-            PeriodProof calldata period = proposal.periods[t];
-            require(period.network < linksHashes.length, NetworkMissing(t, period.network));
-            uint32 version = proposal.networks[period.network].version;
-            uint256 start = proposal.sessionStart + t * terms.periodSeconds;
-            (uint16 nodeCount, bytes32 linksHash) = REGISTRY.networkInForce(
-                terms.network,
-                version,
-                start
-            );
-            require(
-                linksHash == linksHashes[period.network],
-                NetworkAltered(terms.network, version)
-            );
-            clearing.tallies[t] = ClearingProof.open(
-                nodeCount,
-                clearing.bounds.floorMicroPerKWh,
-                clearing.bounds.capMicroPerKWh,
-                period.pricesMicroPerKWh
-            );
-        }
-    }
-
-    function _addOrders(Clearing memory clearing, Proposal calldata proposal) private view {
-        uint256 count = proposal.orders.length;
-        clearing.taken = new IOrderBook.TakenOrder[](count);
-        clearing.bookings = new ILedger.Booking[](_countPeers(proposal.orders));
-        clearing.energyWh = new int48[][](clearing.bookings.length);
-        uint256 next; // booking of the next new peer
-        for (uint256 o; o < count; ++o) {
-            FilledOrder calldata filled = proposal.orders[o];
-            if (_isNextPeer(clearing, proposal, o)) {
-                clearing.peer = REGISTRY.peerAt(filled.order.peer, proposal.sessionStart);
-                clearing.bookings[next].peer = filled.order.peer;
-                clearing.energyWh[next++] = new int48[](clearing.terms.periodsPerSession);
-            }
-            filled.order.requireAdmissible(clearing.terms, clearing.peer, clearing.bounds);
-            clearing.taken[o] = _authenticate(filled, clearing.peer.wallet, clearing.domain);
-            _addSteps(clearing, filled, next - 1);
-        }
-    }
-
-    function _countPeers(FilledOrder[] calldata orders) private pure returns (uint256 peers) {
-        for (uint256 o; o < orders.length; ++o) {
-            if (o == 0 || orders[o].order.peer != orders[o - 1].order.peer) ++peers;
-        }
-    }
-
-    /// @dev C3: whether this order is the first of its peer.
-    function _isNextPeer(
-        Clearing memory clearing,
-        Proposal calldata proposal,
-        uint256 index
-    ) private pure returns (bool) {
-        Order calldata order = proposal.orders[index].order;
-        require(
-            order.market == proposal.market && order.sessionStart == proposal.sessionStart,
-            OrderOfAnotherSession(order.peer, order.nonce)
-        );
-        if (index == 0) return true;
-        IOrderBook.TakenOrder memory previous = clearing.taken[index - 1];
-        require(
-            order.peer > previous.peer ||
-                (order.peer == previous.peer && order.nonce > previous.nonce),
-            OrdersUnsorted(order.peer, order.nonce)
-        );
-        return order.peer != previous.peer;
-    }
-
-    /// @dev An order without signature must have been placed, where its signature was checked for good.
-    function _authenticate(
-        FilledOrder calldata filled,
-        address wallet,
-        bytes32 domain
-    ) private pure returns (IOrderBook.TakenOrder memory taken) {
-        Order calldata order = filled.order;
-        taken.peer = order.peer;
-        taken.nonce = order.nonce;
-        taken.orderHash = order.hash();
-        taken.placed = filled.signature.length == 0;
-        if (!taken.placed) {
-            bytes32 digest = MessageHashUtils.toTypedDataHash(domain, taken.orderHash);
-            address signer = Signatures.keySigner(digest, filled.signature);
-            require(
-                signer == wallet && signer != address(0),
-                OrderSignerMismatch(order.peer, order.nonce, signer)
-            );
-        }
-    }
-
-    function _addSteps(
-        Clearing memory clearing,
-        FilledOrder calldata filled,
-        uint256 booking
-    ) private pure {
-        Order calldata order = filled.order;
-        int48[] memory energyWh = clearing.energyWh[booking];
-        require(
-            filled.fillsWh.length == order.steps.length,
-            FillCountMismatch(order.peer, order.nonce, order.steps.length, filled.fillsWh.length)
-        );
-        for (uint256 s; s < order.steps.length; ++s) {
-            Step calldata step = order.steps[s];
-            (int256 paymentNano, int256 injectedWh) = clearing.tallies[step.period].addStep(
-                order.node,
-                step.side,
-                step.priceMicroPerKWh,
-                step.energyWh,
-                filled.fillsWh[s]
-            );
-            clearing.bookings[booking].paymentNano += paymentNano;
-            energyWh[step.period] += int48(injectedWh);
-        }
-    }
-
-    function _closePeriods(Clearing memory clearing, Proposal calldata proposal) private {
-        uint256 linkPeriods;
-        for (uint256 t; t < proposal.periods.length; ++t)
-            linkPeriods += proposal.periods[t].flowsWh.length;
-        clearing.incomes = new ILedger.Income[](linkPeriods + 1); // the last is the fund's
-        uint256 next;
-        for (uint256 t; t < proposal.periods.length; ++t) {
-            PeriodProof calldata period = proposal.periods[t];
-            ClearingProof.Tally memory tally = clearing.tallies[t];
-            Link[] memory links = proposal.networks[period.network].links;
-            tally.close(links, period.flowsWh);
-
-            uint40 start = proposal.sessionStart + uint40(t) * clearing.terms.periodSeconds;
-            for (uint256 i; i < links.length; ++i) {
-                (uint256 tariffNano, uint256 rentNano) = tally.linkIncome(
-                    links[i],
-                    period.flowsWh[i]
-                );
-                clearing.incomes[next++] = ILedger.Income(links[i].owner, tariffNano);
-                clearing.incomes[linkPeriods].amountNano += rentNano;
-                if (period.flowsWh[i] > 0) {
-                    emit LinkEarned(
-                        proposal.market,
-                        start,
-                        links[i].owner,
-                        i,
-                        tariffNano,
-                        rentNano
-                    );
-                }
-            }
-            emit PeriodCleared(
-                proposal.market,
-                start,
-                period.pricesMicroPerKWh,
-                period.flowsWh,
-                tally.welfare
-            );
-        }
-    }
-
-    function _record(Clearing memory clearing, uint32 market, uint40 sessionStart) private {
-        bytes32[] memory leaves = new bytes32[](clearing.bookings.length);
-        for (uint256 i; i < leaves.length; ++i) {
-            ILedger.Booking memory booking = clearing.bookings[i];
-            leaves[i] = keccak256(abi.encodePacked(booking.peer, clearing.energyWh[i]));
-            emit PositionTaken(
-                market,
-                sessionStart,
-                booking.peer,
-                clearing.energyWh[i],
-                booking.paymentNano
-            );
-        }
-        bytes32 hash = keccak256(abi.encodePacked(leaves));
-        positionsHash[market][sessionStart] = hash;
-        emit SessionCleared(market, sessionStart, msg.sender, clearing.taken.length, hash);
-    }
-
-    function _takeOrders(Clearing memory clearing, uint32 market, uint40 sessionStart) private {
-        uint96[] memory lockedNano = ORDER_BOOK.take(market, sessionStart, clearing.taken);
-        uint256 b;
-        for (uint256 o; o < lockedNano.length; ++o) {
-            if (clearing.bookings[b].peer != clearing.taken[o].peer) ++b; // both are sorted by peer
-            clearing.bookings[b].unlockedNano += lockedNano[o];
-        }
+        CLEARING = clearing;
     }
 
     // ------------------------------------------------------------------------------------------------ reconciliation
@@ -348,23 +107,43 @@ contract Settlement is ISettlement, AccessControlDefaultAdminRules, EIP712, Paus
     function reconcile(
         uint32 market,
         uint40 sessionStart,
-        Position[] calldata positions,
-        MeterReading[] calldata readings
+        bytes32[] calldata leaves,
+        bytes calldata readings
     ) external {
         Market memory terms = ORDER_BOOK.marketTerms(market);
-        _requireReconcilable(terms, market, sessionStart); // S1
-        _requirePositions(market, sessionStart, positions); // S2
-        ILedger.Payment[] memory payments = new ILedger.Payment[](readings.length);
-        for (uint256 r; r < readings.length; ++r) {
-            payments[r] = _settleReading(terms, market, sessionStart, positions, readings[r]);
+        bytes32 expected = CLEARING.positionsHash(market, sessionStart);
+        _requireReconcilable(terms, market, sessionStart, expected != 0); // S1
+        _requirePositions(leaves, expected); // S2
+
+        Run memory run;
+        run.market = market;
+        run.sessionStart = sessionStart;
+        run.periods = terms.periodsPerSession;
+        run.words = (run.periods + 7) / 8;
+        run.periodSeconds = terms.periodSeconds;
+        run.readingDeadline = terms.readingDeadline(sessionStart);
+        run.domain = _domainSeparatorV4();
+        run.leafCount = leaves.length;
+        // solhint-disable-next-line no-inline-assembly
+        assembly ("memory-safe") {
+            mstore(add(run, 0xe0), leaves.offset) // leavesAt
         }
-        LEDGER.bookImbalances(payments);
+
+        run.position = new bytes(run.words * 32);
+        run.metered = new bytes(run.words * 32);
+
+        uint256 count = _requireRecords(readings, run.words);
+        run.suppliers = new uint256[](count);
+        run.rates = new uint256[][](count);
+        emit ReadingsBrought(market, sessionStart, msg.sender, count);
+        LEDGER.bookImbalances(_settle(run, readings, count));
     }
 
     function _requireReconcilable(
         Market memory terms,
         uint32 market,
-        uint40 sessionStart
+        uint40 sessionStart,
+        bool isCleared
     ) private view {
         terms.requireSession(sessionStart);
         uint256 end = terms.end(sessionStart);
@@ -373,181 +152,388 @@ contract Settlement is ISettlement, AccessControlDefaultAdminRules, EIP712, Paus
         require(block.timestamp >= end, SessionNotOver(market, sessionStart, end));
         require(block.timestamp <= deadline, SettlementTooLate(market, sessionStart, deadline));
         require(
-            positionsHash[market][sessionStart] != 0 || block.timestamp > clearingDeadline,
+            isCleared || block.timestamp > clearingDeadline,
             ClearingStillPossible(market, sessionStart, clearingDeadline)
         );
     }
 
-    function _requirePositions(
-        uint32 market,
-        uint40 sessionStart,
-        Position[] calldata positions
-    ) private view {
-        bytes32[] memory leaves = new bytes32[](positions.length);
-        for (uint256 i; i < leaves.length; ++i) {
-            leaves[i] = keccak256(abi.encodePacked(positions[i].peer, positions[i].energyWh));
+    function _requirePositions(bytes32[] calldata leaves, bytes32 expected) private pure {
+        bytes32 chain;
+        // solhint-disable-next-line no-inline-assembly
+        assembly ("memory-safe") {
+            // scratch space: the chain so far, the next leaf
+            let end := add(leaves.offset, shl(5, leaves.length))
+            for {
+                let at := leaves.offset
+            } lt(at, end) {
+                at := add(at, 32)
+            } {
+                mstore(0, chain)
+                mstore(32, calldataload(at))
+                chain := keccak256(0, 64)
+            }
         }
-        bytes32 hash = keccak256(abi.encodePacked(leaves));
-        bytes32 expected = positionsHash[market][sessionStart];
-        if (expected == 0) expected = keccak256(""); // a session that was not cleared has no positions
-        require(hash == expected, PositionsMismatch(expected, hash));
+        if (leaves.length == 0 && expected == NO_POSITIONS) chain = NO_POSITIONS;
+        require(chain == expected, PositionsMismatch(expected, chain));
     }
 
-    /// @dev What one reading, or the lack of it, makes the peer and its supplier pay each other.
-    function _settleReading(
-        Market memory terms,
-        uint32 market,
-        uint40 sessionStart,
-        Position[] calldata positions,
-        MeterReading calldata reading
-    ) private returns (ILedger.Payment memory) {
-        uint32 id = reading.peer;
-        PeerSession memory session;
-        session.terms = terms;
-        session.market = market;
-        session.sessionStart = sessionStart;
-        session.peer = REGISTRY.peerAt(id, sessionStart);
-        require(session.peer.meter != address(0), PeerNotMetered(id));
-        bool isEstimate = reading.signature.length == 0;
-        if (
-            _settledReadings[market][sessionStart].get(id) ||
-            (isEstimate && _estimatedReadings[market][sessionStart].get(id))
-        ) return ILedger.Payment(id, session.peer.supplier, 0);
-        session.positionWh = _positionWh(positions, reading, terms.periodsPerSession);
-        session.tariffs = REGISTRY.tariffsFor(
-            session.peer.supplier,
-            reading.tariff,
-            sessionStart,
-            terms.periodSeconds,
-            terms.periodsPerSession
-        );
-        int256 paymentNano =
-            isEstimate ? _settleEstimate(session, reading) : _settleMetered(session, reading);
-        return
-            paymentNano > 0
-                ? ILedger.Payment(session.peer.supplier, id, uint256(paymentNano))
-                : ILedger.Payment(id, session.peer.supplier, uint256(-paymentNano));
+    // ------------------------------------------------------------------------------------------------------- records
+
+    /// @dev Every record is known and complete, so that nothing is read beyond the last.
+    function _requireRecords(
+        bytes calldata readings,
+        uint256 words
+    ) private pure returns (uint256 count) {
+        uint256 layout = readings.length == 0 ? 0 : uint8(readings[0]);
+        require(layout == LAYOUT, UnknownLayout(layout));
+        uint256 at;
+        // solhint-disable-next-line no-inline-assembly
+        assembly ("memory-safe") {
+            at := readings.offset
+        }
+        unchecked {
+            uint256 end = at + readings.length;
+            ++at;
+            while (at < end) {
+                uint256 flags = _word(at) >> 248;
+                require(
+                    flags < 2 * HAS_POSITION && flags & KIND != KIND,
+                    UnknownRecord(count, flags)
+                );
+                uint256 length = _recordBytes(flags, words);
+                require(length <= end - at, RecordTruncated(count, length, end - at));
+                at += length;
+                ++count;
+            }
+        }
     }
 
-    function _settleEstimate(
-        PeerSession memory session,
-        MeterReading calldata reading
-    ) private returns (int256 imbalanceNano) {
-        (uint32 market, uint40 sessionStart) = (session.market, session.sessionStart);
-        uint256 deadline = session.terms.readingDeadline(sessionStart);
-        require(
-            block.timestamp > deadline,
-            ReadingStillAwaited(reading.peer, sessionStart, deadline)
-        );
-        uint256 values = reading.energyWh.length;
-        require(values == 0, ReadingCountMismatch(reading.peer, 0, values));
-
-        _estimatedReadings[market][sessionStart].set(reading.peer);
-        imbalanceNano = _estimateNano(session);
-        emit ReadingEstimated(market, sessionStart, reading.peer, imbalanceNano);
+    function _recordBytes(uint256 flags, uint256 words) private pure returns (uint256) {
+        uint256 kind = flags & KIND;
+        unchecked {
+            uint256 fields = flags & HAS_POSITION == 0 ? 0 : words;
+            if (kind != ESTIMATE) fields += words + (kind == SECP256K1 ? 2 : 4);
+            return HEADER_BYTES + fields * 32;
+        }
     }
 
-    /// @dev The whole imbalance, less what an estimate has settled of it.
-    function _settleMetered(
-        PeerSession memory session,
-        MeterReading calldata reading
-    ) private returns (int256) {
-        (uint32 market, uint40 sessionStart) = (session.market, session.sessionStart);
-        _requireSigned(session.peer.meter, market, sessionStart, reading);
-        int256 imbalanceNano = _imbalanceNano(session, _meteredWh(session, reading));
+    /// @return next Where the next record starts.
+    function _parse(
+        Record memory record,
+        uint256 at,
+        uint256 words
+    ) private pure returns (uint256 next) {
+        uint256 header;
+        uint256 end;
+        // solhint-disable-next-line no-inline-assembly
+        assembly ("memory-safe") {
+            header := calldataload(at)
+            end := calldatasize()
+        }
+        unchecked {
+            uint256 flags = header >> 248;
+            record.kind = flags & KIND;
+            record.hasPosition = flags & HAS_POSITION != 0;
+            record.peer = uint32(header >> 216);
+            record.leaf = uint32(header >> 184);
+            record.tariff = uint32(header >> 152);
+            record.positionAt = record.hasPosition ? at + HEADER_BYTES : end;
+            record.meteredAt = at + HEADER_BYTES + (record.hasPosition ? words * 32 : 0);
+            record.signatureAt = record.meteredAt + words * 32;
+            return at + _recordBytes(flags, words);
+        }
+    }
+
+    // ---------------------------------------------------------------------------------------------------- settlement
+
+    /// @dev What the readings, or the lack of them, make peers and suppliers pay each other.
+    function _settle(
+        Run memory run,
+        bytes calldata readings,
+        uint256 count
+    ) private returns (ILedger.Payment[] memory payments) {
+        payments = new ILedger.Payment[](count);
+        mapping(uint256 page => uint256) storage states = _states[run.market][run.sessionStart];
+        Record memory record;
+        uint256 paid;
+        uint256 at;
+        // solhint-disable-next-line no-inline-assembly
+        assembly ("memory-safe") {
+            at := add(readings.offset, 1)
+        }
+        for (uint256 r; r < count; ++r) {
+            at = _parse(record, at, run.words);
+            (uint32 supplier, int256 amountNano) = _settleRecord(run, record, states);
+            if (amountNano == 0) continue;
+            _setPayment(payments[paid], record.peer, supplier, amountNano);
+            unchecked {
+                ++paid;
+            }
+        }
+        // solhint-disable-next-line no-inline-assembly
+        assembly ("memory-safe") {
+            mstore(payments, paid)
+        }
+    }
+
+    /// @return supplier Pays the peer, or is paid by it.
+    /// @return amountNano What the peer receives (positive) or pays (negative).
+    function _settleRecord(
+        Run memory run,
+        Record memory record,
+        mapping(uint256 page => uint256) storage states
+    ) private returns (uint32 supplier, int256 amountNano) {
+        uint256 state = _state(states, record.peer);
+        if (state & SETTLED != 0 || (state != 0 && record.kind == ESTIMATE)) return (0, 0); // S4
+        address meter;
+        uint32 connectionW;
+        (meter, supplier, connectionW) = _metering(record.peer, run.sessionStart);
+        require(meter != address(0), PeerNotMetered(record.peer)); // S3
+        _requirePosition(run, record); // S2
+        uint256[] memory rates = _rates(run, supplier, record.tariff);
+        if (record.kind == ESTIMATE) return (supplier, _settleEstimate(run, record, states, rates));
+
+        _requireSigned(run, record, meter); // S3
+        uint256 limitWh;
+        unchecked {
+            limitWh = (connectionW * run.periodSeconds) / 1 hours;
+        }
+        int256 imbalanceNano = _imbalanceNano(run, record, rates, limitWh); // S5
         int256 estimatedNano =
-            _estimatedReadings[market][sessionStart].get(reading.peer)
-                ? _estimateNano(session)
+            state == ESTIMATED
+                ? Imbalances.estimatedNano(run.position, run.metered, rates)
                 : int256(0);
-
-        _settledReadings[market][sessionStart].set(reading.peer);
+        _setState(states, record.peer, SETTLED);
         emit ReadingSettled(
-            market,
-            sessionStart,
-            reading.peer,
-            reading.energyWh,
+            run.market,
+            run.sessionStart,
+            record.peer,
             imbalanceNano,
             estimatedNano
         );
-        return imbalanceNano - estimatedNano;
+        return (supplier, imbalanceNano - estimatedNano);
     }
 
-    function _requireSigned(
-        address meter,
-        uint32 market,
-        uint40 sessionStart,
-        MeterReading calldata reading
-    ) private view {
-        bytes32 digest = readingDigest(market, reading.peer, sessionStart, reading.energyWh);
-        address signer = Signatures.keySigner(digest, reading.signature);
-        require(signer == meter, ReadingSignerMismatch(reading.peer, signer));
-    }
-
-    /// @dev The signed values, one plausible value per period.
-    function _meteredWh(
-        PeerSession memory session,
-        MeterReading calldata reading
-    ) private pure returns (int256[] memory meteredWh) {
-        uint256 periods = session.terms.periodsPerSession;
+    function _settleEstimate(
+        Run memory run,
+        Record memory record,
+        mapping(uint256 page => uint256) storage states,
+        uint256[] memory rates
+    ) private returns (int256 imbalanceNano) {
         require(
-            reading.energyWh.length == periods,
-            ReadingCountMismatch(reading.peer, periods, reading.energyWh.length)
+            block.timestamp > run.readingDeadline,
+            ReadingStillAwaited(record.peer, run.sessionStart, run.readingDeadline)
         );
-        int256 limitWh = int256(session.peer.energyLimitWh(session.terms.periodSeconds));
-        meteredWh = new int256[](periods);
-        for (uint256 t; t < periods; ++t) {
-            meteredWh[t] = reading.energyWh[t];
+        imbalanceNano = Imbalances.estimatedNano(run.position, run.metered, rates);
+        _setState(states, record.peer, ESTIMATED);
+        emit ReadingEstimated(run.market, run.sessionStart, record.peer, imbalanceNano);
+    }
+
+    function _setPayment(
+        ILedger.Payment memory payment,
+        uint32 peer,
+        uint32 supplier,
+        int256 amountNano
+    ) private pure {
+        bool receives = amountNano > 0;
+        uint256 sizeNano = uint256(receives ? amountNano : -amountNano);
+        require(sizeNano <= type(uint64).max, PaymentTooLarge(peer, amountNano));
+        (payment.debtor, payment.creditor) = receives ? (supplier, peer) : (peer, supplier);
+        payment.amountNano = uint64(sizeNano);
+    }
+
+    /// @dev The whole imbalance of plausible values for the periods of the session, and no others.
+    function _imbalanceNano(
+        Run memory run,
+        Record memory record,
+        uint256[] memory rates,
+        uint256 limitWh
+    ) private pure returns (int256 nano) {
+        bool plausible;
+        (nano, plausible) = Imbalances.settledNano(run.metered, run.position, rates, limitWh);
+        if (!plausible) _revertImplausible(run, record, limitWh);
+        unchecked {
+            uint256 unusedBits = (run.words * 8 - run.periods) * 32;
+            uint256 last = _word(record.signatureAt - 32);
+            require(last & ((1 << unusedBits) - 1) == 0, ReadingBeyondSession(record.peer));
+        }
+    }
+
+    function _revertImplausible(
+        Run memory run,
+        Record memory record,
+        uint256 limitWh
+    ) private pure {
+        for (uint256 t; t < run.words * 8; ++t) {
+            int256 energyWh = Imbalances.energyWh(run.metered, t);
             require(
-                -limitWh <= meteredWh[t] && meteredWh[t] <= limitWh,
-                ReadingImplausible(reading.peer, t, reading.energyWh[t], uint256(limitWh))
+                -int256(limitWh) <= energyWh && energyWh <= int256(limitWh),
+                ReadingImplausible(record.peer, t, energyWh, limitWh)
             );
         }
     }
 
-    /// @dev A missing reading: what was bought was taken, what was sold was not delivered. Never a gain, not even where
-    /// a retail tariff is negative.
-    function _estimateNano(PeerSession memory session) private pure returns (int256) {
-        int256[] memory estimateWh = new int256[](session.positionWh.length);
-        for (uint256 t; t < estimateWh.length; ++t) {
-            if (session.positionWh[t] < 0) estimateWh[t] = session.positionWh[t];
+    /// @dev That the words are the peer's position, or that it has none: leaves are sorted by peer, one look shows that.
+    function _requirePosition(Run memory run, Record memory record) private pure {
+        (uint256 leaf, uint256 peer) = (record.leaf, record.peer);
+        bool found;
+        _load(run.position, record.positionAt);
+        if (record.hasPosition) {
+            uint256 expected = (peer << 224) | (uint256(keccak256(run.position)) >> 32);
+            found = leaf < run.leafCount && _leaf(run, leaf) == expected;
+        } else {
+            found =
+                leaf <= run.leafCount &&
+                (leaf == 0 || _leaf(run, leaf - 1) >> 224 < peer) &&
+                (leaf == run.leafCount || _leaf(run, leaf) >> 224 > peer);
         }
-        int256 imbalanceNano = _imbalanceNano(session, estimateWh);
-        return imbalanceNano < 0 ? imbalanceNano : int256(0);
+        require(found, WrongPosition(record.peer, leaf));
     }
 
-    /// @dev What a peer receives for energy beyond its position, less what it owes for energy short of it.
-    function _imbalanceNano(
-        PeerSession memory session,
-        int256[] memory energyWh
-    ) private pure returns (int256 imbalanceNano) {
-        for (uint256 t; t < energyWh.length; ++t) {
-            int256 imbalanceWh = energyWh[t] - session.positionWh[t];
-            IPeerRegistry.Tariff memory tariff = session.tariffs[t];
-            imbalanceNano +=
-                imbalanceWh *
-                (imbalanceWh > 0 ? tariff.feedInMicroPerKWh : tariff.retailMicroPerKWh);
+    function _leaf(Run memory run, uint256 index) private pure returns (uint256) {
+        unchecked {
+            return _word(run.leavesAt + index * 32);
         }
     }
 
-    /// @dev The peer's position, zero if it has none. Positions are sorted by peer, so one look shows that.
-    function _positionWh(
-        Position[] calldata positions,
-        MeterReading calldata reading,
-        uint256 periods
-    ) private pure returns (int256[] memory positionWh) {
-        uint256 p = reading.position;
-        require(p <= positions.length, WrongPosition(reading.peer, p));
-        positionWh = new int256[](periods);
-        if (p < positions.length && positions[p].peer == reading.peer) {
-            for (uint256 t; t < periods; ++t) positionWh[t] = positions[p].energyWh[t];
-            return positionWh;
+    // ---------------------------------------------------------------------------------------------------- registries
+
+    function _metering(
+        uint32 peer,
+        uint40 sessionStart
+    ) private view returns (address meter, uint32 supplier, uint32 connectionW) {
+        uint256 free;
+        // solhint-disable-next-line no-inline-assembly
+        assembly ("memory-safe") {
+            free := mload(64)
         }
-        require(
-            (p == 0 || positions[p - 1].peer < reading.peer) &&
-                (p == positions.length || positions[p].peer > reading.peer),
-            WrongPosition(reading.peer, p)
+        IPeerRegistry.Peer memory record = REGISTRY.peerAt(peer, sessionStart);
+        (meter, supplier, connectionW) = (record.meter, record.supplier, record.connectionW);
+        // The record is not needed any more; hundreds of them would make memory dear.
+        // solhint-disable-next-line no-inline-assembly
+        assembly ("memory-safe") {
+            mstore(64, free)
+        }
+    }
+
+    /// @dev A supplier's tariffs of the session. It has few, so each is asked for once; an index that is not the one
+    /// in force is never among those found, and is refused by the registry.
+    function _rates(
+        Run memory run,
+        uint32 supplier,
+        uint256 tariff
+    ) private view returns (uint256[] memory rates) {
+        uint256 key = (uint256(supplier) << 32) | tariff;
+        uint256 count = run.supplierCount;
+        for (uint256 k; k < count; ++k) {
+            if (run.suppliers[k] == key) return run.rates[k];
+        }
+        rates = Imbalances.ratesOf(
+            REGISTRY.tariffsFor(supplier, tariff, run.sessionStart, run.periodSeconds, run.periods)
         );
+        run.suppliers[count] = key;
+        run.rates[count] = rates;
+        run.supplierCount = count + 1;
     }
+
+    /// @dev 0 if nothing was settled, or else `ESTIMATED`, `SETTLED` or both.
+    function _state(
+        mapping(uint256 page => uint256) storage states,
+        uint32 peer
+    ) private view returns (uint256) {
+        (uint256 page, uint256 shift) = _stateAt(peer);
+        return (states[page] >> shift) & 3;
+    }
+
+    function _setState(
+        mapping(uint256 page => uint256) storage states,
+        uint32 peer,
+        uint256 state
+    ) private {
+        (uint256 page, uint256 shift) = _stateAt(peer);
+        states[page] |= state << shift;
+    }
+
+    function _stateAt(uint256 peer) private pure returns (uint256 page, uint256 shift) {
+        unchecked {
+            return (peer / PEERS_PER_PAGE, (peer % PEERS_PER_PAGE) * 2);
+        }
+    }
+
+    // ---------------------------------------------------------------------------------------------------- signatures
+
+    function _requireSigned(Run memory run, Record memory record, address meter) private view {
+        _load(run.metered, record.meteredAt);
+        bytes32 digest = MessageHashUtils.toTypedDataHash(
+            run.domain,
+            _readingHash(run.market, record.peer, run.sessionStart, keccak256(run.metered))
+        );
+        uint256 at = record.signatureAt;
+        address signer =
+            record.kind == P_256 ? _signerP256(digest, at, meter) : _signerSecp256k1(digest, at);
+        require(signer == meter, ReadingSignerMismatch(record.peer, signer));
+    }
+
+    function _signerSecp256k1(bytes32 digest, uint256 at) private pure returns (address signer) {
+        // slither-disable-next-line unused-return (a failed recovery is the zero address, which is nobody's meter)
+        (signer, , ) = ECDSA.tryRecover(digest, bytes32(_word(at)), bytes32(_word(at + 32)));
+    }
+
+    /// @dev The address of the key, or 0 if it is the meter's and the signature is not.
+    function _signerP256(
+        bytes32 digest,
+        uint256 at,
+        address meter
+    ) private view returns (address signer) {
+        signer = address(
+            uint160(uint256(keccak256(abi.encodePacked(_word(at + 64), _word(at + 96)))))
+        );
+        if (signer != meter) return signer;
+        bool isValid = P256.verify(
+            digest,
+            bytes32(_word(at)),
+            bytes32(_word(at + 32)),
+            bytes32(_word(at + 64)),
+            bytes32(_word(at + 96))
+        );
+        return isValid ? signer : address(0);
+    }
+
+    function _readingHash(
+        uint32 market,
+        uint32 peer,
+        uint40 sessionStart,
+        bytes32 wordsHash
+    ) private pure returns (bytes32 hash) {
+        bytes32 typeHash = READING_TYPEHASH;
+        // solhint-disable-next-line no-inline-assembly
+        assembly ("memory-safe") {
+            let at := mload(64)
+            mstore(at, typeHash)
+            mstore(add(at, 32), market)
+            mstore(add(at, 64), peer)
+            mstore(add(at, 96), sessionStart)
+            mstore(add(at, 128), wordsHash)
+            hash := keccak256(at, 160)
+        }
+    }
+
+    /// @dev Fills words from the calldata.
+    function _load(bytes memory words, uint256 at) private pure {
+        // solhint-disable-next-line no-inline-assembly
+        assembly ("memory-safe") {
+            calldatacopy(add(words, 32), at, mload(words))
+        }
+    }
+
+    function _word(uint256 at) private pure returns (uint256 word) {
+        // solhint-disable-next-line no-inline-assembly
+        assembly ("memory-safe") {
+            word := calldataload(at)
+        }
+    }
+
+    // --------------------------------------------------------------------------------------------------------- views
 
     /// @inheritdoc ISettlement
     function isReadingSettled(
@@ -555,7 +541,7 @@ contract Settlement is ISettlement, AccessControlDefaultAdminRules, EIP712, Paus
         uint40 sessionStart,
         uint32 peer
     ) external view returns (bool) {
-        return _settledReadings[market][sessionStart].get(peer);
+        return _state(_states[market][sessionStart], peer) & SETTLED != 0;
     }
 
     /// @inheritdoc ISettlement
@@ -564,7 +550,7 @@ contract Settlement is ISettlement, AccessControlDefaultAdminRules, EIP712, Paus
         uint40 sessionStart,
         uint32 peer
     ) external view returns (bool) {
-        return _estimatedReadings[market][sessionStart].get(peer);
+        return _state(_states[market][sessionStart], peer) & ESTIMATED != 0;
     }
 
     /// @inheritdoc ISettlement
@@ -572,19 +558,8 @@ contract Settlement is ISettlement, AccessControlDefaultAdminRules, EIP712, Paus
         uint32 market,
         uint32 peer,
         uint40 sessionStart,
-        int48[] calldata energyWh
-    ) public view returns (bytes32) {
-        return
-            _hashTypedDataV4(
-                keccak256(
-                    abi.encode(
-                        READING_TYPEHASH,
-                        market,
-                        peer,
-                        sessionStart,
-                        keccak256(abi.encodePacked(energyWh))
-                    )
-                )
-            );
+        bytes calldata energyWh
+    ) external view returns (bytes32) {
+        return _hashTypedDataV4(_readingHash(market, peer, sessionStart, keccak256(energyWh)));
     }
 }

@@ -25,6 +25,7 @@ from fairwatt.chain import (
 from fairwatt.market import Link, Network, Side
 from fairwatt.meter import Reading, SignedReading
 from fairwatt.orders import Order, SignedOrder, Step
+from fairwatt.readings import bring, decode_readings, encode_readings
 from fairwatt.session import MarketTerms, Proposal, Session, propose
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ TERMS = MarketTerms(
     network=1,
     period_seconds=HOUR,
     periods_per_session=1,
-    max_placed_steps=8,
+    max_placed_blocks=8,
     first_session_start=1_704_067_200,
     gate_lead_seconds=900,
     clearing_window_seconds=2 * HOUR,
@@ -204,18 +205,14 @@ class Community:
         market: int = HOURLY,
         session: int | None = None,
         nonce: int = 0,
-        node: int | None = None,
-        expiry: int | None = None,
     ) -> Order:
         """An order for the next open session, by default."""
         start = self.open_session(market) if session is None else session
         return Order(
             market=market,
             peer=member.peer,
-            node=member.node if node is None else node,
             session_start=start,
             steps=steps,
-            expiry=start if expiry is None else expiry,
             nonce=nonce,
         )
 
@@ -245,18 +242,22 @@ class Community:
         """The optimal clearing of these orders; all are of one session."""
         every = [*orders, *placed]
         order = every[0].order
-        session = self.session(order.session_start, order.market)
-        return propose(session, orders, placed=placed)
+        snapshot = self.chain.snapshot()
+        session = snapshot.session(order.market, order.session_start)
+        peers = {signed.order.peer for signed in every}
+        nodes = {peer: snapshot.peer(peer, session.start).node for peer in peers}
+        return propose(session, orders, nodes=nodes, placed=placed)
 
     def close_gate(self, proposal: Proposal) -> None:
         self.travel_to(proposal.session.terms.gate_closure(proposal.session.start))
 
     def clear(self, proposal: Proposal, **changes: Any) -> Receipt:
-        """Close the gate and send the clearing; `changes` replace fields of its message."""
+        """Close the gate and send the clearing; `changes` replace fields of its proposal."""
         if self.now() < proposal.session.terms.gate_closure(proposal.session.start):
             self.close_gate(proposal)
-        message = proposal.to_message() | changes
-        return self.send(self.chain.contracts.settlement.clear, message, sender=self.solver)
+        message, *rest = self.chain.clearing_arguments(proposal, self.solver)
+        clear = self.chain.contracts.clearing.clear
+        return self.send(clear, message | changes, *rest, sender=self.solver)
 
     # -------------------------------------------------------------------------------- meters
 
@@ -275,26 +276,23 @@ class Community:
         market: int = HOURLY,
         **changes: Any,
     ) -> Receipt:
-        """Wait for the session's end and settle readings; `changes` replace fields of each."""
+        """Wait for the session's end and settle readings; `changes` replace fields of records."""
         terms = self.terms(market)
         if self.now() < terms.session_end(start):
             self.travel_to(terms.session_end(start))
         positions = self.chain.snapshot().positions_wh(market, start)
-        peers = sorted(positions)
-        entries = [
-            {
-                "peer": signed.reading.peer,
-                "position": sum(peer < signed.reading.peer for peer in peers),
-                "tariff": 0,
-                "energyWh": list(signed.reading.energy_wh),
-                "signature": signed.signature,
-            }
-            | changes
-            for signed in readings
-        ]
-        listed = [{"peer": peer, "energyWh": list(positions[peer])} for peer in peers]
+        tariffs = {signed.reading.peer: 0 for signed in readings}
+        brought = bring(positions, readings, tariffs=tariffs)
+        records = decode_readings(
+            brought.readings,
+            market=market,
+            session_start=start,
+            periods=terms.periods_per_session,
+        )
+        packed = encode_readings(replace(record, **changes) for record in records)
         settlement = self.chain.contracts.settlement
-        return self.send(settlement.reconcile, market, start, listed, entries, sender=self.solver)
+        arguments = (market, start, list(brought.leaves), packed)
+        return self.send(settlement.reconcile, *arguments, sender=self.solver)
 
     # --------------------------------------------------------------------------------- chain
 

@@ -16,7 +16,7 @@ from ape.exceptions import CustomError
 from ape_solidity.exceptions import SolidityRuntimeError
 from eth_abi.abi import decode, encode
 from eth_utils.abi import function_abi_to_4byte_selector
-from eth_utils.address import to_checksum_address
+from eth_utils.address import is_address, to_checksum_address
 from ethpm_types.abi import ABIType, ErrorABI
 
 from fairwatt.chain import structs
@@ -87,8 +87,8 @@ def events(receipt: Receipt) -> list[Emitted]:
 def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return bytes(value)
-    if isinstance(value, str):
-        return to_checksum_address(value)  # there are no other texts in the ABI
+    if isinstance(value, str):  # there are no texts in the ABI: an address, or bytes
+        return to_checksum_address(value) if is_address(value) else bytes.fromhex(value[2:])
     if isinstance(value, (dict, list, tuple)):
         return tuple(_plain(entry) for entry in structs(list(_entries(value))))
     return value

@@ -67,8 +67,8 @@ def test_demo__prices__are_those_of_the_documentation(results: dict[str, Any]) -
 def test_demo__whoever_is_dishonest__is_refused(results: dict[str, Any], name: str) -> None:
     refusals = list(results[name]["refusals"].values())
     assert [refusal.split("(")[0] for refusal in refusals] == [
-        "NotOptimal",
-        "NotOptimal",
+        "NodeUnbalanced",
+        "LimitBetweenPrices",
         "PlacedOrdersMissing",
         "ManagersTurn",
     ]

@@ -7,17 +7,19 @@ from typing import Any
 import pytest
 from eth_account import Account
 from eth_account.messages import encode_typed_data
+from eth_utils.crypto import keccak
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairwatt.eip712 import Domain
 from fairwatt.errors import ReadingError, SignatureError
-from fairwatt.meter import Reading, SignedReading
+from fairwatt.lanes import MAX_ENERGY_WH as MOST
+from fairwatt.meter import Curve, P256Meter, Reading, SignedReading
 
 METER = Account.from_key(b"\x03" * 32)
 DOMAIN = Domain(31337, "0x" + "ab" * 20)
 READING = Reading(1, 5, 1893456000, (-100, 0, 250))
-MOST = 2**47 - 1
+P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
 @settings(max_examples=50, deadline=None)
@@ -74,4 +76,62 @@ def test_what_is_no_signed_reading_is_refused(document: Any) -> None:
 @pytest.mark.parametrize("signature", [None, 5, "0xzz"], ids=repr)
 def test_signature_that_is_not_hexadecimal(signature: object) -> None:
     with pytest.raises(SignatureError, match="hexadecimal"):
-        SignedReading.from_document({"reading": READING.to_message(), "signature": signature})
+        SignedReading.from_document({"reading": READING.to_document(), "signature": signature})
+
+
+# -------------------------------------------------------------------------------------- P-256
+
+SECURE = P256Meter.of(7)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, P256_ORDER - 1), st.lists(st.integers(-MOST, MOST), max_size=9).map(tuple))
+def test_any_meter_on_p256_signs_with_a_low_s_and_is_recognised(
+    secret: int, energy_wh: tuple[int, ...]
+) -> None:
+    meter = P256Meter.of(secret)
+    signed = Reading(1, 5, 1893456000, energy_wh).signed_by(meter, DOMAIN)
+    assert signed.curve is Curve.P256
+    assert int.from_bytes(signed.signature[32:64]) <= P256_ORDER // 2
+    assert signed.signer(DOMAIN) == meter.address
+    assert SignedReading.from_document(signed.to_document()) == signed
+    assert signed == Reading(1, 5, 1893456000, energy_wh).signed_by(meter, DOMAIN)
+
+
+def test_meter_on_p256_is_known_by_the_hash_of_its_key() -> None:
+    point = READING.signed_by(SECURE, DOMAIN).signature[64:]
+    assert SECURE.address.lower() == "0x" + keccak(point)[12:].hex()
+
+
+def test_document_of_a_reading_says_its_curve_unless_it_is_that_of_wallets() -> None:
+    assert READING.signed_by(SECURE, DOMAIN).to_document()["curve"] == "P-256"
+    assert "curve" not in READING.signed_by(METER, DOMAIN).to_document()
+
+
+def test_curve_that_is_not_known_is_refused() -> None:
+    document = READING.signed_by(SECURE, DOMAIN).to_document() | {"curve": "ed25519"}
+    with pytest.raises(ReadingError) as caught:
+        SignedReading.from_document(document)
+    assert caught.value.path == "curve"
+
+
+@pytest.mark.parametrize("part", ["r", "s", "qx", "qy", "reading", "high s", "length"])
+def test_signature_on_p256_of_something_else_is_refused(part: str) -> None:
+    signed = READING.signed_by(SECURE, DOMAIN)
+    raw, reading = bytearray(signed.signature), READING
+    if part == "reading":
+        reading = Reading(1, 5, 1893456000, (-100, 0, 251))
+    elif part == "high s":
+        raw[32:64] = (P256_ORDER - int.from_bytes(raw[32:64])).to_bytes(32, "big")
+    elif part == "length":
+        raw = raw[:65]
+    else:
+        raw[32 * ("r", "s", "qx", "qy").index(part) + 31] ^= 1
+    with pytest.raises(SignatureError):
+        SignedReading(reading, bytes(raw), Curve.P256).signer(DOMAIN)
+
+
+@pytest.mark.parametrize("secret", [0, P256_ORDER, -1])
+def test_number_that_is_no_key_on_p256_is_refused(secret: int) -> None:
+    with pytest.raises(SignatureError):
+        P256Meter.of(secret)

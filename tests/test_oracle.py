@@ -13,6 +13,7 @@ import ape
 import pytest
 from eth_account import Account
 
+from fairwatt.calldata import _held, _record
 from fairwatt.chain import Chain, Role, Signer, connect, structs
 from fairwatt.chain import test_signer as local_signer
 from fairwatt.errors import ChainError, ContractError, OracleError
@@ -20,6 +21,7 @@ from fairwatt.market import Link
 from fairwatt.meter import Reading, SignedReading
 from fairwatt.oracle import ClearingRun, Finding, Oracle, Refusal
 from fairwatt.orders import SignedOrder
+from fairwatt.readings import bring
 from fairwatt.session import propose
 from tests.community import (
     C2,
@@ -64,30 +66,41 @@ def producer_and_consumer(community: Community, tokens: int = 1) -> tuple[Member
     )
 
 
-def bids_cleared_empty(
+def arguments_of(
     community: Community, start: int, *orders: SignedOrder, market: int = HOURLY
-) -> dict[str, Any]:
-    """A clearing that trades nothing: at prices of the cap no bid and no link would gain."""
-    session = community.session(start, market)
-    message = propose(session, []).to_message()
-    message["orders"] = [
-        {
-            "order": signed.order.to_message(),
-            "fillsWh": [0] * len(signed.order.steps),
-            "signature": signed.signature,
-        }
-        for signed in orders
-    ]
-    for period in message["periods"]:
-        period["pricesMicroPerKWh"] = [NETWORK.price_cap_micro_per_kwh] * len(NETWORK.nodes)
-    return message
+) -> tuple[Any, ...]:
+    """A clearing of orders that trade nothing, as the contract takes it.
+
+    An order for which there is no clearing stands where another order of its peer is cleared.
+    """
+    snapshot = community.chain.snapshot()
+    session = snapshot.session(market, start)
+    peers = snapshot.peers()
+    nodes = {
+        order.peer: peers[order.peer].node if order.peer in peers else C3
+        for order in (signed.order for signed in orders)
+    }
+
+    def stand_in(signed: SignedOrder) -> SignedOrder:
+        periods = session.terms.periods_per_session
+        sound = all(step.period < periods for step in signed.order.steps)
+        return signed if sound else replace(signed, order=replace(signed.order, steps=(bid(9, 1),)))
+
+    proposal = propose(session, map(stand_in, orders), nodes=nodes)
+    assert proposal.positions_wh == {}
+    message, part, *rest = community.chain.clearing_arguments(proposal, community.solver)
+    for signed in orders:
+        if stand_in(signed) is not signed:
+            (held,) = _held(proposal).values()
+            part["orders"] = _record(signed, held)
+    return message, part, *rest
 
 
-def said_to_clearing(community: Community, message: dict[str, Any]) -> ContractError:
+def said_to_clearing(community: Community, arguments: tuple[Any, ...]) -> ContractError:
     """What the contract says to a clearing."""
-    clear = community.chain.contracts.settlement.clear
+    clear = community.chain.contracts.clearing.clear
     with pytest.raises(ContractError) as refusal:
-        community.chain.simulate(clear, message, sender=community.solver)
+        community.chain.simulate(clear, *arguments, sender=community.solver)
     return refusal.value
 
 
@@ -122,15 +135,9 @@ def cancelled_with_all(community: Community, start: int) -> SignedOrder:
     return community.sign(member, bid(9, 1), session=start, nonce=5)
 
 
-def expired(community: Community, start: int) -> SignedOrder:
-    member = community.admit(Role.CONSUMER, tokens=1)
-    gate = TERMS.gate_closure(start)
-    return community.sign(member, bid(9, 1), session=start, expiry=gate - 1)
-
-
 def unregistered(community: Community, start: int) -> SignedOrder:
     member = community.admit(Role.CONSUMER, tokens=1)
-    return community.sign(replace(member, peer=4_000_000_000), bid(9, 1), session=start)
+    return community.sign(replace(member, peer=64), bid(9, 1), session=start)
 
 
 def suspended(community: Community, start: int) -> SignedOrder:
@@ -140,20 +147,10 @@ def suspended(community: Community, start: int) -> SignedOrder:
     return community.sign(member, bid(9, 1), session=start)
 
 
-def on_another_node(community: Community, start: int) -> SignedOrder:
-    member = community.admit(Role.CONSUMER, C3, tokens=1)
-    return community.sign(member, bid(9, 1), session=start, node=C2)
-
-
 def on_another_network(community: Community, start: int) -> SignedOrder:
     other = community.chain.create_network(replace(NETWORK, links=()), sender=community.dso)
     member = community.admit(Role.CONSUMER, tokens=1, network=other)
     return community.sign(member, bid(9, 1), session=start)
-
-
-def too_much_energy(community: Community, start: int) -> SignedOrder:
-    member = community.admit(Role.CONSUMER, tokens=1, connection_w=5)
-    return community.sign(member, bid(9, 5), bid(9, 6), session=start)
 
 
 def too_high_a_price(community: Community, start: int) -> SignedOrder:
@@ -213,18 +210,12 @@ BAD_ORDERS: dict[Bad, tuple[str, str]] = {
     signed_for_another_contract: ("WrongSigner", "OrderSignerMismatch"),
     cancelled: ("OrderIsCancelled", "OrderIsCancelled"),
     cancelled_with_all: ("OrderIsCancelled", "OrderIsCancelled"),
-    expired: ("OrderExpired", "OrderExpired"),
-    unregistered: ("PeerNotActive", "PeerNotActive"),
-    suspended: ("PeerNotActive", "PeerNotActive"),
-    on_another_node: ("WrongNode", "WrongNode"),
-    on_another_network: ("WrongNetwork", "WrongNetwork"),
-    too_much_energy: ("EnergyAboveConnection", "EnergyAboveConnection"),
-    too_high_a_price: ("LimitOutOfBounds", "LimitOutOfBounds"),
-    too_low_a_price: ("LimitOutOfBounds", "LimitOutOfBounds"),
-    consumer_that_sells: ("SideNotAllowed", "SideNotAllowed"),
+    unregistered: ("PeerNotActive", "PeerNotInMarket"),
+    suspended: ("PeerNotActive", "PeerNotInMarket"),
+    on_another_network: ("WrongNetwork", "PeerNotInMarket"),
     of_a_period_there_is_not: ("UnknownPeriod", "UnknownPeriod"),
-    of_another_session: ("it is for session", "OrderOfAnotherSession"),
-    of_another_market: ("it is for session", "OrderOfAnotherSession"),
+    of_another_session: ("it is for session", "OrderSignerMismatch"),
+    of_another_market: ("it is for session", "OrderSignerMismatch"),
     of_a_contract_wallet: ("orders of contract wallets", "OrderSignerMismatch"),
 }
 
@@ -247,22 +238,90 @@ def test_collect__bad_order__is_refused_as_the_contract_would(
         (signed.order.peer, signed.order.nonce)
     ]
     assert refused[0].reason.startswith(reason)
-    message = bids_cleared_empty(community, start, signed)
-    assert said_to_clearing(community, message).name == error
-    # Without it the same clearing is accepted: it was refused for the order's sake.
-    clear = community.chain.contracts.settlement.clear
-    accepted = bids_cleared_empty(community, start, good)
-    community.chain.simulate(clear, accepted, sender=community.solver)
+    assert said_to_clearing(community, arguments_of(community, start, signed)).name == error
+    # Without it such a clearing is accepted: it was refused for the order's sake.
+    clear = community.chain.contracts.clearing.clear
+    accepted = arguments_of(community, start, good)
+    community.chain.simulate(clear, *accepted, sender=community.solver)
+
+
+@pytest.mark.parametrize("bad", [too_high_a_price, too_low_a_price], ids=lambda bad: bad.__name__)
+def test_collect__limit_beyond_the_prices_of_the_network__is_refused(
+    community: Community, bad: Bad
+) -> None:
+    """The contract need not: such a limit is never met, or pays no more than the cap."""
+    start = community.open_session()
+    signed = bad(community, start)
+    taken, refused = oracle(community).collect(start, [signed], community.chain.snapshot())
+    assert taken == []
+    assert refused[0].reason.startswith("LimitOutOfBounds")
+
+
+def test_collect__consumer_that_sells__is_refused_as_the_contract_refuses_what_it_sold(
+    community: Community,
+) -> None:
+    start = community.open_session()
+    signed = consumer_that_sells(community, start)
+    buyer = community.admit(Role.CONSUMER, tokens=1)
+    wish = community.sign(buyer, bid(20, 1), session=start)
+    taken, refused = oracle(community).collect(start, [signed, wish], community.chain.snapshot())
+    assert taken == [wish]
+    assert refused[0].reason.startswith("SideNotAllowed")
+    proposal = community.propose(signed, wish)
+    community.close_gate(proposal)
+    said = said_to_clearing(
+        community, community.chain.clearing_arguments(proposal, community.solver)
+    )
+    assert said.name == "SideNotAllowed"
 
 
 def test_collect__reasons__carry_the_values_of_the_error(community: Community) -> None:
     start = community.open_session()
-    signed = too_much_energy(community, start)
+    member = community.admit(Role.CONSUMER, tokens=1, connection_w=5)
+    signed = community.sign(member, bid(9, 5), bid(9, 6), session=start)
     _, refused = oracle(community).collect(start, [signed], community.chain.snapshot())
-    peer = signed.order.peer
-    assert refused == [
-        Refusal(peer, f"EnergyAboveConnection: peer={peer}, nonce=0, energyWh=6, limitWh=5", 0)
+    ((peer, reason),) = [(entry.peer, entry.reason) for entry in refused]
+    assert peer == member.peer
+    assert reason.startswith(f"EnergyAboveConnection: peer={peer}, nonce=0, ")
+
+
+@pytest.mark.parametrize("one_is_placed", [False, True])
+def test_collect__orders_beyond_the_connection_together__are_taken_as_far_as_it_reaches(
+    community: Community, one_is_placed: bool
+) -> None:
+    member = community.admit(Role.PROSUMER, C3, tokens=1, connection_w=10)
+    seller = community.admit(Role.PRODUCER, C3)
+    start = community.open_session()
+    bids = [community.sign(member, bid(9, 6), session=start, nonce=at) for at in range(2)]
+    fits = community.sign(member, bid(9, 4), ask(90, 10), session=start, nonce=2)
+    offer = community.sign(seller, ask(1, 100), session=start)
+    if one_is_placed:
+        community.place(bids[0])
+    to_gate(community, start)
+    handed_in = bids[1:] if one_is_placed else bids
+    snapshot = community.chain.snapshot()
+    taken, refused = oracle(community).collect(start, [*handed_in, offer], snapshot)
+    assert len(taken) == (1 if one_is_placed else 2)
+    assert [(entry.peer, entry.reason) for entry in refused] == [
+        (
+            member.peer,
+            "with it the peer's bids in period 0 come to 12 Wh, more than the connection's 10 Wh",
+        )
     ]
+    others = [bids[1], fits] if not one_is_placed else [fits]
+    _, refused = oracle(community).collect(start, others, snapshot)
+    assert refused == []
+    # The contract would refuse the whole clearing.
+    placed = [SignedOrder(bids[0].order, b"")] if one_is_placed else []
+    proposal = community.propose(*handed_in, offer, placed=placed)
+    said = said_to_clearing(
+        community, community.chain.clearing_arguments(proposal, community.solver)
+    )
+    assert said.name == "EnergyAboveConnection"
+    run = oracle(community, send=True).clear(start, [*handed_in, offer])
+    assert run.receipt is not None
+    assert run.proposal is not None
+    assert run.proposal.positions_wh[member.peer] == (-6,)
 
 
 def test_collect__two_orders_with_one_nonce__takes_the_lower_digest(community: Community) -> None:
@@ -279,8 +338,9 @@ def test_collect__two_orders_with_one_nonce__takes_the_lower_digest(community: C
         assert taken == [lower]
         assert refused == [Refusal(member.peer, "the peer signed another order with this nonce", 0)]
     to_gate(community, start)
-    message = bids_cleared_empty(community, start, lower, higher)
-    assert said_to_clearing(community, message).name == "OrdersUnsorted"
+    message, part, *rest = arguments_of(community, start, lower)
+    part["orders"] += arguments_of(community, start, higher)[1]["orders"]
+    assert said_to_clearing(community, (message, part, *rest)).name == "OrdersUnsorted"
 
 
 def test_collect__bad_order_with_the_lower_digest__does_not_push_out_a_good_one(
@@ -337,8 +397,8 @@ def test_collect__placed_order_handed_in_as_well__is_refused(community: Communit
         "the order placed on chain with this nonce is in the clearing anyway"
     }
     to_gate(community, start)
-    message = bids_cleared_empty(community, start, other)
-    assert said_to_clearing(community, message).name == "NonceTaken"
+    said = said_to_clearing(community, arguments_of(community, start, other))
+    assert said.name == "NonceTaken"
 
 
 # ---------------------------------------------------------------------------------------- clear
@@ -352,6 +412,7 @@ def test_clear__dry_run__proposes_and_sends_nothing(community: Community) -> Non
         community.sign(buyer, bid(100_000, KWH), session=start),
     ]
     to_gate(community, start)
+    oracle(community).clear(start, orders)  # publishes the roster, which anybody may
     before = block()
     run = oracle(community).clear(start, orders)
     assert block() == before
@@ -476,7 +537,9 @@ def test_clear__peer_that_cannot_pay__would_make_the_contract_refuse(community: 
     ]
     proposal = community.propose(*orders)
     community.close_gate(proposal)
-    error = said_to_clearing(community, proposal.to_message())
+    error = said_to_clearing(
+        community, community.chain.clearing_arguments(proposal, community.solver)
+    )
     assert (error.name, error.values) == (
         "InsufficientFunds",
         {"peer": poor.peer, "neededNano": 71_600 * KWH, "availableNano": 71_600 * KWH - 1},
@@ -525,7 +588,9 @@ def test_means__account__are_those_the_contract_reports(
     ]
     proposal = community.propose(*orders)
     community.close_gate(proposal)
-    error = said_to_clearing(community, proposal.to_message())
+    error = said_to_clearing(
+        community, community.chain.clearing_arguments(proposal, community.solver)
+    )
     snapshot = community.chain.snapshot()
     means = snapshot.account(poor.peer).means_nano(TERMS.gate_closure(start))
     assert error.values["availableNano"] == means == 1_000 - lock * 10 - withdraws
@@ -540,7 +605,7 @@ def test_clear__gate_still_open__waits(community: Community) -> None:
     with pytest.raises(OracleError, match=rf"gate of session {start} closes at {gate}"):
         oracle(community, send=True).clear(start, [])
     assert block() == height
-    assert said_to_clearing(community, bids_cleared_empty(community, start)).name == "GateStillOpen"
+    assert said_to_clearing(community, arguments_of(community, start)).name == "GateStillOpen"
 
 
 def test_clear__deadline_passed__says_so(community: Community) -> None:
@@ -549,16 +614,16 @@ def test_clear__deadline_passed__says_so(community: Community) -> None:
     community.travel_to(deadline + 1)
     with pytest.raises(OracleError, match=rf"had to be cleared by {deadline}"):
         oracle(community, send=True).clear(start, [])
-    message = bids_cleared_empty(community, start)
-    assert said_to_clearing(community, message).name == "ClearingTooLate"
+    assert said_to_clearing(community, arguments_of(community, start)).name == "ClearingTooLate"
 
 
 def test_clear__start_of_no_session__is_refused(community: Community) -> None:
     start = community.open_session() + 1
     with pytest.raises(ChainError, match=f"no session of market 1 starts at {start}"):
         oracle(community).clear(start, [])
-    message = bids_cleared_empty(community, start - 1) | {"sessionStart": start}
-    assert said_to_clearing(community, message).name == "NotASession"
+    message, *rest = arguments_of(community, start - 1)
+    arguments = (message | {"sessionStart": start}, *rest)
+    assert said_to_clearing(community, arguments).name == "NotASession"
 
 
 def test_clear__unknown_market__is_refused(community: Community) -> None:
@@ -568,7 +633,7 @@ def test_clear__unknown_market__is_refused(community: Community) -> None:
 
 def test_clear__contract_refuses__nothing_is_sent(community: Community) -> None:
     start = community.open_session()
-    pause = community.chain.contracts.settlement.pause
+    pause = community.chain.contracts.clearing.pause
     community.send(pause, sender=community.guardian)
     to_gate(community, start)
     height = block()
@@ -614,7 +679,10 @@ def test_clear__tampered_network__is_refused(community: Community, what: str) ->
     number = version.version - 1 if what == "version" else version.version
     tampered = replace(session, versions=(replace(version, version=number, network=network),))
     to_gate(community, start)
-    error = said_to_clearing(community, propose(tampered, []).to_message())
+    proposal = propose(tampered, [], nodes={})
+    error = said_to_clearing(
+        community, community.chain.clearing_arguments(proposal, community.solver)
+    )
     assert error.name == ("NetworkNotInForce" if what == "version" else "NetworkAltered")
 
 
@@ -640,21 +708,16 @@ def said_to_readings(
 ) -> ContractError:
     """What the contract says to a reconciliation."""
     positions = community.chain.snapshot().positions_wh(market, start)
-    peers = list(positions)
-    listed = [{"peer": peer, "energyWh": list(positions[peer])} for peer in peers]
-    entries = [
-        {
-            "peer": signed.reading.peer,
-            "position": sum(peer < signed.reading.peer for peer in peers),
-            "tariff": 0,
-            "energyWh": list(signed.reading.energy_wh),
-            "signature": signed.signature,
-        }
-        for signed in readings
-    ]
-    method = community.chain.contracts.settlement.reconcile
+    brought = bring(
+        positions,
+        [signed for signed in readings if signed.signature],
+        missing=[signed.reading.peer for signed in readings if not signed.signature],
+        tariffs={signed.reading.peer: 0 for signed in readings},
+    )
+    reconcile = community.chain.contracts.settlement.reconcile
+    arguments = (market, start, list(brought.leaves), brought.readings)
     with pytest.raises(ContractError) as refusal:
-        community.chain.simulate(method, market, start, listed, entries, sender=community.solver)
+        community.chain.simulate(reconcile, *arguments, sender=community.solver)
     return refusal.value
 
 
@@ -874,7 +937,7 @@ BAD_READINGS: dict[BadReading, tuple[str, str]] = {
     of_a_peer_without_meter: ("this peer has no meter", "PeerNotMetered"),
     by_another_meter: ("it is not signed by the peer's meter", "ReadingSignerMismatch"),
     by_the_wallet: ("it is not signed by the peer's meter", "ReadingSignerMismatch"),
-    with_too_many_values: ("it has 2 values, the session has 1 periods", "ReadingCountMismatch"),
+    with_too_many_values: ("it has 2 values, the session has 1 periods", "ReadingBeyondSession"),
     above_the_connection: ("1000001 Wh in period 0 is more than", "ReadingImplausible"),
     below_the_connection: ("-1000001 Wh in period 0 is more than", "ReadingImplausible"),
     of_an_earlier_session: ("it is for session", "ReadingSignerMismatch"),
@@ -904,8 +967,8 @@ def test_reconcile__two_readings_of_a_peer__takes_the_first(community: Community
     assert [entry.payment_nano for entry in run.settled] == [0]
     assert run.refused == (Refusal(seller.peer, "there is another reading of this peer before it"),)
     receipt = community.reconcile(start, both)
-    settled = [log.energyWh for log in receipt.events if log.event_name == "ReadingSettled"]
-    assert settled == [[KWH]]
+    settled = [log.imbalanceNano for log in receipt.events if log.event_name == "ReadingSettled"]
+    assert settled == [0]
 
 
 class Overtaken(Chain):
@@ -964,7 +1027,7 @@ def test_reconcile__estimate_overtaken__is_not_made_twice(
             community.reconcile(start, [community.read(seller, start, KWH + 1)])
         else:
             nothing = community.read(seller, start, 0)
-            community.reconcile(start, [nothing], energyWh=[], signature=b"")
+            community.reconcile(start, [nothing], signed=None)
 
     result = overtaken(community, act).reconcile(start, [])
     assert [entry.peer for entry in result.settled] == [buyer.peer]
@@ -1131,7 +1194,7 @@ def test_snapshot__of_a_block__does_not_see_what_comes_later(community: Communit
     assert not before.is_cleared(HOURLY, start)
     assert after.is_cleared(HOURLY, start)
     assert before.positions_wh(HOURLY, start) == {}
-    assert after.positions_wh(HOURLY, start) == {member.peer: (0,)}
+    assert after.positions_wh(HOURLY, start) == {}  # nobody sold to it
     assert not before.is_cancelled(cancelled_later.order)
     before.require_valid(cancelled_later)
     with pytest.raises(ContractError):

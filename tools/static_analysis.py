@@ -22,11 +22,13 @@ from slither.detectors.abstract_detector import AbstractDetector
 
 # Detectors that do not apply to any contract here, and why.
 EXCLUDED = {
+    "assembly": "solhint has every block of it marked",
     "calls-loop": "the contracts only call each other",
     "costly-loop": "one write per entry is what a batch is for",
     "incorrect-equality": "roles, standings and amounts received are meant to be exactly these",
     "naming-convention": "solhint checks the names",
     "timestamp": "gates and windows are times; seconds a proposer may shift do not matter to them",
+    "too-many-digits": "masks of packed words have as many digits as a word",
     "uninitialized-local": "Solidity sets locals to zero",
 }
 

@@ -15,10 +15,12 @@ import {Market, Order} from "../MarketTypes.sol";
 ///     follows comes in time: clearing, then estimates of readings, then the last settlement, then withdrawals.
 /// R2  Orders are placed while the book is open: from the registry's notice before the session's end to gate closure.
 /// R3  A placed order is admissible (see `Orders`), signed by the key of its peer's wallet or accepted by the wallet's
-///     code (see `Signatures`), and neither cancelled nor placed already.
-/// R4  A peer places at most `maxPlacedSteps` steps for a session, with its worst case locked.
+///     code (see `Signatures`), and not cancelled.
+/// R4  A peer has at most one order placed for a session, of at most `maxPlacedBlocks` blocks in all its rows, with its
+///     worst case locked. Being alone, it never takes the peer beyond its connection, so no clearing has to refuse it.
 /// R5  Only the peer cancels its orders, while the book is open.
-/// R6  A clearing takes every placed order of its session, and no cancelled one. Only the settlement takes.
+/// R6  A clearing takes every placed order of its session, and no cancelled one. Only the clearing takes. Where nothing
+///     is placed and nothing cancelled it need not ask for any order.
 /// R7  Locks of a session that was not cleared in time are released by anyone.
 /// R8  The guardian stops new orders, nothing else.
 interface IOrderBook {
@@ -50,14 +52,14 @@ interface IOrderBook {
         uint32 indexed peer,
         uint32 belowNonce
     );
-    event OrdersTaken(uint32 indexed market, uint40 indexed sessionStart, uint256 orders);
+    event OrdersTaken(uint32 indexed market, uint40 indexed sessionStart, uint256 placed);
     event LockReleased(
         uint32 indexed market,
         uint40 indexed sessionStart,
         uint32 indexed peer,
-        uint96 lockedNano
+        uint64 lockedNano
     );
-    event SettlementConnected(address indexed settlement);
+    event ClearingConnected(address indexed clearing);
 
     error UnknownMarket(uint32 market);
     /// @notice R1: the period is none of 15, 30 and 60 minutes, or the session has no periods.
@@ -80,21 +82,22 @@ interface IOrderBook {
     error WrongSigner(uint32 peer, uint32 nonce);
     /// @notice R3, R6
     error OrderIsCancelled(uint32 peer, uint32 nonce);
-    /// @notice R3, R6: another order, or this one, is placed under the nonce.
+    /// @notice R6: another order is placed under the nonce.
     error NonceTaken(uint32 peer, uint32 nonce);
+    /// @notice R4: this order of the peer is placed; another one can be once it is cancelled.
+    error AlreadyPlaced(uint32 peer, uint32 nonce);
     /// @notice R4
-    error TooManySteps(uint32 peer, uint256 steps, uint256 maxPlacedSteps);
+    error TooManyBlocks(uint32 peer, uint256 blocks, uint256 maxPlacedBlocks);
     /// @notice R5
     error NotThePeer(address caller);
-    /// @notice R5: to cancel all, the bound must lie above the last such bound and above every nonce that was placed
-    /// since. (The largest nonce is cancelled by itself only.)
-    error NonceNotCovered(uint32 belowNonce, uint32 placedNonce);
+    /// @notice R5: all orders below a nonce were cancelled before. (The largest nonce is cancelled by itself only.)
+    error NothingToCancel(uint32 belowNonce, uint32 cancelledBelow);
     /// @notice R6: a clearing presents an order as placed that is not.
     error OrderNotPlaced(uint32 peer, uint32 nonce);
     /// @notice R6: a clearing leaves placed orders out.
     error PlacedOrdersMissing(uint256 placed, uint256 taken);
     /// @notice R6
-    error NotTheSettlement(address caller);
+    error NotTheClearing(address caller);
     /// @notice R7
     error NothingToRelease(uint32 market, uint40 sessionStart, uint32 peer);
     error AlreadyConnected();
@@ -117,13 +120,25 @@ interface IOrderBook {
     /// @notice Releases what a peer has locked for a session that can no longer be cleared.
     function release(uint32 market, uint40 sessionStart, uint32 peer) external;
 
-    /// @notice Takes the orders of a session into its clearing. Callable by the settlement alone, once a session.
-    /// @return lockedNano Per order, what was locked for it and is unlocked now.
-    function take(
+    /// @notice Takes the orders of a session into its clearing, in which `lookUp` has found so many placed ones. Callable by
+    /// the clearing alone, once a session, after gate closure.
+    function take(uint32 market, uint40 sessionStart, uint256 placed) external;
+
+    /// @notice Looks orders of a clearing up: reverts if one is cancelled, is not placed and comes as if it were, or comes
+    /// in place of one that is.
+    /// @return lockedNano Per order, what is locked for it.
+    /// @return placed How many of them are placed.
+    function lookUp(
         uint32 market,
         uint40 sessionStart,
         TakenOrder[] calldata orders
-    ) external returns (uint96[] memory lockedNano);
+    ) external view returns (uint64[] memory lockedNano, uint256 placed);
+
+    /// @notice How many orders are placed for a session, whether any order for it is cancelled, and whether it is cleared.
+    function sessionState(
+        uint32 market,
+        uint40 sessionStart
+    ) external view returns (uint32 placedOrders, bool anyCancelled, bool taken);
 
     function marketCount() external view returns (uint32);
 
@@ -156,14 +171,10 @@ interface IOrderBook {
         uint32 nonce
     ) external view returns (bool);
 
-    /// @notice The hash of the order placed under a nonce, 0 if none is, and what was locked for it.
+    /// @notice The hash and nonce of the order that a peer has placed, 0 if there is none, and what was locked for it.
     function placedOrder(
         uint32 market,
         uint40 sessionStart,
-        uint32 peer,
-        uint32 nonce
-    ) external view returns (bytes32 orderHash, uint96 lockedNano);
-
-    /// @notice How many orders are placed for a session.
-    function placedCount(uint32 market, uint40 sessionStart) external view returns (uint32);
+        uint32 peer
+    ) external view returns (bytes32 orderHash, uint32 nonce, uint64 lockedNano);
 }

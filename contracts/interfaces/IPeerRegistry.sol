@@ -16,13 +16,17 @@ import {Link} from "../MarketTypes.sol";
 ///     meter nor supplier.
 /// R4  A peer has at most one change ahead of it.
 /// R5  A wallet is changed by the old wallet's offer and the new wallet's acceptance.
-/// R6  A peer leaves by itself, when it has no debt, no lock and no cleared session that is still open. It takes effect
-///     after the notice; until then it may trade.
+/// R6  A peer leaves by itself, when it has no debt and no lock. It takes effect after the notice; until then it may
+///     trade. What it traded before is settled by the record it had then, and its withdrawals wait for that as
+///     everybody's do, so sessions that are still open are no reason to stay.
 /// R7  Only the network's operator publishes its versions; they start in order and only add nodes.
 /// R8  Links join known nodes of the network and are owned by known accounts.
 /// R9  Only a supplier publishes its tariffs, also while it is suspended; they start in order and do not buy dearer
 ///     than they sell. Peers depend on their supplier, so it stays one and does
 ///     not leave.
+/// R10 A connection is rated below 2^30 W, so that four energies times a price each stay below 2^64, whatever the prices.
+/// R11 A roster that holds at a time has exactly the records in force then. Whatever changes one of its peers ends it in
+///     time. No two rosters of a page hold at the same time, so nobody can make them many.
 interface IPeerRegistry {
     /// @notice What a participant does. A supplier balances other peers; an operator owns links. Neither is metered.
     enum Role {
@@ -103,6 +107,16 @@ interface IPeerRegistry {
         Link[] links
     );
     event TariffsPublished(uint32 indexed supplier, uint256 firstIndex, Tariff[] tariffs);
+    /// @param code Contract whose code is the roster.
+    /// @param from The roster holds from then on ...
+    /// @param until ... and before then, or before what is published later; `type(uint40).max` is never.
+    event RosterPublished(
+        uint32 indexed page,
+        uint256 indexed index,
+        address code,
+        uint40 from,
+        uint40 until
+    );
     event AccountsConnected(address indexed accounts);
 
     /// @notice R2: the wallet is in use or was used by another peer, or is the zero address.
@@ -126,7 +140,7 @@ interface IPeerRegistry {
     error ChangePending(uint32 peer, uint256 effectiveFrom);
     /// @notice The peer is not of a standing from which this is possible.
     error WrongStanding(uint32 peer, Standing standing);
-    /// @notice R6: the peer has a debt, locked funds, or a session that is not settled yet.
+    /// @notice R6: the peer has a debt or locked funds.
     error AccountOpen(uint32 peer);
     error UnknownNetwork(uint16 network);
     /// @notice The floor is above the cap.
@@ -147,6 +161,14 @@ interface IPeerRegistry {
     /// @notice The tariff at this index is not the one in force at that time.
     error TariffNotInForce(uint32 supplier, uint256 index, uint256 time);
     error NothingPublished();
+    /// @notice R10
+    error ConnectionTooLarge(uint32 connectionW);
+    /// @notice R11: this roster of the page holds at that time.
+    error RosterInForce(uint32 page, uint256 index);
+    /// @notice No peer of this page was ever admitted.
+    error PageEmpty(uint32 page);
+    /// @notice R11: there is no such roster, or it does not hold at that time.
+    error RosterNotInForce(uint32 page, uint256 index, uint256 time);
     /// @notice The accounts of the market are connected once.
     error AlreadyConnected();
     error AddressZero();
@@ -189,6 +211,14 @@ interface IPeerRegistry {
     /// @notice The calling supplier publishes tariffs, in the order in which they take effect.
     function publishTariffs(Tariff[] calldata tariffs) external;
 
+    /// @notice Publishes the records in force at `time` of the peers of a page, for whoever needs many of them at once.
+    /// Page p has the peers 64p + 1 to 64p + 64. Anyone may call.
+    /// @dev The roster is the code of a contract: a zero byte, then a word for each of the 64 peers,
+    /// wallet (160 bits) | node (16) | network (16) | connectionW (32) | role (8) | standing (8) | zero (16), the wallet
+    /// in the highest bits; a word of a peer that was not admitted by then is zero.
+    /// @return index 0, 1, 2, ... among the rosters of the page.
+    function publishRoster(uint32 page, uint40 time) external returns (uint256 index);
+
     function NOTICE_SECONDS() external view returns (uint40);
 
     function peerCount() external view returns (uint32);
@@ -202,6 +232,19 @@ interface IPeerRegistry {
     /// @notice The record in force at `time`. An all-zero record if the peer was not admitted by then.
     /// @dev Walks back over the changes later than `time`: there is at most one per notice period.
     function peerAt(uint32 peer, uint256 time) external view returns (Peer memory);
+
+    /// @notice The contract whose code is this roster of the page; reverts unless it holds at `time`.
+    function rosterAt(
+        uint32 page,
+        uint256 index,
+        uint256 time
+    ) external view returns (address code);
+
+    /// @notice The roster of the page that holds at `time`, if one is published.
+    function findRoster(
+        uint32 page,
+        uint256 time
+    ) external view returns (bool found, uint256 index);
 
     function boundsOf(uint16 network) external view returns (PriceBounds memory);
 
@@ -242,6 +285,6 @@ interface IPeerRegistry {
 
 /// @title What the registry asks of the accounts
 interface IPeerAccounts {
-    /// @notice True if the peer has no debt, nothing locked, and no session that is not settled yet.
+    /// @notice True if the peer has no debt and nothing locked.
     function isSettled(uint32 peer) external view returns (bool);
 }

@@ -1,123 +1,62 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {Link, Order} from "../MarketTypes.sol";
-
-/// @title Clearing and reconciliation
-/// @notice After gate closure the community manager, or after its exclusive window anyone, proposes the clearing of
-/// a session. It is accepted if it is proved optimal
-/// (see `ClearingProof`), and then final: bids pay and asks receive their node's price, links earn their tariff for
-/// their owner and the congestion rent for the community fund. After delivery, anyone brings the meters' signed
-/// readings; what they differ from the positions is bought or sold at the tariffs of the peer's supplier.
+/// @title Reconciliation
+/// @notice After delivery, anyone brings the meters' signed readings of a session; what they differ from the positions
+/// of its clearing is bought or sold at the tariffs of the peer's supplier.
 ///
 /// A reading that is still missing after the reading window is estimated: the peer is taken to have bought what its
 /// position says and to have delivered nothing, so that nobody is paid for energy no meter saw. What a peer took beyond
 /// its position stays unbilled until its reading comes. A signed reading that comes before the settlement deadline
 /// replaces the estimate, and the difference is settled.
 ///
-/// Requirements of a clearing
-/// C1  The session exists, its gate is closed, its clearing deadline is not over, it is not cleared yet; until the
-///     exclusive window is over the market's manager proposes it. Anyone else could clear an empty book at gate
-///     closure, so that no order that is not placed is ever traded; after the window the market needs no manager.
-/// C2  Every period names the network version in force when it starts, with the very links that were published.
-/// C3  Orders come sorted by peer and nonce, none twice, all for this session, each with one fill per step.
-/// C4  Every order is admissible (see `Orders`), signed by the key of its peer's wallet (see `Signatures`) or placed,
-///     and not cancelled.
-/// C5  Every placed order is among them.
-/// C6  Every period is proved optimal.
-/// C7  Every peer can pay.
-///
-/// Requirements of a reconciliation
+/// Requirements
 /// S1  The session is over, its settlement deadline is not, and it is cleared or can no longer be.
 /// S2  The positions are those of the clearing.
-/// S3  Every reading is signed by the meter of a metered peer and has one value per period; without a signature it
-///     has none and stands for a missing one, which is estimated once its reading window is over.
+/// S3  Every reading is signed by the meter of a metered peer and has one value per period. What has no value stands for
+///     a missing reading, which is estimated once its reading window is over.
 /// S4  A peer's reading of a session is settled once, and estimated at most once before. What comes again is passed
 ///     over, or else anyone could spoil a reconciliation by settling one of its readings first.
 /// S5  No reading exceeds the rating of the peer's connection.
+///
+/// # Energies
+///
+/// The energies of a session are ceil(periods / 8) words of eight lanes of 32 bits: lane i of word k, the first being
+/// the most significant, is period 8k + i and holds |energyWh| << 1 | negative. What is injected or sold is positive.
+/// Lanes beyond the last period are 0.
+///
+/// # Leaves
+///
+/// The leaf of a position is its peer in 32 bits, then the upper 224 bits of the hash of its words:
+/// peer << 224 | keccak256(words) >> 32. The clearing keeps the chain of them, in order of the peers:
+/// h = 0, then h = keccak256(h || leaf) for each; 1 if there is none.
+///
+/// # Readings
+///
+/// Layout 1: the byte 1, then one record after the other, most significant byte first and nothing in between:
+///
+///     1 byte    flags      kind (0 estimate, 1 secp256k1, 2 P-256), + 4 if the peer has a position
+///     4 bytes   peer
+///     4 bytes   leaf       index of the peer's leaf, or, if it has no position, of the first leaf of a later peer
+///     4 bytes   tariff     index of its supplier's tariff in force at the start of the session
+///     words     position   only if it has one
+///     words     reading    not in an estimate
+///     bytes     signature  secp256k1: 64 bytes r, vs (EIP-2098); P-256: 128 bytes r, s, and the key qx, qy
+///
+/// Every s is in the lower half of its range. The meter of a P-256 key is known in the registry by the last 20 bytes of
+/// keccak256(qx || qy), as that of a secp256k1 key is by its address.
+///
+/// The events carry amounts only: leaves, positions, readings and signatures are in the calldata of the transaction that
+/// `ReadingsBrought` belongs to.
 interface ISettlement {
-    /// @notice A network version as published, by its links.
-    struct NetworkLinks {
-        uint32 version;
-        Link[] links;
-    }
-
-    /// @notice An order in a clearing.
-    /// @param fillsWh What is traded of each of its steps.
-    /// @param signature 65 bytes r, s, v; empty for a placed order.
-    struct FilledOrder {
-        Order order;
-        uint40[] fillsWh;
-        bytes signature;
-    }
-
-    /// @notice Prices and flows of one period.
-    /// @param network Index into the proposal's `networks`.
-    /// @param pricesMicroPerKWh Per node.
-    /// @param flowsWh Per link.
-    struct PeriodProof {
-        uint16 network;
-        int32[] pricesMicroPerKWh;
-        uint40[] flowsWh;
-    }
-
-    /// @notice A proposed clearing with its proof.
-    struct Proposal {
-        uint32 market;
-        uint40 sessionStart;
-        NetworkLinks[] networks;
-        FilledOrder[] orders;
-        PeriodProof[] periods;
-    }
-
-    /// @notice What a peer sold (positive) or bought (negative) in each period of a session.
-    struct Position {
-        uint32 peer;
-        int48[] energyWh;
-    }
-
-    /// @notice A meter's reading of each period of a session, as brought to a reconciliation.
-    /// @param position Index of the peer's position, or, if it has none, where it would have to be.
-    /// @param tariff Index of its supplier's tariff in force at the start of the session.
-    /// @param energyWh Injected (positive) or taken (negative) in each period; empty for an estimate.
-    /// @param signature Empty for an estimate, or 65 bytes r, s, v of the meter over the EIP-712 message
-    /// `Reading(uint32 market,uint32 peer,uint40 sessionStart,int48[] energyWh)`.
-    struct MeterReading {
-        uint32 peer;
-        uint32 position;
-        uint32 tariff;
-        int48[] energyWh;
-        bytes signature;
-    }
-
-    event PeriodCleared(
-        uint32 indexed market,
-        uint40 indexed periodStart,
-        int32[] pricesMicroPerKWh,
-        uint40[] flowsWh,
-        int256 welfare
-    );
-    event LinkEarned(
-        uint32 indexed market,
-        uint40 indexed periodStart,
-        uint32 indexed owner,
-        uint256 link,
-        uint256 tariffNano,
-        uint256 rentNano
-    );
-    event PositionTaken(
+    /// @notice Readings were brought; all that was settled of them follows from the calldata.
+    /// @param by Calling account; if it has code, the call is inside the transaction.
+    /// @param records How many there were, those passed over among them.
+    event ReadingsBrought(
         uint32 indexed market,
         uint40 indexed sessionStart,
-        uint32 indexed peer,
-        int48[] energyWh,
-        int256 paymentNano
-    );
-    event SessionCleared(
-        uint32 indexed market,
-        uint40 indexed sessionStart,
-        address indexed solver,
-        uint256 orders,
-        bytes32 positionsHash
+        address indexed by,
+        uint256 records
     );
     /// @param imbalanceNano What the peer receives from its supplier (positive) or owes it (negative) for the session.
     /// @param estimatedNano What was settled of it before, by an estimate.
@@ -125,7 +64,6 @@ interface ISettlement {
         uint32 indexed market,
         uint40 indexed sessionStart,
         uint32 indexed peer,
-        int48[] energyWh,
         int256 imbalanceNano,
         int256 estimatedNano
     );
@@ -137,63 +75,44 @@ interface ISettlement {
         int256 imbalanceNano
     );
 
-    /// @notice C1
-    error GateStillOpen(uint32 market, uint40 sessionStart, uint256 gateClosure);
-    /// @notice C1
-    error ManagersTurn(uint32 market, uint40 sessionStart, address manager, uint256 deadline);
-    /// @notice C1
-    error ClearingTooLate(uint32 market, uint40 sessionStart, uint256 deadline);
-    /// @notice C1
-    error AlreadyCleared(uint32 market, uint40 sessionStart);
-    /// @notice C2, C6: one proof per period of the session.
-    error PeriodCountMismatch(uint256 expected, uint256 actual);
-    /// @notice C2: the period names a network that the proposal does not bring.
-    error NetworkMissing(uint256 period, uint256 network);
-    /// @notice C2: the links are not those that were published as this version.
-    error NetworkAltered(uint16 network, uint32 version);
-    /// @notice C3
-    error OrdersUnsorted(uint32 peer, uint32 nonce);
-    /// @notice C3
-    error OrderOfAnotherSession(uint32 peer, uint32 nonce);
-    /// @notice C3
-    error FillCountMismatch(uint32 peer, uint32 nonce, uint256 steps, uint256 fills);
-    /// @notice C4
-    error OrderSignerMismatch(uint32 peer, uint32 nonce, address signer);
     /// @notice S1
     error SessionNotOver(uint32 market, uint40 sessionStart, uint256 end);
     /// @notice S1
     error SettlementTooLate(uint32 market, uint40 sessionStart, uint256 deadline);
     /// @notice S1
     error ClearingStillPossible(uint32 market, uint40 sessionStart, uint256 deadline);
-    /// @notice S2
+    /// @notice S2: the leaves are not those of the clearing.
     error PositionsMismatch(bytes32 expected, bytes32 actual);
-    /// @notice S2: the position at this index is another peer's, or the peer's own is elsewhere.
-    error WrongPosition(uint32 peer, uint256 position);
+    /// @notice S2: the leaf at this index is another peer's or of other words, or the peer's own is elsewhere.
+    error WrongPosition(uint32 peer, uint256 leaf);
+    /// @notice The readings do not start with the number of a layout.
+    error UnknownLayout(uint256 layout);
+    /// @notice No record starts with these flags.
+    error UnknownRecord(uint256 record, uint256 flags);
+    /// @notice The last record is longer than what there is of it.
+    error RecordTruncated(uint256 record, uint256 expectedBytes, uint256 actualBytes);
     /// @notice S3: the peer has no meter, or was not admitted yet.
     error PeerNotMetered(uint32 peer);
-    /// @notice S3
-    error ReadingCountMismatch(uint32 peer, uint256 periods, uint256 values);
-    /// @notice S3
+    /// @notice S3: the signature is of the key with this address, or of none.
     error ReadingSignerMismatch(uint32 peer, address signer);
+    /// @notice S3: the reading has a value beyond the last period.
+    error ReadingBeyondSession(uint32 peer);
     /// @notice S3
     error ReadingStillAwaited(uint32 peer, uint40 sessionStart, uint256 deadline);
     /// @notice S5
-    error ReadingImplausible(uint32 peer, uint256 period, int48 energyWh, uint256 limitWh);
-
-    /// @notice Clears a session for good.
-    function clear(Proposal calldata proposal) external;
+    error ReadingImplausible(uint32 peer, uint256 period, int256 energyWh, uint256 limitWh);
+    /// @notice No account could hold what the peer receives or owes.
+    error PaymentTooLarge(uint32 peer, int256 amountNano);
 
     /// @notice Settles readings of a session against its positions; the events say which of them were not settled yet.
-    /// @param positions All positions of the session, as in its clearing; empty if it was not cleared.
+    /// @param leaves Of all positions of the session, in order of the peers; empty if it was not cleared.
+    /// @param readings Records as above.
     function reconcile(
         uint32 market,
         uint40 sessionStart,
-        Position[] calldata positions,
-        MeterReading[] calldata readings
+        bytes32[] calldata leaves,
+        bytes calldata readings
     ) external;
-
-    /// @notice Hash over the positions of a cleared session; 0 if it is not cleared.
-    function positionsHash(uint32 market, uint40 sessionStart) external view returns (bytes32);
 
     /// @notice Whether a peer's signed reading is settled.
     function isReadingSettled(
@@ -209,11 +128,19 @@ interface ISettlement {
         uint32 peer
     ) external view returns (bool);
 
-    /// @notice The EIP-712 digest a meter signs.
+    /// @notice The EIP-712 digest a meter signs, of
+    /// `Reading(uint32 market,uint32 peer,uint40 sessionStart,bytes energyWh)`.
+    /// @param energyWh The words.
     function readingDigest(
         uint32 market,
         uint32 peer,
         uint40 sessionStart,
-        int48[] calldata energyWh
+        bytes calldata energyWh
     ) external view returns (bytes32);
+}
+
+/// @title What the reconciliation asks of the clearing
+interface IClearedPositions {
+    /// @notice Hash over the positions of a cleared session; 0 if it is not cleared, 1 if it has none.
+    function positionsHash(uint32 market, uint40 sessionStart) external view returns (bytes32);
 }

@@ -201,7 +201,7 @@ class _Day:
         return refusals
 
     def _tampered(self, proposal: Proposal) -> Iterator[tuple[str, Proposal, Signer]]:
-        session, orders = proposal.session, proposal.orders
+        session, orders, nodes = proposal.session, proposal.orders, proposal.nodes
         marginal = self.members[_HELD_BACK].peer
         held = [
             replace(signed, order=_holding_back(signed.order, _HELD_BACK_WH))
@@ -209,23 +209,24 @@ class _Day:
             else signed
             for signed in orders
         ]
-        worse = propose(session, held)
+        worse = propose(session, held, nodes=nodes)
         yield (
             f"lets {_HELD_BACK} sell {_HELD_BACK_WH // 1000} kWh at most, so that others sell more",
-            Proposal(session, orders, worse.clearings),
+            replace(proposal, clearings=worse.clearings, certificates=worse.certificates),
             self.manager,
         )
-        honest = proposal.clearings[0]
-        dearer = market.Clearing(honest.fills_wh, honest.flows_wh, honest.prices_micro_per_kwh + 1)
+        honest = proposal.certificates[0].columns()
+        dearer = {name: honest[name] + 1 for name in ("low", "high")}
         yield (
             "raises every price by a millionth of a token",
-            Proposal(session, orders, (dearer,)),
+            replace(proposal, certificates=(market.Certificate(**(honest | dearer)),)),
             self.manager,
         )
         others = [signed for signed in orders if signed.order.peer != self.members[_PLACES].peer]
-        yield f"leaves out the order that {_PLACES} placed", propose(session, others), self.manager
+        without = propose(session, others, nodes=nodes)
+        yield f"leaves out the order that {_PLACES} placed", without, self.manager
         outsider = self.members["P2"].wallet
-        yield "an outsider is first, with an empty book", propose(session, []), outsider
+        yield "an outsider is first, with an empty book", propose(session, [], nodes={}), outsider
 
     def _send(self, orders: list[SignedOrder]) -> int:
         run = replace(self.oracle, send=True).clear(self.start, orders)

@@ -22,6 +22,7 @@ CONTRACTS: Final = {
     "token": "CommunityToken",
     "ledger": "Ledger",
     "order_book": "OrderBook",
+    "clearing": "Clearing",
     "settlement": "Settlement",
 }
 """Names of the contracts, by the names they go by in the chain module."""

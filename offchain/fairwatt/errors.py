@@ -7,6 +7,7 @@
     ├── SolverError             HiGHS refused a program or failed on it
     ├── OrderError              an order that cannot be signed; carries a path
     ├── ReadingError            a meter reading that cannot be signed; carries a path
+    ├── LaneError               energies that fit no words, or words that are no energies
     ├── SignatureError          bytes that are no signature, or somebody else's
     ├── FileError               a file that cannot be read or written; carries its path
     ├── MeterDataError          meter data that cannot be read; carries a path
@@ -88,6 +89,7 @@ __all__ = [
     "GridError",
     "HighestNotProved",
     "KernelError",
+    "LaneError",
     "LimitBetweenPrices",
     "LowestNotProved",
     "MarginalFillAboveTotal",
@@ -156,6 +158,10 @@ class OrderError(_PlacedError):
 
 class ReadingError(_PlacedError):
     """A meter reading is malformed or out of range."""
+
+
+class LaneError(FairwattError):
+    """Energies that do not fit the words of a session, or words that are no energies."""
 
 
 class SignatureError(FairwattError):

@@ -7,10 +7,10 @@ sent. It reads at one block, does nothing twice, and sends nothing unless told t
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from operator import itemgetter
+from typing import TYPE_CHECKING, TypeAlias
 
 from fairwatt.errors import (
     ChainError,
@@ -19,6 +19,7 @@ from fairwatt.errors import (
     OracleError,
     SignatureError,
 )
+from fairwatt.readings import bring
 from fairwatt.session import (
     NOBODY,
     Imbalance,
@@ -29,10 +30,10 @@ from fairwatt.session import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from fairwatt.chain import Chain, Receipt, Signer, Snapshot
-    from fairwatt.market import Proof
+    from fairwatt.market import Proof, Side
     from fairwatt.meter import SignedReading
     from fairwatt.orders import Order, SignedOrder
 
@@ -47,6 +48,8 @@ __all__ = [
 
 
 _SETTLED = ("ReadingSettled", "ReadingEstimated")
+_LANES = 8  # periods of a block
+_Want: TypeAlias = "tuple[int, int, Side]"  # peer, period, side
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +140,13 @@ class Oracle:
         start
             Start of the session.
         orders
-            As they were handed in; doubles are taken once.
+            As they were handed in; doubles are taken once. What a peer bids, or asks, in a period
+            is within its connection in all orders together, or else the contract might refuse the
+            whole clearing.
         """
-        placed = {
-            (signed.order.peer, signed.order.nonce)
-            for signed in snapshot.placed_orders(self.market, start)
-        }
+        on_chain = [signed.order for signed in snapshot.placed_orders(self.market, start)]
+        placed = {(order.peer, order.nonce) for order in on_chain}
+        wanted = sum(map(_wanted_wh, on_chain), Counter())
         accepted: dict[tuple[int, int], SignedOrder] = {}
         steps: Counter[int] = Counter()
         most_steps = self._most_steps(snapshot)
@@ -173,10 +177,11 @@ class Oracle:
             elif steps[order.peer] + len(order.steps) > most_steps:
                 reason = f"the peer hands in more than {most_steps} steps; it can place orders"
             else:
-                reason = self._objection(signed, snapshot)
+                reason = self._objection(signed, snapshot, wanted)
             if reason is None:
                 accepted[key] = signed
                 steps[order.peer] += len(order.steps)
+                wanted += _wanted_wh(order)
             else:
                 refused.append(Refusal(order.peer, reason, order.nonce))
         return list(accepted.values()), refused
@@ -210,7 +215,8 @@ class Oracle:
             peer: snapshot.account(peer).means_nano(gate)
             for peer in {signed.order.peer for signed in [*accepted, *placed]}
         }
-        proposal = propose(session, accepted, funds_nano=funds, placed=placed)
+        nodes = {peer: snapshot.peer(peer, start).node for peer in funds}
+        proposal = propose(session, accepted, nodes=nodes, funds_nano=funds, placed=placed)
         refused += _unfunded(accepted, proposal)
         proofs = proposal.check()
         receipt = self.chain.clear(proposal, self.signer, dry_run=True)
@@ -337,15 +343,27 @@ class Oracle:
         if self.most_steps is not None:
             return self.most_steps
         terms = snapshot.terms(self.market)
-        return max(terms.max_placed_steps, 4 * terms.periods_per_session)
+        return max(_LANES * terms.max_placed_blocks, 4 * terms.periods_per_session)
 
-    def _objection(self, signed: SignedOrder, snapshot: Snapshot) -> str | None:
+    def _objection(
+        self, signed: SignedOrder, snapshot: Snapshot, wanted: Mapping[_Want, int]
+    ) -> str | None:
+        """Why an order is refused; `wanted` is what is wanted by the orders taken before it."""
         order: Order = signed.order
         try:
             snapshot.require_valid(signed)
-            wallet = snapshot.peer(order.peer, order.session_start).wallet
-            if len(signed.signature) != 65 or signed.signer(self.chain.order_domain) != wallet:
+            peer = snapshot.peer(order.peer, order.session_start)
+            if len(signed.signature) != 65 or signed.signer(self.chain.order_domain) != peer.wallet:
                 return "orders of contract wallets are cleared only if they are placed on chain"
+            limit = peer.energy_limit_wh(snapshot.terms(self.market).period_seconds)
+            for want, energy in _wanted_wh(order).items():
+                total = energy + wanted.get(want, 0)
+                if total > limit:
+                    _, period, side = want
+                    return (
+                        f"with it the peer's {side.name.lower()}s in period {period} come to "
+                        f"{total} Wh, more than the connection's {limit} Wh"
+                    )
         except ContractError as error:
             return f"{error.name}: {_listed(error)}"
         except SignatureError as error:
@@ -404,27 +422,36 @@ class Oracle:
         positions: dict[int, tuple[int, ...]],
         snapshot: Snapshot,
     ) -> Receipt | None:
-        peers = list(positions)
-        listed = [{"peer": peer, "energyWh": list(positions[peer])} for peer in peers]
-        entries = []
-        for peer, signed in sorted(taken.items(), key=lambda entry: entry[0]):
+        tariffs = {}
+        for peer in taken:
             supplier = snapshot.peer(peer, start).supplier
-            tariff, _ = snapshot.tariffs_of_session(self.market, start, supplier)
-            entries.append(
-                {
-                    "peer": peer,
-                    "position": bisect_left(peers, peer),
-                    "tariff": tariff,
-                    "energyWh": list(signed.reading.energy_wh) if signed else [],
-                    "signature": signed.signature if signed else b"",
-                }
-            )
+            tariffs[peer], _ = snapshot.tariffs_of_session(self.market, start, supplier)
+        brought = bring(
+            positions,
+            [
+                signed
+                for _, signed in sorted(taken.items(), key=itemgetter(0))
+                if signed is not None
+            ],
+            missing=[
+                peer for peer, signed in sorted(taken.items(), key=itemgetter(0)) if signed is None
+            ],
+            tariffs=tariffs,
+        )
         reconcile = self.chain.contracts.settlement.reconcile
-        arguments = (self.market, start, listed, entries)
+        arguments = (self.market, start, list(brought.leaves), brought.readings)
         self.chain.simulate(reconcile, *arguments, sender=self.signer)
         if not self.send:
             return None
         return self.chain.send(reconcile, *arguments, sender=self.signer)
+
+
+def _wanted_wh(order: Order) -> Counter[_Want]:
+    """What an order trades at most, per peer, period and side."""
+    wanted: Counter[_Want] = Counter()
+    for step in order.steps:
+        wanted[order.peer, step.period, step.side] += step.energy_wh
+    return wanted
 
 
 def _unfunded(accepted: Sequence[SignedOrder], proposal: Proposal) -> list[Refusal]:

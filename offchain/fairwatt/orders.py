@@ -1,9 +1,14 @@
-"""Orders as peers sign them: EIP-712 messages that hold for one session of a market."""
+"""Orders as peers sign them: EIP-712 messages that hold for one session of a market.
+
+People read and write an order as a list of steps, in a JSON document. What is signed, and what the
+contracts take, is the same steps packed into words: the message. Each has one form for the other.
+"""
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from fairwatt.eip712 import Domain, TypedData, recover, sign, signature_from_hex
 from fairwatt.errors import OrderError
@@ -11,32 +16,37 @@ from fairwatt.jsontext import place, short
 from fairwatt.market import Side
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from eth_account.signers.local import LocalAccount
 
     from fairwatt.jsontext import Path
 
-__all__ = ["Order", "SignedOrder", "Step"]
+__all__ = ["MAX_ENERGY_WH", "Curve", "Order", "SignedOrder", "Step"]
+
+MAX_ENERGY_WH: Final = (1 << 31) - 1
+"""The most energy of a step."""
 
 _TYPES: Final = {
     "Order": (
         ("uint32", "market"),
         ("uint32", "peer"),
-        ("uint16", "node"),
         ("uint40", "sessionStart"),
-        ("Step[]", "steps"),
-        ("uint40", "expiry"),
         ("uint32", "nonce"),
-    ),
-    "Step": (
-        ("uint16", "period"),
-        ("uint8", "side"),
-        ("int32", "priceMicroPerKWh"),
-        ("uint40", "energyWh"),
+        ("uint16", "firstBlock"),
+        ("uint16", "blocks"),
+        ("bytes", "curve"),
     ),
 }
+_MESSAGE: Final = tuple(field for _, field in _TYPES["Order"])
+_HEAD: Final = {"market": 32, "peer": 32, "sessionStart": 40, "nonce": 32}
+_DOCUMENT: Final = (*_HEAD, "steps")
+_STEP: Final = ("period", "side", "priceMicroPerKWh", "energyWh")
 _SIDES: Final = {"bid": Side.BID, "ask": Side.ASK, 0: Side.BID, 1: Side.ASK}
+_LANES: Final = 8  # periods of a block
+_PAIR_BYTES: Final = 64  # prices and steps of a block in one row
+_MOST_CURVE_BYTES: Final = 1 << 20
+_MOST_PERIOD, _MOST_BLOCK = (1 << 16) - 1, (1 << 16) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +62,7 @@ class Step:
     price_micro_per_kwh
         Limit: a bid pays at most, an ask receives at least this. May be negative.
     energy_wh
-        Most to be traded at this limit.
+        Most to be traded at this limit; at least 1.
     """
 
     period: int
@@ -61,20 +71,34 @@ class Step:
     energy_wh: int
 
 
+class Curve(NamedTuple):
+    """The steps of an order as the contracts read them.
+
+    A block is eight consecutive periods: block k has the periods 8k to 8k + 7. A word has a lane of
+    32 bits for each of them, the first being the most significant. `words` are rows, each with two
+    words for every block: limit prices (two's complement), and steps, `energy_wh << 1 | side`.
+    The s-th step of a period stands in row s; a lane without a step is 0 in both words. There is
+    no more of it than the steps need.
+    """
+
+    first_block: int
+    blocks: int
+    words: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """A peer's curve of steps for one session of a market, as `Order` in `MarketTypes.sol`.
 
     Parameters
     ----------
-    market, peer, node
-        Identifiers of the order book, the peer registry, and of the node in the network.
+    market, peer
+        Identifiers of the order book and the peer registry.
     session_start
         Start of the session's first period, UTC Unix seconds.
     steps
-        At least one.
-    expiry
-        UTC Unix seconds; an order that expires before gate closure is never cleared.
+        At least one. They are kept in the sequence of their periods, those of one period in the
+        sequence given.
     nonce
         Tells the orders of a peer for one session apart.
 
@@ -86,65 +110,104 @@ class Order:
 
     market: int
     peer: int
-    node: int
     session_start: int
     steps: tuple[Step, ...]
-    expiry: int
-    nonce: int
+    nonce: int = 0
 
     def __post_init__(self) -> None:
-        message = self.to_message()
-        for kind, field in _TYPES["Order"]:
-            if field != "steps":
-                _require_fits(field, kind, message[field])
+        document = self.to_document()
+        for field, bits in _HEAD.items():
+            _require_between(field, document[field], 0, (1 << bits) - 1)
         if not self.steps:
             raise OrderError("steps", "an order needs at least one step")
-        for at, step in enumerate(message["steps"]):
-            for kind, field in _TYPES["Step"]:
-                _require_fits(f"steps[{at}].{field}", kind, step[field])
+        for at, step in enumerate(self.steps):
+            _require_step(f"steps[{at}]", step)
+        in_sequence = tuple(sorted(self.steps, key=lambda step: step.period))
+        object.__setattr__(self, "steps", in_sequence)
+        _require_small(in_sequence)
 
-    def to_message(self) -> dict[str, Any]:
-        """The EIP-712 message; also what the contract takes as its struct."""
+    @property
+    def curve(self) -> Curve:
+        """The steps as the contracts read them."""
+        return _pack(self.steps)
+
+    def to_document(self) -> dict[str, Any]:
+        """As JSON: the steps one by one."""
         return {
             "market": self.market,
             "peer": self.peer,
-            "node": self.node,
             "sessionStart": self.session_start,
+            "nonce": self.nonce,
             "steps": [
                 {
                     "period": step.period,
-                    "side": int(step.side),
+                    "side": "ask" if step.side else "bid",
                     "priceMicroPerKWh": step.price_micro_per_kwh,
                     "energyWh": step.energy_wh,
                 }
                 for step in self.steps
             ],
-            "expiry": self.expiry,
-            "nonce": self.nonce,
         }
 
     @classmethod
-    def from_message(cls, message: Mapping[str, Any]) -> Order:
-        """Read an EIP-712 message; `side` may also be written `"bid"` or `"ask"`.
+    def from_document(cls, document: Mapping[str, Any]) -> Order:
+        """Read what `to_document` wrote, or the message with its curve in hex.
+
+        `side` may also be written 0 (bid) or 1 (ask).
 
         Raises
         ------
         OrderError
             With the path of the field that is missing, unknown or wrong.
         """
-        if not isinstance(message, dict):
-            raise OrderError("", f"an order is an object, not {short(message)}")
-        _require_fields((), message, "Order")
-        steps = message["steps"]
+        if not isinstance(document, dict):
+            raise OrderError("", f"an order is an object, not {short(document)}")
+        if "curve" in document:
+            return cls.from_message(document)
+        _require_fields((), document, _DOCUMENT)
+        steps = document["steps"]
         if not isinstance(steps, (list, tuple)):
             raise OrderError("steps", "must be a list of steps")
         return cls(
+            market=document["market"],
+            peer=document["peer"],
+            session_start=document["sessionStart"],
+            steps=tuple(_step(("steps", at), step) for at, step in enumerate(steps)),
+            nonce=document["nonce"],
+        )
+
+    def to_message(self) -> dict[str, Any]:
+        """The EIP-712 message, the curve in hex; also what the contract takes as its struct."""
+        curve = self.curve
+        return {
+            "market": self.market,
+            "peer": self.peer,
+            "sessionStart": self.session_start,
+            "nonce": self.nonce,
+            "firstBlock": curve.first_block,
+            "blocks": curve.blocks,
+            "curve": "0x" + curve.words.hex(),
+        }
+
+    @classmethod
+    def from_message(cls, message: Mapping[str, Any]) -> Order:
+        """Read an EIP-712 message; the curve in hex, or as bytes.
+
+        Raises
+        ------
+        OrderError
+            With the path of the field that is missing, unknown or wrong. A curve has one form
+            only; none but that is read.
+        """
+        _require_fields((), message, _MESSAGE)
+        for field in ("firstBlock", "blocks"):
+            _require_between(field, message[field], 0, _MOST_BLOCK)
+        curve = Curve(message["firstBlock"], message["blocks"], _bytes("curve", message["curve"]))
+        return cls(
             market=message["market"],
             peer=message["peer"],
-            node=message["node"],
             session_start=message["sessionStart"],
-            steps=tuple(_step(("steps", at), step) for at, step in enumerate(steps)),
-            expiry=message["expiry"],
+            steps=_unpack(curve),
             nonce=message["nonce"],
         )
 
@@ -186,12 +249,12 @@ class SignedOrder:
         return recover(self.order.typed_data(domain), self.signature)
 
     def to_document(self) -> dict[str, Any]:
-        """As JSON: the message and the signature in hex."""
-        return {"order": self.order.to_message(), "signature": "0x" + self.signature.hex()}
+        """As JSON: the order and the signature in hex."""
+        return {"order": self.order.to_document(), "signature": "0x" + self.signature.hex()}
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> SignedOrder:
-        """Read what `to_document` wrote.
+        """Read what `to_document` wrote; the order may also be the message that was signed.
 
         Raises
         ------
@@ -204,13 +267,88 @@ class SignedOrder:
         if not isinstance(order, dict):
             raise OrderError("order", "must be an object")
         raw = signature_from_hex(signature)
-        return cls(Order.from_message(order), raw)
+        return cls(Order.from_document(order), raw)
+
+
+def _pack(steps: Sequence[Step]) -> Curve:
+    """The curve of steps that come in the sequence of their periods."""
+    first, blocks, rows = _extent(steps)
+    lanes = [0] * (rows * blocks * 2 * _LANES)
+    period, row = -1, 0
+    for step in steps:
+        row = row + 1 if step.period == period else 0
+        period = step.period
+        block, lane = divmod(period - first * _LANES, _LANES)
+        at = (row * blocks + block) * 2 * _LANES + lane
+        lanes[at] = step.price_micro_per_kwh & 0xFFFFFFFF
+        lanes[at + _LANES] = step.energy_wh << 1 | step.side
+    return Curve(first, blocks, struct.pack(f">{len(lanes)}I", *lanes))
+
+
+def _extent(steps: Sequence[Step]) -> tuple[int, int, int]:
+    """First block, number of blocks, number of rows."""
+    first = steps[0].period // _LANES
+    rows, in_row, period = 0, 0, -1
+    for step in steps:
+        in_row = in_row + 1 if step.period == period else 1
+        period = step.period
+        rows = max(rows, in_row)
+    return first, steps[-1].period // _LANES + 1 - first, rows
+
+
+def _require_small(steps: Sequence[Step]) -> None:
+    _, blocks, rows = _extent(steps)
+    size = rows * blocks * _PAIR_BYTES
+    if size > _MOST_CURVE_BYTES:
+        problem = f"take {size} bytes, of which an order has at most {_MOST_CURVE_BYTES}"
+        raise OrderError("steps", problem)
+
+
+def _unpack(curve: Curve) -> tuple[Step, ...]:
+    row_bytes = curve.blocks * _PAIR_BYTES
+    size = len(curve.words)
+    if not row_bytes or not size or size % row_bytes:
+        problem = f"must have one or more rows of {row_bytes} bytes, not {size} bytes"
+        raise OrderError("curve", problem)
+    if size > _MOST_CURVE_BYTES:
+        raise OrderError("curve", f"must have at most {_MOST_CURVE_BYTES} bytes, not {size}")
+    lanes = struct.unpack(f">{size // 4}I", curve.words)
+    steps: dict[int, list[Step]] = {}
+    for at in range(0, len(lanes), 2 * _LANES):
+        row, block = divmod(at // (2 * _LANES), curve.blocks)
+        for lane in range(_LANES):
+            price, entry = lanes[at + lane], lanes[at + _LANES + lane]
+            if not (price or entry):
+                continue
+            period = (curve.first_block + block) * _LANES + lane
+            if entry < 2:
+                raise OrderError("curve", f"has a step without energy in period {period}")
+            if row != len(steps.setdefault(period, [])):
+                raise OrderError("curve", f"has an empty lane before row {row} of period {period}")
+            signed = price - (price >> 31 << 32)
+            steps[period].append(Step(period, Side(entry & 1), signed, entry >> 1))
+    in_sequence = tuple(step for period in sorted(steps) for step in steps[period])
+    if not in_sequence:
+        raise OrderError("curve", "has no step")
+    extent = curve.first_block, curve.blocks, size // row_bytes
+    if _extent(in_sequence) != extent:
+        raise OrderError("curve", "has an empty first block, last block or last row")
+    return in_sequence
+
+
+def _bytes(path: str, value: object) -> bytes:
+    if isinstance(value, bytes):
+        return bytes(value)
+    try:
+        return bytes.fromhex(str.removeprefix(value, "0x"))  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise OrderError(path, f"must be hexadecimal, 0x..., not {short(value)}") from None
 
 
 def _step(path: Path, step: object) -> Step:
     if not isinstance(step, dict):
         raise OrderError(place(path), "must be an object")
-    _require_fields(path, step, "Step")
+    _require_fields(path, step, _STEP)
     side = step["side"]
     if isinstance(side, bool) or not isinstance(side, (str, int)) or side not in _SIDES:
         problem = f'must be "bid" (0) or "ask" (1), not {short(side)}'
@@ -218,22 +356,26 @@ def _step(path: Path, step: object) -> Step:
     return Step(step["period"], _SIDES[side], step["priceMicroPerKWh"], step["energyWh"])
 
 
-def _require_fields(path: Path, message: Mapping[str, Any], kind: str) -> None:
-    fields = [field for _, field in _TYPES[kind]]
+def _require_fields(path: Path, document: Mapping[str, Any], fields: Sequence[str]) -> None:
     for field in fields:
-        if field not in message:
+        if field not in document:
             raise OrderError(place((*path, field)), "is missing")
-    for field in message:
+    for field in document:
         if field not in fields:
             problem = f"is unknown; fields are {', '.join(fields)}"
             raise OrderError(place((*path, field)), problem)
 
 
-def _require_fits(path: str, kind: str, value: object) -> None:
+def _require_step(path: str, step: Step) -> None:
+    _require_between(f"{path}.period", step.period, 0, _MOST_PERIOD)
+    _require_between(
+        f"{path}.priceMicroPerKWh", step.price_micro_per_kwh, -(1 << 31), (1 << 31) - 1
+    )
+    _require_between(f"{path}.energyWh", step.energy_wh, 1, MAX_ENERGY_WH)
+
+
+def _require_between(path: str, value: object, low: int, high: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
         raise OrderError(path, f"must be a whole number, not {short(value)}")
-    signed = kind.startswith("int")
-    bits = int(kind.removeprefix("u").removeprefix("int"))
-    low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
     if not low <= value <= high:
         raise OrderError(path, f"must be {low} to {high}, not {value}")

@@ -7,10 +7,13 @@ test), so the same session and orders give the same proposal anywhere.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
+
+from eth_abi.abi import encode
+from eth_utils.crypto import keccak
 
 from fairwatt import market
 from fairwatt.errors import OracleError
@@ -18,7 +21,7 @@ from fairwatt.errors import OracleError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from fairwatt.market import Book, Clearing, Network, Proof
+    from fairwatt.market import Book, Certificate, Clearing, Network, Proof
     from fairwatt.orders import SignedOrder
 
 __all__ = [
@@ -37,6 +40,7 @@ __all__ = [
 
 NOBODY: Final = "0x" + "0" * 40
 """The address that stands for no account."""
+_LINKS: Final = "(uint16,uint16,uint32,uint32,uint40)[]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,7 @@ class MarketTerms:
     network: int
     period_seconds: int
     periods_per_session: int
-    max_placed_steps: int
+    max_placed_blocks: int
     first_session_start: int
     gate_lead_seconds: int
     clearing_window_seconds: int
@@ -57,6 +61,7 @@ class MarketTerms:
     settlement_window_seconds: int
     exclusive_window_seconds: int = 0
     manager: str = NOBODY
+    solver_fee_nano: int = 0
 
     def to_message(self) -> dict[str, Any]:
         """The `Market` struct of the order book."""
@@ -64,7 +69,7 @@ class MarketTerms:
             "network": self.network,
             "periodSeconds": self.period_seconds,
             "periodsPerSession": self.periods_per_session,
-            "maxPlacedSteps": self.max_placed_steps,
+            "maxPlacedBlocks": self.max_placed_blocks,
             "firstSessionStart": self.first_session_start,
             "gateLeadSeconds": self.gate_lead_seconds,
             "clearingWindowSeconds": self.clearing_window_seconds,
@@ -72,6 +77,7 @@ class MarketTerms:
             "settlementWindowSeconds": self.settlement_window_seconds,
             "exclusiveWindowSeconds": self.exclusive_window_seconds,
             "manager": self.manager,
+            "solverFeeNano": self.solver_fee_nano,
         }
 
     @property
@@ -118,12 +124,18 @@ class MarketTerms:
 class NetworkVersion:
     """A published version of a network.
 
-    Link owners are account numbers written as text; None is the community fund.
+    Link owners are account numbers written as text; None is the community fund. The seed of the
+    network becomes the hash of its links, which the contract makes their tails of.
     """
 
     version: int
     effective_from: int
     network: Network
+
+    def __post_init__(self) -> None:
+        links = [tuple(link.values()) for link in self.links_message()]
+        seed = bytes(keccak(encode([_LINKS], [links])))
+        object.__setattr__(self, "network", replace(self.network, seed=seed))
 
     def links_message(self) -> list[dict[str, int]]:
         """The links as the contract takes them."""
@@ -168,18 +180,28 @@ class Proposal:
     ----------
     orders
         Sorted by peer and nonce.
+    nodes
+        Index of the node of every peer with an order.
     clearings
         One per period.
+    certificates
+        What proves them, one per period. From these and the orders the contract finds fills and
+        prices by itself; of the clearings it is told the flows alone.
+    fee_to
+        Account that receives the solver's fee; 0 if it is not taken.
     """
 
     session: Session
     orders: tuple[SignedOrder, ...]
+    nodes: Mapping[int, int]
     clearings: tuple[Clearing, ...]
+    certificates: tuple[Certificate, ...]
+    fee_to: int = 0
 
     @cached_property
     def books(self) -> tuple[Book, ...]:
         """The book of each period: the steps of all orders, in their sequence."""
-        return _books(self.session, self.orders)
+        return _books(self.session, self.orders, self.nodes)
 
     @cached_property
     def fills_wh(self) -> tuple[tuple[int, ...], ...]:
@@ -198,20 +220,21 @@ class Proposal:
             The rule that is broken first; where several periods break one, the contract may
             name that of another period.
         """
-        return tuple(
-            market.check(book, clearing)
-            for book, clearing in zip(self.books, self.clearings, strict=True)
-        )
+        for book, clearing, certificate in zip(
+            self.books, self.clearings, self.certificates, strict=True
+        ):
+            market.verify(book, clearing, certificate)
+        return tuple(map(market.check, self.books, self.clearings))
 
     @cached_property
     def positions_wh(self) -> dict[int, tuple[int, ...]]:
-        """Per peer and period: sold positive, bought negative. Sorted by peer."""
+        """Per peer that trades, and period: sold positive, bought negative. Sorted by peer."""
         positions: dict[int, list[int]] = {}
         for signed, fills in zip(self.orders, self.fills_wh, strict=True):
             energy = positions.setdefault(signed.order.peer, [0] * len(self.clearings))
             for step, fill in zip(signed.order.steps, fills, strict=True):
                 energy[step.period] += fill if step.side is market.Side.ASK else -fill
-        return {peer: tuple(energy) for peer, energy in positions.items()}
+        return {peer: tuple(energy) for peer, energy in positions.items() if any(energy)}
 
     @cached_property
     def payments_nano(self) -> dict[int, int]:
@@ -223,40 +246,12 @@ class Proposal:
                 paid[int(peer)] += amount
         return dict(sorted(paid.items()))
 
-    def to_message(self) -> dict[str, Any]:
-        """The `Proposal` struct of the settlement contract."""
-        distinct = list(dict.fromkeys(version.version for version in self.session.versions))
-        by_version = {version.version: version for version in self.session.versions}
-        return {
-            "market": self.session.market,
-            "sessionStart": self.session.start,
-            "networks": [
-                {"version": version, "links": by_version[version].links_message()}
-                for version in distinct
-            ],
-            "orders": [
-                {
-                    "order": signed.order.to_message(),
-                    "fillsWh": list(fills),
-                    "signature": signed.signature,
-                }
-                for signed, fills in zip(self.orders, self.fills_wh, strict=True)
-            ],
-            "periods": [
-                {
-                    "network": distinct.index(version.version),
-                    "pricesMicroPerKWh": clearing.prices_micro_per_kwh.tolist(),
-                    "flowsWh": clearing.flows_wh.tolist(),
-                }
-                for version, clearing in zip(self.session.versions, self.clearings, strict=True)
-            ],
-        }
-
 
 def propose(
     session: Session,
     orders: Iterable[SignedOrder],
     *,
+    nodes: Mapping[int, int],
     funds_nano: Mapping[int, int] | None = None,
     placed: Iterable[SignedOrder] = (),
 ) -> Proposal:
@@ -266,6 +261,8 @@ def propose(
     ----------
     orders
         Admissible signed orders; those of a peer that could not pay are left out.
+    nodes
+        Index of the node at which each peer is connected when the session starts.
     funds_nano
         What each peer can spend, nano-token; None if everybody can pay anything.
     placed
@@ -282,7 +279,7 @@ def propose(
         locked[signed.order.peer] += signed.order.worst_case_nano
     free = list(orders)
     while True:
-        proposal = _clear(session, [*must, *free])
+        proposal = _clear(session, [*must, *free], nodes)
         if funds_nano is None:
             return proposal
         means = {peer: locked[peer] + funds_nano.get(peer, 0) for peer in proposal.payments_nano}
@@ -380,7 +377,7 @@ def _imbalance_nano(energy_wh: Sequence[int], tariffs: Sequence[Tariff]) -> int:
     )
 
 
-def _clear(session: Session, orders: Sequence[SignedOrder]) -> Proposal:
+def _clear(session: Session, orders: Sequence[SignedOrder], nodes: Mapping[int, int]) -> Proposal:
     ordered = tuple(sorted(orders, key=lambda signed: (signed.order.peer, signed.order.nonce)))
     for before, after in pairwise(ordered):
         if (before.order.peer, before.order.nonce) == (after.order.peer, after.order.nonce):
@@ -388,11 +385,16 @@ def _clear(session: Session, orders: Sequence[SignedOrder]) -> Proposal:
                 f"peer {after.order.peer} has two orders with nonce {after.order.nonce}; "
                 "a nonce stands for one order of a session"
             )
-    books = _books(session, ordered)
-    return Proposal(session, ordered, tuple(market.clear(book) for book in books))
+    books = _books(session, ordered, nodes)
+    clearings = tuple(map(market.clear, books))
+    return Proposal(
+        session, ordered, nodes, clearings, tuple(map(market.certify, books, clearings))
+    )
 
 
-def _books(session: Session, orders: Sequence[SignedOrder]) -> tuple[Book, ...]:
+def _books(
+    session: Session, orders: Sequence[SignedOrder], nodes: Mapping[int, int]
+) -> tuple[Book, ...]:
     lines: list[list[market.LimitOrder]] = [[] for _ in session.versions]
     for signed in orders:
         order = signed.order
@@ -403,7 +405,7 @@ def _books(session: Session, orders: Sequence[SignedOrder]) -> tuple[Book, ...]:
                 market.LimitOrder(
                     id=f"{order.peer:010}/{order.nonce:010}/{at:05}",
                     peer=str(order.peer),
-                    node=session.versions[step.period].network.nodes[order.node],
+                    node=session.versions[step.period].network.nodes[nodes[order.peer]],
                     side=step.side,
                     price_micro_per_kwh=step.price_micro_per_kwh,
                     energy_wh=step.energy_wh,

@@ -125,7 +125,7 @@ class Simulation:
             for line in book.orders
             if line.peer == member.record.name
         )
-        return Order(self.market, member.peer, member.node, start, steps, start, nonce)
+        return Order(self.market, member.peer, start, steps, nonce)
 
     def sign(self, member: Member, order: Order) -> SignedOrder:
         """Sign with the member's wallet."""

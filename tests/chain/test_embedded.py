@@ -79,12 +79,13 @@ def test_ask__view__answers_the_same(community: Community, member: Member) -> No
 
 
 def test_ask__refusal__has_the_same_error(community: Community, member: Member) -> None:
-    clear = community.chain.contracts.settlement.clear
+    clear = community.chain.contracts.clearing.clear
     proposal = community.propose(community.sign(member, bid(9, 1)))
+    arguments = community.chain.clearing_arguments(proposal, community.solver)
 
     def ask_it() -> tuple[str, Any]:
         with pytest.raises(ContractError) as refusal:
-            community.chain.simulate(clear, proposal.to_message(), sender=community.solver)
+            community.chain.simulate(clear, *arguments, sender=community.solver)
         return refusal.value.name, refusal.value.values
 
     with long_ways():
@@ -162,13 +163,14 @@ def test_send__refusal__is_refused_again(community: Community, member: Member) -
 
 def test_events__of_a_range__are_the_same(community: Community, member: Member) -> None:
     start = community.open_session()
-    for nonce in range(3):
-        community.place(community.sign(member, bid(9, 1), session=start, nonce=nonce))
+    for _ in range(3):
+        other = community.admit(Role.CONSUMER, tokens=1)
+        community.place(community.sign(other, bid(9, 1), session=start))
     book, latest = community.chain.contracts.order_book, community.chain.snapshot().block
     searches: list[tuple[Any, int, int, dict[str, int]]] = [
         (book.OrderPlaced, community.chain.first_block, latest + 1, {"sessionStart": start}),
         (book.OrderPlaced, community.chain.first_block, latest + 1, {"sessionStart": start + 1}),
-        (book.OrderPlaced, latest - 1, latest, {}),
+        (book.OrderPlaced, latest - 3, latest, {}),
         (book.MarketCreated, community.chain.first_block, latest + 1, {}),
     ]
 
@@ -183,6 +185,6 @@ def test_events__of_a_range__are_the_same(community: Community, member: Member) 
     assert [len(logs) for logs in expected] == [3, 0, 1, 2]
     assert found() == expected
     snapshot = ape.chain.snapshot()
-    community.place(community.sign(member, bid(9, 1), session=start, nonce=3))
+    community.place(community.sign(member, bid(9, 1), session=start))
     ape.chain.restore(snapshot)
     assert found() == expected

@@ -40,7 +40,7 @@ TERMS = MarketTerms(
     network=1,
     period_seconds=3600,
     periods_per_session=1,
-    max_placed_steps=16,
+    max_placed_blocks=16,
     first_session_start=1_704_067_200,
     gate_lead_seconds=900,
     clearing_window_seconds=3600,
@@ -211,10 +211,10 @@ def test_oracle__a_market_day__is_dry_unless_told_to_send_and_does_nothing_twice
         "welfare": [45_424_000_000],
         "refused": [],
     }
-    assert day.node.block() == height + 1
+    assert day.node.block() == height + 2  # with a roster
     again = json.loads(day.process("clear", *day.orders, "--send", "--json"))
     assert (again["cleared"], again["sent"]) == (True, False)
-    assert day.node.block() == height + 1
+    assert day.node.block() == height + 2
 
     assert f"session {day.start} ends at" in day.process("reconcile", *day.readings, code=1)
     day.node.travel_to(TERMS.session_end(day.start))
@@ -335,7 +335,7 @@ def test_clear__account_without_gas__says_so_and_changes_nothing(day: Day) -> No
     height = day.node.block()
     run = day.run("clear", *day.orders, "--send", account=f"test:{PAUPER}")
     assert run.exit_code == 1
-    assert run.output.startswith("error: clear: ")
+    assert run.output.startswith("error: publishRoster: ")
     assert day.node.block() == height
 
 

@@ -47,7 +47,8 @@ def folder(tmp_path: Path) -> Path:
         "chainId": 31337,
         "block": 0,
         "contracts": dict.fromkeys(
-            ("PeerRegistry", "CommunityToken", "Ledger", "OrderBook", "Settlement"), CONTRACT
+            ("PeerRegistry", "CommunityToken", "Ledger", "OrderBook", "Clearing", "Settlement"),
+            CONTRACT,
         ),
     }
     (tmp_path / "deployment.json").write_text(json.dumps(deployment), "utf-8")
@@ -102,9 +103,9 @@ def test_check__wrong_signer(folder: Path, other: tuple[str, ...]) -> None:
 
 def test_check__times_beyond_the_calendar(folder: Path) -> None:
     document = json.loads((folder / "signed.json").read_text("utf-8"))
-    document["order"]["expiry"] = 2**40 - 1
+    document["order"]["sessionStart"] = 2**40 - 1
     (folder / "signed.json").write_text(json.dumps(document), "utf-8")
-    assert "expires     1099511627775" in run("check", folder / "signed.json", *DOMAIN).stdout
+    assert "session     1099511627775" in run("check", folder / "signed.json", *DOMAIN).stdout
 
 
 @pytest.mark.parametrize(

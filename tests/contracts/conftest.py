@@ -1,4 +1,4 @@
-"""A ledger whose order book and settlement are test accounts, so that any booking can be made."""
+"""A ledger whose order book, clearing and settlement are test accounts: any booking can be made."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ class Books:
     community: Community
     ledger: Any
     order_book: Signer
+    clearing: Signer
     settlement: Signer
 
     @classmethod
-    def open(cls, community: Community, token: Any | None = None) -> Books:
+    def open(cls, community: Community, token: Any | None = None, *, connect: bool = True) -> Books:
         contracts = community.chain.contracts
         ledger = project().Ledger.deploy(
             community.admin.address,
@@ -34,10 +35,17 @@ class Books:
             WITHDRAWAL_DELAY,
             sender=community.admin.account,
         )
-        books = cls(community, ledger, order_book=test_signer(9), settlement=community.solver)
-        wiring = (books.order_book.address, books.settlement.address)
+        books = cls(
+            community,
+            ledger,
+            order_book=test_signer(9),
+            clearing=community.solver,
+            settlement=test_signer(17),
+        )
+        wiring = [who.address for who in (books.order_book, books.clearing, books.settlement)]
         role, manager = ledger.FUND_MANAGER_ROLE(), community.fund_manager.address
-        community.send(ledger.connectMarket, *wiring, sender=community.admin)
+        if connect:
+            community.send(ledger.connectMarket, *wiring, sender=community.admin)
         community.send(ledger.grantRole, role, manager, sender=community.admin)
         return books
 
@@ -78,15 +86,16 @@ class Books:
 
     def clear(
         self,
-        *bookings: tuple[int, int, int],
+        *bookings: tuple[int, int],
+        unlocks: tuple[tuple[int, int], ...] = (),
         incomes: tuple[tuple[int, int], ...] = (),
         gate: int = 0,
-        open_until: int = 0,
+        fee: tuple[int, int] = (0, 0),
     ) -> Receipt:
-        """Book (peer, unlocked, payment) and incomes (peer, amount)."""
+        """Book (peer, amount), unlocks, incomes (account, amount) and a fee (amount, account)."""
         book = self.ledger.bookClearing
-        arguments = (list(bookings), list(incomes), gate, open_until)
-        return self.community.send(book, *arguments, sender=self.settlement)
+        arguments = (list(bookings), list(unlocks), list(incomes), gate, *fee)
+        return self.community.send(book, *arguments, sender=self.clearing)
 
     def owe(self, *payments: tuple[int, int, int]) -> Receipt:
         """Book imbalances (debtor, creditor, amount)."""
@@ -110,6 +119,12 @@ class Books:
         total = sum(self.ledger.account(peer).balanceNano for peer in peers)
         held = project().CommunityToken.at(token).balanceOf(self.ledger)
         assert (total + self.ledger.fundNano()) * NANO == held
+        assert self.ledger.heldNano() * NANO == held
+        for account in map(self.ledger.account, peers):
+            # Free funds are below zero by arrears alone, and never while a withdrawal is requested.
+            short = max(0, -account.freeNano)
+            assert short <= account.arrearsNano
+            assert not (short and account.withdrawalNano)
 
 
 @pytest.fixture

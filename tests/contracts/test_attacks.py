@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import ape
 import pytest
+from eth_utils.address import to_canonical_address
 from tests.community import (
     C2,
     C3,
@@ -21,24 +23,38 @@ from tests.community import (
     NOTICE,
     QUARTERS,
     RETAIL,
+    TERMS,
     Community,
     Member,
     ask,
     bid,
 )
 from tests.contracts.conftest import Books
+from tests.contracts.parts import carried, in_two_parts, split
+from tests.contracts.registry import admit, connection
 from tests.outcomes import events, reverts
 
-from fairwatt.chain import Role, project
+from fairwatt.calldata import encode_clearing
+from fairwatt.chain import Receipt, Role, project
 from fairwatt.chain import test_signer as signer_of
 from fairwatt.eip712 import Domain
+from fairwatt.errors import ContractError, SignatureError
+from fairwatt.market import Certificate
 from fairwatt.orders import SignedOrder
+from fairwatt.readings import bring
+from fairwatt.session import propose
 
 if TYPE_CHECKING:
     from fairwatt.chain import Signer
+    from fairwatt.session import Proposal
 
 NOBODY = "0x" + "0" * 40
 SECP256K1_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+
+
+@pytest.fixture
+def clearing(community: Community) -> Any:
+    return community.chain.contracts.clearing
 
 
 @pytest.fixture
@@ -66,6 +82,22 @@ def _unsigned(signed: SignedOrder) -> SignedOrder:
     return replace(signed, signature=b"")
 
 
+@pytest.fixture
+def proposal(community: Community, producer: Member, consumer: Member) -> Proposal:
+    """A kWh goes from the producer to the consumer."""
+    return community.propose(
+        community.sign(producer, ask(50_000, 1_000)), community.sign(consumer, bid(100_000, 1_000))
+    )
+
+
+def _send(
+    community: Community, arguments: Any, sender: Signer | None = None, **changes: Any
+) -> Receipt:
+    message, *rest = arguments
+    clear = community.chain.contracts.clearing.clear
+    return community.send(clear, message | changes, *rest, sender=sender or community.solver)
+
+
 # ---------------------------------------------------------------------------------- signatures
 
 
@@ -80,17 +112,18 @@ def _other_domains(community: Community) -> list[Domain]:
     return [
         Domain(chain.chain_id + 1, chain.order_domain.verifying_contract),
         Domain(chain.chain_id, chain.reading_domain.verifying_contract),
+        Domain(chain.chain_id, str(chain.contracts.clearing.address)),
     ]
 
 
-@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("which", [0, 1, 2])
 def test_order__signed_for_another_chain_or_contract__is_refused(
-    community: Community, settlement: Any, consumer: Member, which: int
+    community: Community, clearing: Any, consumer: Member, which: int
 ) -> None:
     order = community.order(consumer, bid(100_000, 1_000))
     foreign = order.signed_by(consumer.key, _other_domains(community)[which])
     with reverts(
-        settlement.OrderSignerMismatch,
+        clearing.OrderSignerMismatch,
         peer=consumer.peer,
         nonce=0,
         signer=foreign.signer(community.chain.order_domain),
@@ -99,12 +132,75 @@ def test_order__signed_for_another_chain_or_contract__is_refused(
 
 
 def test_order__with_the_malleable_twin_of_its_signature__is_refused(
-    community: Community, settlement: Any, consumer: Member
+    community: Community, clearing: Any, consumer: Member
 ) -> None:
+    """The short form has no room for a high s: what is left of it is another signature."""
     signed = community.sign(consumer, bid(100_000, 1_000))
     twin = replace(signed, signature=_malleable(signed.signature))
-    with reverts(settlement.OrderSignerMismatch, peer=consumer.peer, nonce=0, signer=NOBODY):
+    order_book = community.chain.contracts.order_book
+    with reverts(order_book.WrongSigner, peer=consumer.peer, nonce=0):
+        community.place(twin)
+    cut = bytes([twin.signature[32] & 0x7F]) + twin.signature[33:64] + bytes([28])
+    signer = replace(twin, signature=twin.signature[:32] + cut).signer(community.chain.order_domain)
+    assert signer != consumer.wallet.address
+    with reverts(clearing.OrderSignerMismatch, peer=consumer.peer, nonce=0, signer=signer):
         community.clear(community.propose(twin))
+
+
+@pytest.fixture
+def contract_wallet(community: Community) -> Any:
+    """A contract that accepts what the outsider signs."""
+    wallet = project().ContractWallet
+    return wallet.deploy(community.outsider.address, sender=community.admin.account)
+
+
+def test_order__of_a_contract_wallet__is_cleared_only_if_placed(
+    community: Community, clearing: Any, producer: Member, contract_wallet: Any
+) -> None:
+    """Its code could accept the order now and refuse it while the clearing is on its way."""
+    receipt = admit(community, contract_wallet.address, connection(Role.CONSUMER))
+    outsider = community.outsider
+    owner = Member(int(receipt.events[-1].peer), outsider, producer.meter, C3)
+    community.deposit(owner, NANO)
+    sale = community.sign(producer, ask(50_000, 1_000))
+    signed = community.sign(owner, bid(100_000, 1_000))
+    community.chain.snapshot().require_valid(signed)
+    before = ape.chain.snapshot()
+    with reverts(clearing.OrderSignerMismatch, peer=owner.peer, nonce=0, signer=outsider.address):
+        community.clear(community.propose(sale, signed))
+    ape.chain.restore(before)
+    community.place(signed)
+    community.clear(community.propose(sale, placed=[_unsigned(signed)]))
+    assert community.balance(owner) == NANO - 75_000 * 1_000
+
+
+@pytest.mark.parametrize("by", ["key", "code"])
+def test_order__of_a_delegated_account__is_its_keys(
+    community: Community,
+    clearing: Any,
+    producer: Member,
+    consumer: Member,
+    contract_wallet: Any,
+    by: str,
+) -> None:
+    """An account that delegates to code (EIP-7702) remains its key's."""
+    outsider = community.outsider
+    consumer.wallet.account.set_delegate(contract_wallet, receiver=outsider.address)
+    code = ape.networks.provider.get_code(consumer.wallet.address)
+    assert bytes(code) == b"\xef\x01\x00" + to_canonical_address(contract_wallet.address)
+    assert outsider.key is not None
+    key = {"key": consumer.key, "code": outsider.key}[by]
+    order = community.order(consumer, bid(100_000, 1_000))
+    signed = order.signed_by(key, community.chain.order_domain)
+    community.chain.snapshot().require_valid(signed)
+    proposal = community.propose(community.sign(producer, ask(50_000, 1_000)), signed)
+    if by == "key":
+        community.clear(proposal)
+        assert community.balance(consumer) == NANO - 75_000 * 1_000
+    else:
+        names = {"peer": consumer.peer, "nonce": 0, "signer": outsider.address}
+        with reverts(clearing.OrderSignerMismatch, **names):
+            community.clear(proposal)
 
 
 @pytest.mark.parametrize("which", ["chain", "contract"])
@@ -131,25 +227,205 @@ def test_reading__signed_for_another_chain_or_contract__is_refused(
 def test_reading__with_the_malleable_twin_of_its_signature__is_refused(
     community: Community, settlement: Any, consumer: Member
 ) -> None:
+    """The short form has no room for a high s: what is left of it is another signature."""
     start = community.open_session()
     community.travel_to(community.terms().clearing_deadline(start))
     signed = community.read(consumer, start, -10)
     twin = replace(signed, signature=_malleable(signed.signature))
-    with reverts(settlement.ReadingSignerMismatch, peer=consumer.peer, signer=NOBODY):
+    with pytest.raises(SignatureError):
         community.reconcile(start, [twin])
+    raw = twin.signature
+    cut = raw[:32] + bytes([raw[32] & 0x7F]) + raw[33:64] + bytes([28])
+    signer = replace(twin, signature=cut).signer(community.chain.reading_domain)
+    assert signer != consumer.meter.address
+    brought = bring({}, [signed], tariffs={consumer.peer: 0}).readings[:-64] + raw[:64]
+    community.travel_to(community.terms().clearing_deadline(start) + 1)
+    with reverts(settlement.ReadingSignerMismatch, peer=consumer.peer, signer=signer):
+        community.send(settlement.reconcile, 1, start, [], brought, sender=community.solver)
+
+
+def test_clearing__sent_again__is_refused(
+    community: Community, clearing: Any, proposal: Proposal
+) -> None:
+    arguments = community.chain.clearing_arguments(proposal, community.solver)
+    community.clear(proposal)
+    names = {"market": 1, "sessionStart": proposal.session.start}
+    with reverts(clearing.AlreadyCleared, **names):
+        _send(community, arguments)
 
 
 def test_order__cleared__cannot_be_cleared_again_in_another_session(
-    community: Community, settlement: Any, producer: Member, consumer: Member
+    community: Community, clearing: Any, producer: Member, proposal: Proposal
 ) -> None:
-    sale = community.sign(producer, ask(50_000, 1_000))
-    proposal = community.propose(sale, community.sign(consumer, bid(100_000, 1_000)))
+    arguments = community.chain.clearing_arguments(proposal, community.solver)
     community.clear(proposal)
     following = proposal.session.start + HOUR
-    message = proposal.to_message() | {"sessionStart": following}
+    sale = proposal.orders[0]
+    elsewhere = replace(sale, order=replace(sale.order, session_start=following))
     community.travel_to(community.terms().gate_closure(following))
-    with reverts(settlement.OrderOfAnotherSession, peer=producer.peer, nonce=0):
-        community.send(settlement.clear, message, sender=community.solver)
+    with reverts(
+        clearing.OrderSignerMismatch,
+        peer=producer.peer,
+        nonce=0,
+        signer=elsewhere.signer(community.chain.order_domain),
+    ):
+        _send(community, arguments, sessionStart=following)
+
+
+def test_order__of_one_market__cannot_be_cleared_in_another(
+    community: Community, clearing: Any, producer: Member, proposal: Proposal
+) -> None:
+    twin = community.chain.create_market(TERMS, sender=community.market_operator)
+    sale = proposal.orders[0]
+    elsewhere = replace(sale, order=replace(sale.order, market=twin))
+    community.close_gate(proposal)
+    arguments = community.chain.clearing_arguments(proposal, community.solver)
+    with reverts(
+        clearing.OrderSignerMismatch,
+        peer=producer.peer,
+        nonce=0,
+        signer=elsewhere.signer(community.chain.order_domain),
+    ):
+        _send(community, arguments, market=twin)
+
+
+def test_order__of_a_wallet_that_was_replaced__needs_the_roster_of_its_session(
+    community: Community, clearing: Any, consumer: Member
+) -> None:
+    """Nobody clears by an outdated roster."""
+    registry, new = community.chain.contracts.registry, signer_of(community._wallets)
+    before = community.open_session()
+    community.send(registry.publishRoster, 0, before, sender=community.outsider)
+    community.send(registry.offerWallet, new.address, sender=consumer.wallet)
+    community.send(registry.acceptWallet, consumer.peer, sender=new)
+    community.travel_to(community.now() + NOTICE)
+    stolen = community.propose(community.sign(consumer, bid(100_000, 1_000)))
+    community.close_gate(stolen)
+    message, part, *rest = community.chain.clearing_arguments(stolen, community.solver)
+    start = stolen.session.start
+    with reverts(registry.RosterNotInForce, page=0, index=0, time=start):
+        _send(community, (message, part | {"rosters": [0]}, *rest))
+    names = {"peer": consumer.peer, "nonce": 0, "signer": consumer.wallet.address}
+    with reverts(clearing.OrderSignerMismatch, **names):
+        _send(community, (message, part, *rest))
+
+
+# ---------------------------------------------------------------------------------------- in parts
+
+
+def test_draft__of_another_solver__is_of_no_use(
+    community: Community, clearing: Any, consumer: Member, proposal: Proposal
+) -> None:
+    community.close_gate(proposal)
+    message, part, nothing, _ = community.chain.clearing_arguments(proposal, community.solver)
+    first, second = split(part["orders"], consumer.peer)
+    sent = _send(community, (message, part | {"orders": first}, nothing, False))
+    kept = bytes(clearing.draft(community.solver.address, 1, proposal.session.start))
+    rest = (message, part | {"orders": second}, carried(sent), True)
+    with reverts(clearing.NotTheDraft, expected=bytes(32), actual=kept):
+        _send(community, rest, community.outsider)
+
+
+@pytest.mark.parametrize("what", ["payments", "unlocks", "proposal"])
+def test_draft__altered_between_the_parts__is_refused(
+    community: Community, clearing: Any, consumer: Member, proposal: Proposal, what: str
+) -> None:
+    community.close_gate(proposal)
+    message, part, nothing, _ = community.chain.clearing_arguments(proposal, community.solver)
+    first, second = split(part["orders"], consumer.peer)
+    left = carried(_send(community, (message, part | {"orders": first}, nothing, False)))
+    if what == "proposal":
+        message = message | {"feeTo": 1}
+    else:
+        left = left | {what: [consumer.peer << 224 | 1]}
+    rest = (message, part | {"orders": second}, left, True)
+    with pytest.raises(ContractError) as refusal:
+        community.chain.send(clearing.clear, *rest, sender=community.solver)
+    assert refusal.value.name == "NotTheDraft"
+    assert clearing.draft(community.solver.address, 1, proposal.session.start) != bytes(32)
+
+
+def test_first_part__claims_that_something_was_carried__has_no_effect(
+    community: Community, ledger: Any, proposal: Proposal, producer: Member
+) -> None:
+    """What is locked for a later session would be free otherwise, though the order is placed."""
+    prosumer = community.admit(Role.PROSUMER, C3, tokens=1)
+    later = proposal.session.start + HOUR
+    placed = community.sign(prosumer, bid(200_000, 3_000), session=later)
+    community.place(placed)
+    community.close_gate(proposal)
+    message, part, nothing, last = community.chain.clearing_arguments(proposal, community.solver)
+    entry = prosumer.peer << 224 | 200_000 * 3_000
+    before = nothing | {"unlocks": [entry], "payments": [entry]}
+    _send(community, (message, part, before, last))
+    assert ledger.account(prosumer.peer).lockedNano == 200_000 * 3_000
+    assert _is_cleared_with(community, placed, producer, prosumer)
+
+
+def test_peer__in_both_parts__is_refused(
+    community: Community, clearing: Any, producer: Member
+) -> None:
+    """It would have two positions, each within its connection, and be settled by either."""
+    prosumer = community.admit(Role.PROSUMER, C3, tokens=1)
+    steps = [
+        (ask(50_000, 1_000, 0), bid(50_000, 1_000, 1)),
+        (bid(50_000, 1_000, 0), ask(50_000, 1_000, 1)),
+    ]
+    mine = [community.sign(prosumer, *steps[0], market=QUARTERS, nonce=at) for at in (0, 1)]
+    other = community.admit(Role.PROSUMER, C3, tokens=1)
+    others = [community.sign(other, *steps[1], market=QUARTERS, nonce=at) for at in (0, 1)]
+    proposal = community.propose(*mine, *others)
+    community.close_gate(proposal)
+    message, part, nothing, _ = community.chain.clearing_arguments(proposal, community.solver)
+    record = len(part["orders"]) // 4
+    first, second = part["orders"][:record], part["orders"][record:]
+    sent = _send(community, (message, part | {"orders": first}, nothing, False))
+    with reverts(clearing.OrdersUnsorted, peer=prosumer.peer, nonce=1):
+        _send(community, (message, part | {"orders": second}, carried(sent), True))
+    in_two_parts(community, proposal, other.peer)
+    positions = community.chain.snapshot().positions_wh(QUARTERS, proposal.session.start)
+    assert positions[prosumer.peer] == (2_000, -2_000, 0, 0)
+
+
+def test_part__brought_twice__is_refused(
+    community: Community, clearing: Any, producer: Member, consumer: Member, proposal: Proposal
+) -> None:
+    community.close_gate(proposal)
+    message, part, nothing, _ = community.chain.clearing_arguments(proposal, community.solver)
+    first, _ = split(part["orders"], consumer.peer)
+    part = part | {"orders": first}
+    sent = _send(community, (message, part, nothing, False))
+    with reverts(clearing.OrdersUnsorted, peer=producer.peer, nonce=0):
+        _send(community, (message, part, carried(sent), False))
+
+
+def test_part__after_the_deadline_of_the_clearing__is_too_late(
+    community: Community, clearing: Any, consumer: Member, proposal: Proposal
+) -> None:
+    start = proposal.session.start
+    deadline = community.terms().clearing_deadline(start)
+    community.close_gate(proposal)
+    message, part, nothing, _ = community.chain.clearing_arguments(proposal, community.solver)
+    first, second = split(part["orders"], consumer.peer)
+    community.wait_until(deadline)
+    sent = _send(community, (message, part | {"orders": first}, nothing, False))
+    with reverts(clearing.ClearingTooLate, market=1, sessionStart=start, deadline=deadline):
+        _send(community, (message, part | {"orders": second}, carried(sent), True))
+
+
+def test_draft__while_another_solver_clears__is_worth_nothing(
+    community: Community, clearing: Any, consumer: Member, proposal: Proposal
+) -> None:
+    """Nobody waits for a draft, and nothing of it is booked."""
+    community.close_gate(proposal)
+    message, part, nothing, _ = community.chain.clearing_arguments(proposal, community.solver)
+    first, second = split(part["orders"], consumer.peer)
+    sent = _send(community, (message, part | {"orders": first}, nothing, False))
+    assert community.balance(consumer) == NANO
+    _send(community, (message, part, nothing, True), community.outsider)
+    assert community.balance(consumer) == NANO - 75_000 * 1_000
+    with reverts(clearing.AlreadyCleared, market=1, sessionStart=proposal.session.start):
+        _send(community, (message, part | {"orders": second}, carried(sent), True))
 
 
 # ---------------------------------------------------------------------------------- re-entrance
@@ -396,7 +672,7 @@ def test_reading__of_a_supplier_with_many_tariffs__is_settled(
     community.travel_to(community.terms(QUARTERS).clearing_deadline(start))
     reading = community.read(consumer, start, -1, -1, -1, -1, market=QUARTERS)
     receipt = community.reconcile(start, [reading], market=QUARTERS, tariff=1 + 60)
-    assert events(receipt)[0].values["imbalanceNano"] == -(4 * 100_060 + 1 + 2 + 3)
+    assert events(receipt)[1].values["imbalanceNano"] == -(4 * 100_060 + 1 + 2 + 3)
 
 
 # --------------------------------------------------------------------------- what roles cannot do
@@ -421,14 +697,18 @@ def test_nobody__books_or_locks_by_hand(
     community: Community, ledger: Any, consumer: Member
 ) -> None:
     for caller in _everybody_with_a_role(community):
-        with reverts(ledger.NotTheSettlement, caller=caller.address):
-            bookings = [(consumer.peer, 0, -NANO)], [(community.supplier.peer, NANO)]
-            community.send(ledger.bookClearing, *bookings, 0, 0, sender=caller)
+        with reverts(ledger.NotTheClearing, caller=caller.address):
+            bookings = [(consumer.peer, -NANO)], [], [(community.supplier.peer, NANO)]
+            community.send(ledger.bookClearing, *bookings, 0, 0, 0, sender=caller)
         with reverts(ledger.NotTheSettlement, caller=caller.address):
             payments = [(consumer.peer, community.supplier.peer, NANO)]
             community.send(ledger.bookImbalances, payments, sender=caller)
-        with reverts(ledger.NotTheOrderBook, caller=caller.address):
-            community.send(ledger.lock, consumer.peer, NANO, sender=caller)
+        for move in (ledger.lock, ledger.unlock):
+            with reverts(ledger.NotTheOrderBook, caller=caller.address):
+                community.send(move, consumer.peer, NANO, sender=caller)
+        order_book = community.chain.contracts.order_book
+        with reverts(order_book.NotTheClearing, caller=caller.address):
+            community.send(order_book.take, 1, community.open_session(), 0, sender=caller)
 
 
 def test_nobody__withdraws_for_another(community: Community, ledger: Any) -> None:
@@ -450,68 +730,95 @@ def test_nobody__takes_more_than_its_own(
 
 
 def test_admin__clears_without_proof__is_refused(
-    community: Community, settlement: Any, producer: Member, consumer: Member
+    community: Community, clearing: Any, proposal: Proposal
 ) -> None:
-    proposal = community.propose(
-        community.sign(producer, ask(50_000, 1_000)), community.sign(consumer, bid(100_000, 1_000))
-    )
+    """The prices of an empty book would let nothing trade."""
     community.close_gate(proposal)
-    message = proposal.to_message()
-    message["orders"] = [order | {"fillsWh": [0]} for order in message["orders"]]
-    with reverts(settlement.NotOptimal, welfare=0, dualBound=50_000 * 1_000):
-        community.send(settlement.clear, message, sender=community.admin)
+    arguments = community.chain.clearing_arguments(proposal, community.solver)
+    empty = encode_clearing(propose(proposal.session, [], nodes={}))
+    with reverts(clearing.LimitBetweenPrices, node=C3, period=0, limitMicroPerKWh=50_000):
+        _send(community, (empty, *arguments[1:]), community.admin)
 
 
-def test_solver__sells_beyond_the_limit_of_a_bid__is_refused(
-    community: Community, settlement: Any, producer: Member, consumer: Member
+def _at_prices(proposal: Proposal, **columns: Any) -> Proposal:
+    (certificate,) = proposal.certificates
+    changed = Certificate(**certificate.columns() | columns)
+    return replace(proposal, certificates=(changed,))
+
+
+def test_solver__gives_the_gain_to_the_sellers__is_refused(
+    community: Community, clearing: Any, proposal: Proposal
 ) -> None:
-    """A price above the bid's limit gains the seller a dual that no welfare matches."""
-    proposal = community.propose(
-        community.sign(producer, ask(50_000, 1_000)), community.sign(consumer, bid(100_000, 1_000))
-    )
+    """All prices from 50 000 to 100 000 are optimal; only the one in the middle is taken."""
+    (certificate,) = proposal.certificates
+    assert (certificate.low[C3], certificate.high[C3]) == (50_000, 100_000)
+    bought = [0, 0, 1_000]
+    dearest = _at_prices(proposal, low=certificate.high, bid_fill=bought, bid_total=bought)
     community.close_gate(proposal)
-    message = proposal.to_message()
-    message["periods"][0]["pricesMicroPerKWh"][C2:] = [100_001, 100_001]
-    with reverts(settlement.NotOptimal, welfare=50_000 * 1_000, dualBound=50_001 * 1_000):
-        community.send(settlement.clear, message, sender=community.solver)
+    with reverts(clearing.LowestNotProved, node=GRID, period=0):
+        _send(community, community.chain.clearing_arguments(dearest, community.solver))
 
 
-def test_solver__favours_one_of_two_equal_bids__is_its_choice(
-    community: Community, producer: Member, consumer: Member
+def test_solver__gives_the_gain_to_the_buyers__is_refused(
+    community: Community, clearing: Any, proposal: Proposal
 ) -> None:
-    """Which of two orders at the same limit is filled is not proved, only that it is optimal."""
+    (certificate,) = proposal.certificates
+    sold = [0, 0, 1_000]
+    cheapest = _at_prices(proposal, high=certificate.low, ask_fill=sold, ask_total=sold)
+    community.close_gate(proposal)
+    with reverts(clearing.HighestNotProved, node=GRID, period=0):
+        _send(community, community.chain.clearing_arguments(cheapest, community.solver))
+
+
+def test_solver__leaves_out_what_it_may__lets_the_rest_be_cleared_optimally(
+    community: Community, clearing: Any, consumer: Member, proposal: Proposal
+) -> None:
+    """Orders that are not placed are at the solver's mercy; that is why a manager comes first."""
+    alone = replace(proposal, orders=proposal.orders[1:])
+    community.close_gate(proposal)
+    arguments = community.chain.clearing_arguments(alone, community.solver)
+    with reverts(clearing.NodeUnbalanced, node=C3, period=0, surplusWh=-1_000):
+        _send(community, arguments)
+    community.clear(community.propose(*proposal.orders[1:]))
+    assert community.balance(consumer) == NANO
+
+
+def test_solver__favours_one_of_two_equal_bids__is_refused(
+    community: Community, clearing: Any, producer: Member, consumer: Member
+) -> None:
+    """Orders at the same limit share, by what they ask for and nothing else."""
     other = community.admit(Role.CONSUMER, C3, tokens=1)
     proposal = community.propose(
         community.sign(producer, ask(50_000, 1_000)),
         community.sign(consumer, bid(100_000, 1_000)),
         community.sign(other, bid(100_000, 1_000)),
     )
-    message = proposal.to_message()
-    for order, fill in zip(message["orders"], (1_000, 0, 1_000), strict=True):
-        order["fillsWh"] = [fill]
     community.close_gate(proposal)
-    settlement = community.chain.contracts.settlement
-    community.send(settlement.clear, message, sender=community.solver)
-    assert (community.balance(consumer), community.balance(other)) == (NANO, NANO - 10**8)
+    more = _at_prices(proposal, bid_fill=[0, 0, 1_500])
+    with reverts(clearing.NodeUnbalanced, node=C3, period=0, surplusWh=-500):
+        _send(community, community.chain.clearing_arguments(more, community.solver))
+    community.clear(proposal)
+    half = NANO - 500 * 100_000
+    assert (community.balance(consumer), community.balance(other)) == (half, half)
 
 
 def test_guardian__pauses_everything__stops_no_money_that_is_due(
-    community: Community, settlement: Any, ledger: Any, producer: Member, consumer: Member
+    community: Community, clearing: Any, ledger: Any, producer: Member, consumer: Member
 ) -> None:
     """Cancelling, reconciling, collecting, releasing and withdrawing go on."""
     order_book = community.chain.contracts.order_book
     start = community.open_session()
-    steps = bid(100_000, 1_000)
-    for nonce in (0, 1):
-        community.place(community.sign(consumer, steps, session=start, nonce=nonce))
+    other = community.admit(Role.CONSUMER, C3, tokens=1)
+    for member in (consumer, other):
+        community.place(community.sign(member, bid(100_000, 1_000), session=start))
     community.send(ledger.requestWithdrawal, NANO // 2, sender=producer.wallet)
-    for contract in (order_book, settlement):
+    for contract in (order_book, clearing):
         community.send(contract.pause, sender=community.guardian)
 
-    community.send(order_book.cancel, 1, start, 0, sender=consumer.wallet)
+    community.send(order_book.cancel, 1, start, 0, sender=other.wallet)
     community.travel_to(community.terms().clearing_deadline(start) + 1)
     community.send(order_book.release, 1, start, consumer.peer, sender=community.outsider)
-    assert ledger.availableNano(consumer.peer) == NANO
+    assert ledger.availableNano(consumer.peer) == ledger.availableNano(other.peer) == NANO
     community.reconcile(start, [community.read(consumer, start, -10)])
     assert community.balance(consumer) == NANO - 10 * RETAIL
     community.travel_to(community.now() + 14 * DAY)
@@ -520,17 +827,14 @@ def test_guardian__pauses_everything__stops_no_money_that_is_due(
 
 
 def test_guardian__pauses_until_the_deadline__voids_the_session_and_moves_no_funds(
-    community: Community, settlement: Any, ledger: Any, producer: Member, consumer: Member
+    community: Community, clearing: Any, producer: Member, consumer: Member, proposal: Proposal
 ) -> None:
-    proposal = community.propose(
-        community.sign(producer, ask(50_000, 1_000)), community.sign(consumer, bid(100_000, 1_000))
-    )
     start = proposal.session.start
     deadline = community.terms().clearing_deadline(start)
-    community.send(settlement.pause, sender=community.guardian)
+    community.send(clearing.pause, sender=community.guardian)
     community.travel_to(deadline + 1)
-    community.send(settlement.unpause, sender=community.guardian)
-    with reverts(settlement.ClearingTooLate, market=1, sessionStart=start, deadline=deadline):
+    community.send(clearing.unpause, sender=community.guardian)
+    with reverts(clearing.ClearingTooLate, market=1, sessionStart=start, deadline=deadline):
         community.clear(proposal)
     assert (community.balance(producer), community.balance(consumer)) == (NANO, NANO)
 
@@ -551,15 +855,26 @@ def test_meter__that_was_replaced__reads_earlier_sessions_only(
 
 
 def test_meter__claims_a_position_for_its_peer__is_refused(
-    community: Community, settlement: Any, producer: Member, consumer: Member
+    community: Community, settlement: Any, proposal: Proposal
 ) -> None:
     """Another peer's sale would turn one's own consumption into a delivery."""
-    proposal = community.propose(
-        community.sign(producer, ask(50_000, 1_000)), community.sign(consumer, bid(100_000, 1_000))
-    )
     community.clear(proposal)
     idle = community.admit(Role.CONSUMER, C3)
     start = proposal.session.start
-    for position in (0, 1):
-        with reverts(settlement.WrongPosition, peer=idle.peer, position=position):
-            community.reconcile(start, [community.read(idle, start, -10)], position=position)
+    for leaf, position in enumerate(proposal.positions_wh.values()):
+        for claimed in (None, position):
+            with reverts(settlement.WrongPosition, peer=idle.peer, leaf=leaf):
+                reading = community.read(idle, start, -10)
+                community.reconcile(start, [reading], leaf=leaf, position_wh=claimed)
+
+
+def test_meter__denies_the_position_of_its_peer__is_refused(
+    community: Community, settlement: Any, producer: Member, proposal: Proposal
+) -> None:
+    """Who sold and did not deliver would owe nothing."""
+    community.clear(proposal)
+    start = proposal.session.start
+    for leaf in (0, 1, 2):
+        with reverts(settlement.WrongPosition, peer=producer.peer, leaf=leaf):
+            reading = community.read(producer, start, 0)
+            community.reconcile(start, [reading], leaf=leaf, position_wh=None)

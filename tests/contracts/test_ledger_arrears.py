@@ -136,9 +136,70 @@ def test_book_imbalances__by_anyone_but_the_settlement__reverts(
     books: Books, debtor: Member, creditor: Member
 ) -> None:
     payments = [(debtor.peer, creditor.peer, 1)]
-    for caller in (creditor.wallet, books.order_book, books.community.admin):
+    for caller in (creditor.wallet, books.order_book, books.clearing):
         with reverts(books.ledger.NotTheSettlement, caller=caller.address):
             books.community.send(books.ledger.bookImbalances, payments, sender=caller)
+
+
+def test_book_imbalances__once_all_arrears_are_set_off__pays_as_before(
+    books: Books, debtor: Member, creditor: Member
+) -> None:
+    books.owe((debtor.peer, creditor.peer, 130))
+    books.owe((creditor.peer, debtor.peer, 30), (creditor.peer, debtor.peer, 7))
+    assert _arrears(books, debtor, creditor) == 0
+    assert (books.balance(debtor), books.balance(creditor)) == (7, 93)
+    books.owe((debtor.peer, creditor.peer, 8))
+    assert _arrears(books, debtor, creditor) == 1
+
+
+@pytest.mark.parametrize(("owed", "left"), [(0, 60), (40, 60), (41, 59), (99, 1), (100, 0)])
+def test_book_imbalances__beyond_what_is_free__shortens_a_requested_withdrawal(
+    books: Books, debtor: Member, creditor: Member, owed: int, left: int
+) -> None:
+    books.request(debtor, 60)
+    books.owe((debtor.peer, creditor.peer, owed))
+    account = books.ledger.account(debtor.peer)
+    assert (account.balanceNano, account.withdrawalNano) == (100 - owed, left)
+
+
+@pytest.mark.parametrize(
+    ("owed", "balance", "arrears", "free"),
+    [(100, 0, 0, 50), (130, -30, 0, 20), (150, -50, 0, 0), (170, -50, 20, -20)],
+)
+def test_book_imbalances__beyond_a_requested_withdrawal__uses_the_credit_again(
+    books: Books,
+    debtor: Member,
+    creditor: Member,
+    owed: int,
+    balance: int,
+    arrears: int,
+    free: int,
+) -> None:
+    books.endow(50)
+    books.credit(debtor, 50)
+    books.request(debtor, 60)
+    books.owe((debtor.peer, creditor.peer, owed))
+    account = books.ledger.account(debtor.peer)
+    assert (account.balanceNano, account.freeNano, account.withdrawalNano) == (balance, free, 0)
+    assert _arrears(books, debtor, creditor) == arrears
+
+
+def test_book_imbalances__as_much_as_can_be_owed__leaves_it_as_arrears(
+    books: Books, debtor: Member, creditor: Member
+) -> None:
+    most = 2**63 + 100
+    books.owe((debtor.peer, creditor.peer, most))
+    assert _arrears(books, debtor, creditor) == 2**63
+    with reverts(books.ledger.DebtTooLarge, debtor=debtor.peer, amountNano=1):
+        books.owe((debtor.peer, creditor.peer, 1))
+
+
+def test_book_imbalances__more_than_can_be_owed__reverts(
+    books: Books, debtor: Member, creditor: Member
+) -> None:
+    most = 2**64 - 1
+    with reverts(books.ledger.DebtTooLarge, debtor=debtor.peer, amountNano=most):
+        books.owe((debtor.peer, creditor.peer, most))
 
 
 # ------------------------------------------------------------------------------------- collecting

@@ -117,11 +117,25 @@ def test_deposit__of_a_token_with_a_transfer_fee__reverts(
         _deposit_any(fee_books, any_token, 1000, consumer.peer)
 
 
-def test_deposit__of_more_than_a_balance_holds__reverts(
+MOST = 2**63 - 1  # nano-token, of all accounts together
+
+
+def test_deposit__of_all_that_the_accounts_hold__is_accepted(
     fee_books: Books, any_token: Any, consumer: Member
 ) -> None:
-    with reverts(fee_books.ledger.SafeCastOverflowedIntDowncast, bits=96, value=2**95):
-        _deposit_any(fee_books, any_token, 2**95, consumer.peer)
+    _deposit_any(fee_books, any_token, MOST - 1, consumer.peer)
+    _deposit_any(fee_books, any_token, 1)
+    assert (fee_books.balance(consumer), fee_books.ledger.heldNano()) == (MOST - 1, MOST)
+
+
+def test_deposit__of_more_than_the_accounts_hold__reverts(
+    fee_books: Books, any_token: Any, consumer: Member
+) -> None:
+    _deposit_any(fee_books, any_token, 5)
+    with reverts(fee_books.ledger.DepositTooLarge, amountNano=MOST, roomNano=MOST - 5):
+        _deposit_any(fee_books, any_token, MOST, consumer.peer)
+    with reverts(fee_books.ledger.DepositTooLarge, amountNano=MOST - 4, roomNano=MOST - 5):
+        _deposit_any(fee_books, any_token, MOST - 4)
 
 
 def test_deposit_to_fund__by_anyone__adds_to_the_fund(books: Books) -> None:

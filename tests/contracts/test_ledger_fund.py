@@ -51,7 +51,7 @@ def test_set_credit__below_what_the_balance_uses__reverts(
 ) -> None:
     peer, other = peers
     books.credit(peer, 60)
-    books.clear((peer.peer, 0, -25), (other.peer, 0, 25))
+    books.clear((peer.peer, -25), (other.peer, 25))
     with reverts(books.ledger.CreditInUse, peer=peer.peer, neededNano=25):
         books.credit(peer, 24)
 
@@ -61,7 +61,7 @@ def test_set_credit__down_to_what_is_used__succeeds(
 ) -> None:
     peer, other = peers
     books.credit(peer, 60)
-    books.clear((peer.peer, 0, -25), (other.peer, 0, 25))
+    books.clear((peer.peer, -25), (other.peer, 25))
     books.lock(peer, 10)
     books.credit(peer, 35)
     assert books.available(peer) == 0
@@ -81,9 +81,23 @@ def test_set_credit__below_what_locks_use__reverts(
 def test_set_credit__up_while_in_use__succeeds(books: Books, peers: tuple[Member, Member]) -> None:
     peer, other = peers
     books.credit(peer, 60)
-    books.clear((peer.peer, 0, -60), (other.peer, 0, 60))
+    books.clear((peer.peer, -60), (other.peer, 60))
     books.credit(peer, 70)
     assert books.available(peer) == 10
+
+
+def test_set_credit__while_a_withdrawal_is_requested__counts_once_it_is_gone(
+    books: Books, peers: tuple[Member, Member]
+) -> None:
+    peer, _ = peers
+    books.deposit(peer, 100)
+    books.credit(peer, 10)
+    books.request(peer, 70)
+    for limit in (60, 0, 40):
+        books.credit(peer, limit)
+        assert (books.balance(peer), books.available(peer)) == (100, 30)
+    books.request(peer, 0)
+    assert (books.balance(peer), books.available(peer)) == (100, 140)
 
 
 @pytest.mark.parametrize("beyond", [0, 1])
@@ -143,7 +157,7 @@ def test_allot__to_a_peer_below_zero__brings_it_up(
 ) -> None:
     peer, other = peers
     books.credit(peer, 40)
-    books.clear((peer.peer, 0, -40), (other.peer, 0, 40))
+    books.clear((peer.peer, -40), (other.peer, 40))
     books.allot((peer.peer, 60))
     assert (books.balance(peer), books.available(peer)) == (20, 60)
 

@@ -62,8 +62,27 @@ def test_lock__when_arrears_exceed_the_balance__sees_nothing_available(
         books.lock(peer, 1)
 
 
+def test_lock__of_more_than_any_account_holds__reverts(books: Books, peer: Member) -> None:
+    most = 2**256 - 1
+    with reverts(
+        books.ledger.InsufficientFunds, peer=peer.peer, neededNano=most, availableNano=100
+    ):
+        books.lock(peer, most)
+
+
+def test_lock__while_a_withdrawal_is_requested__does_not_borrow(books: Books, peer: Member) -> None:
+    books.endow(50)
+    books.credit(peer, 50)
+    books.request(peer, 60)
+    with reverts(books.ledger.InsufficientFunds, peer=peer.peer, neededNano=41, availableNano=40):
+        books.lock(peer, 41)
+    books.request(peer, 0)
+    books.lock(peer, 150)
+    assert books.available(peer) == 0
+
+
 def test_lock__by_anyone_but_the_order_book__reverts(books: Books, peer: Member) -> None:
-    for caller in (peer.wallet, books.settlement, books.community.admin):
+    for caller in (peer.wallet, books.clearing, books.settlement, books.community.admin):
         with reverts(books.ledger.NotTheOrderBook, caller=caller.address):
             books.community.send(books.ledger.lock, peer.peer, 1, sender=caller)
 
@@ -83,7 +102,7 @@ def test_unlock__of_more_than_is_locked__reverts(books: Books, peer: Member) -> 
 
 def test_unlock__by_anyone_but_the_order_book__reverts(books: Books, peer: Member) -> None:
     books.lock(peer, 60)
-    for caller in (peer.wallet, books.settlement, books.community.admin):
+    for caller in (peer.wallet, books.clearing, books.settlement, books.community.admin):
         with reverts(books.ledger.NotTheOrderBook, caller=caller.address):
             books.community.send(books.ledger.unlock, peer.peer, 1, sender=caller)
 
@@ -103,29 +122,30 @@ def unconnected(books: Books) -> Books:
         WITHDRAWAL_DELAY,
         sender=community.admin.account,
     )
-    return Books(community, ledger, books.order_book, books.settlement)
+    return Books(community, ledger, books.order_book, books.clearing, books.settlement)
 
 
-def test_connect_market__by_the_admin__names_both_contracts(unconnected: Books) -> None:
+def test_connect_market__by_the_admin__names_the_contracts(unconnected: Books) -> None:
     ledger, admin = unconnected.ledger, unconnected.community.admin
     names = {
         "orderBook": unconnected.order_book.address,
+        "clearing": unconnected.clearing.address,
         "settlement": unconnected.settlement.address,
     }
     receipt = unconnected.community.send(ledger.connectMarket, *names.values(), sender=admin)
     assert events(receipt) == [event(ledger.MarketConnected, **names)]
-    assert [ledger.orderBook(), ledger.settlement()] == list(names.values())
+    assert [ledger.orderBook(), ledger.clearing(), ledger.settlement()] == list(names.values())
 
 
 def test_connect_market__twice__reverts(books: Books) -> None:
-    wiring, admin = (books.order_book.address, books.settlement.address), books.community.admin
+    wiring, admin = [books.order_book.address] * 3, books.community.admin
     with reverts(books.ledger.AlreadyConnected):
         books.community.send(books.ledger.connectMarket, *wiring, sender=admin)
 
 
-@pytest.mark.parametrize("missing", [0, 1])
+@pytest.mark.parametrize("missing", [0, 1, 2])
 def test_connect_market__to_nothing__reverts(unconnected: Books, missing: int) -> None:
-    wiring = [unconnected.order_book.address, unconnected.settlement.address]
+    wiring = [unconnected.order_book.address] * 3
     wiring[missing] = NOBODY
     community, ledger = unconnected.community, unconnected.ledger
     with reverts(ledger.AddressZero):
@@ -137,7 +157,7 @@ def test_connect_market__by_anyone_else__reverts(unconnected: Books) -> None:
     with reverts(
         ledger.AccessControlUnauthorizedAccount, account=caller.address, neededRole=b"\0" * 32
     ):
-        community.send(ledger.connectMarket, caller.address, caller.address, sender=caller)
+        community.send(ledger.connectMarket, *[caller.address] * 3, sender=caller)
 
 
 def test_lock__before_the_market_is_connected__reverts(unconnected: Books, peer: Member) -> None:

@@ -97,7 +97,7 @@ def test_request_withdrawal__of_credit__reverts(books: Books, saver: Member) -> 
 def test_request_withdrawal__below_zero__reverts(books: Books, saver: Member) -> None:
     books.endow(50)
     books.credit(saver, 50)
-    books.clear((saver.peer, 0, -120), incomes=((0, 120),))
+    books.clear((saver.peer, -120), incomes=((0, 120),))
     with reverts(books.ledger.InsufficientFunds, peer=saver.peer, neededNano=1, availableNano=0):
         books.request(saver, 1)
 
@@ -269,7 +269,7 @@ def test_withdraw__by_a_peer_that_left__pays(community: Community, citizen: Memb
 def test_withdraw__while_the_market_is_paused__pays(community: Community, citizen: Member) -> None:
     contracts = community.chain.contracts
     community.send(contracts.order_book.pause, sender=community.guardian)
-    community.send(contracts.settlement.pause, sender=community.guardian)
+    community.send(contracts.clearing.pause, sender=community.guardian)
     _requires_its_money(community, citizen)
 
 

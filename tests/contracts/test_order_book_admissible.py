@@ -6,15 +6,24 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.community import C2, C3, HOUR, NETWORK, NOTICE, QUARTERS, Community, Member, ask, bid
+from tests.community import (
+    C2,
+    HOUR,
+    NETWORK,
+    NOTICE,
+    QUARTERS,
+    TERMS,
+    Community,
+    Member,
+    ask,
+    bid,
+)
 from tests.contracts.registry import (
     admit,
-    change,
     connection,
     leave,
     new_wallet,
     reinstate,
-    same_connection,
     suspend,
 )
 from tests.outcomes import reverts
@@ -46,7 +55,7 @@ def accept(community: Community, signed: SignedOrder) -> None:
     book, order = community.chain.contracts.order_book, signed.order
     assert book.requireValid(structs(order.to_message()), signed.signature)
     community.place(signed)
-    assert book.placedCount(order.market, order.session_start) == 1
+    assert book.sessionState(order.market, order.session_start)[0] == 1
 
 
 def refuse(community: Community, signed: SignedOrder, error: Any, **values: Any) -> None:
@@ -81,15 +90,7 @@ def test_order__between_sessions__is_not_valid(
     refuse(community, signed, book.NotASession, sessionStart=start)
 
 
-def test_order__no_steps__is_not_valid(community: Community, book: Any, member: Member) -> None:
-    message = community.order(member, bid(1, 1), nonce=4).to_message() | {"steps": []}
-    with reverts(book.OrderEmpty, peer=member.peer, nonce=4):
-        book.requireValid(structs(message), b"")
-    with reverts(book.OrderEmpty, peer=member.peer, nonce=4):
-        community.send(book.place, message, b"", sender=member.wallet)
-
-
-@pytest.mark.parametrize("period", [1, 2**16 - 1])
+@pytest.mark.parametrize("period", [1, 7])
 def test_order__period_beyond_the_session__is_not_valid(
     community: Community, book: Any, member: Member, period: int
 ) -> None:
@@ -104,28 +105,135 @@ def test_order__fifth_quarter__is_not_valid(
     refuse(community, signed, book.UnknownPeriod, peer=member.peer, nonce=0, period=4)
 
 
-# -------------------------------------------------------------------------------------------- time
-
-
-def test_order__expires_at_gate_closure__is_valid(community: Community, member: Member) -> None:
-    gate = community.open_session() - 900
-    accept(community, community.sign(member, bid(1, 1), expiry=gate))
-
-
-def test_order__expires_a_second_before_gate_closure__is_not_valid(
-    community: Community, book: Any, member: Member
+@pytest.mark.parametrize(("period", "blocks"), [(8, 2), (2**16 - 1, 2**13)])
+def test_order__block_beyond_the_session__is_not_valid(
+    community: Community, book: Any, member: Member, period: int, blocks: int
 ) -> None:
-    gate = community.open_session() - 900
-    signed = community.sign(member, bid(1, 1), expiry=gate - 1, nonce=4)
+    signed = community.sign(member, bid(1, 1, period), nonce=4)
     refuse(
         community,
         signed,
-        book.OrderExpired,
+        book.BlocksBeyondSession,
         peer=member.peer,
         nonce=4,
-        expiry=gate - 1,
-        gateClosure=gate,
+        blocks=blocks,
+        sessionBlocks=1,
     )
+
+
+# ------------------------------------------------------------------------------------------ curve
+#
+# The packer writes only well formed curves, so these are written by hand, for a market of a day.
+
+DAILY = 3
+PERIODS = 20  # two blocks and a half
+
+
+@pytest.fixture
+def daily(community: Community, book: Any) -> int:
+    """A market of long sessions; the start of its next one."""
+    terms = replace(TERMS, periods_per_session=PERIODS)
+    community.send(book.createMarket, terms.to_message(), sender=community.market_operator)
+    return community.open_session(DAILY)
+
+
+def words(*lanes: dict[int, int]) -> bytes:
+    """Words, each of the lanes that are not 0."""
+    return b"".join(lane.get(at, 0).to_bytes(4) for lane in lanes for at in range(8))
+
+
+def message(member: Member, start: int, first_block: int, blocks: int, curve: bytes) -> Any:
+    return structs(
+        {
+            "market": DAILY,
+            "peer": member.peer,
+            "sessionStart": start,
+            "nonce": 4,
+            "firstBlock": first_block,
+            "blocks": blocks,
+            "curve": curve,
+        }
+    )
+
+
+def test_order__of_several_rows_and_blocks__is_valid(
+    community: Community, book: Any, member: Member, daily: int
+) -> None:
+    steps = (bid(5, 1, 8), ask(-9, 7, 8), ask(-9, 7, 8), bid(4, 2, 11), bid(1, 1, 19))
+    accept(community, community.sign(member, *steps, market=DAILY))
+
+
+@pytest.mark.parametrize(
+    ("blocks", "curve"),
+    [
+        (1, b""),
+        (0, words({0: 1}, {0: 2})),
+        (0, b""),
+        (1, words({0: 1}, {0: 2})[:-1]),
+        (1, words({0: 1}, {0: 2}, {})),
+        (2, words({0: 1}, {0: 2})),
+        (2, words({}, {0: 2}, {}, {0: 2}, {}, {0: 2})),
+    ],
+)
+def test_order__curve_of_no_whole_rows__is_not_valid(
+    book: Any, member: Member, daily: int, blocks: int, curve: bytes
+) -> None:
+    with reverts(book.CurveMalformed, peer=member.peer, nonce=4, curveBytes=len(curve)):
+        book.requireValid(message(member, daily, 0, blocks, curve), b"")
+
+
+@pytest.mark.parametrize(
+    ("lanes", "period"),
+    [
+        ([{0: 5}, {}], 8),
+        ([{}, {7: 1}], 15),
+        ([{3: 2**32 - 1, 5: 1}, {0: 2}], 11),
+        ([{}, {0: 2}, {0: 1}, {}], 8),
+    ],
+)
+def test_order__price_or_side_without_energy__is_not_valid(
+    book: Any, member: Member, daily: int, lanes: list[dict[int, int]], period: int
+) -> None:
+    with reverts(book.LaneNotEmpty, peer=member.peer, nonce=4, period=period):
+        book.requireValid(message(member, daily, 1, 1, words(*lanes)), b"")
+
+
+def test_order__price_without_energy_after_the_session__is_not_valid(
+    book: Any, member: Member, daily: int
+) -> None:
+    curve = words({4: 1}, {0: 2})
+    with reverts(book.LaneNotEmpty, peer=member.peer, nonce=4, period=20):
+        book.requireValid(message(member, daily, 2, 1, curve), b"")
+
+
+def test_order__step_below_an_empty_lane__is_not_valid(
+    book: Any, member: Member, daily: int
+) -> None:
+    curve = words({}, {0: 2}, {}, {0: 2, 6: 2})
+    with reverts(book.StepOutOfPlace, peer=member.peer, nonce=4, period=14):
+        book.requireValid(message(member, daily, 1, 1, curve), b"")
+
+
+@pytest.mark.parametrize(
+    ("blocks", "lanes"),
+    [
+        pytest.param(1, [{}, {}], id="no step"),
+        pytest.param(2, [{}, {}, {}, {0: 2}], id="first block"),
+        pytest.param(2, [{}, {0: 2}, {}, {}], id="last block"),
+        pytest.param(1, [{}, {0: 2}, {}, {}], id="last row"),
+    ],
+)
+def test_order__empty_block_or_row_at_the_rim__is_not_valid(
+    book: Any, member: Member, daily: int, blocks: int, lanes: list[dict[int, int]]
+) -> None:
+    with reverts(book.CurveNotTight, peer=member.peer, nonce=4):
+        book.requireValid(message(member, daily, 0, blocks, words(*lanes)), b"")
+
+
+def test_order__empty_block_in_between__is_valid(
+    community: Community, member: Member, daily: int
+) -> None:
+    accept(community, community.sign(member, bid(1, 1, 0), bid(1, 1, 16), market=DAILY))
 
 
 # ------------------------------------------------------------------------------------------ prices
@@ -157,24 +265,39 @@ def test_order__limit_beyond_floor_or_cap__is_not_valid(
 # ------------------------------------------------------------------------------------------ energy
 
 
-def test_order__all_that_the_connection_carries__is_valid(
+def test_order__all_that_the_connection_carries_both_ways__is_valid(
     community: Community, member: Member
 ) -> None:
-    accept(community, community.sign(member, ask(1, ONE_KW), bid(1, ONE_KW)))
+    accept(
+        community,
+        community.sign(member, ask(1, ONE_KW - 1), bid(1, ONE_KW - 2), ask(3, 1), bid(2, 2)),
+    )
 
 
+@pytest.mark.parametrize("step", [ask, bid])
+@pytest.mark.parametrize("parts", [(ONE_KW + 1,), (1, ONE_KW), (ONE_KW - 1, 1, 1)])
 def test_order__more_than_the_connection_carries__is_not_valid(
-    community: Community, book: Any, member: Member
+    community: Community, book: Any, member: Member, step: Any, parts: tuple[int, ...]
 ) -> None:
-    signed = community.sign(member, ask(1, ONE_KW + 1), nonce=4)
+    signed = community.sign(member, *(step(1, part) for part in parts), nonce=4)
     refuse(
         community,
         signed,
         book.EnergyAboveConnection,
         peer=member.peer,
         nonce=4,
+        period=0,
         energyWh=ONE_KW + 1,
         limitWh=ONE_KW,
+    )
+
+
+def test_order__all_that_the_connection_carries_in_every_period__is_valid(
+    community: Community, member: Member, daily: int
+) -> None:
+    accept(
+        community,
+        community.sign(member, *(ask(1, ONE_KW, at) for at in range(PERIODS)), market=DAILY),
     )
 
 
@@ -189,15 +312,11 @@ def test_order__more_than_the_connection_carries_in_a_quarter__is_not_valid(
         book.EnergyAboveConnection,
         peer=member.peer,
         nonce=0,
+        period=3,
         energyWh=250,
         limitWh=249,
     )
     accept(community, community.sign(member, bid(1, 249, period=3), market=QUARTERS))
-
-
-def test_order__no_energy_without_a_connection__is_valid(community: Community) -> None:
-    member = community.admit(Role.PROSUMER, connection_w=0)
-    accept(community, community.sign(member, bid(1, 0)))
 
 
 # ---------------------------------------------------------------------------------------- standing
@@ -247,26 +366,7 @@ def test_order__reinstated__is_valid_from_then_on(
     accept(community, community.sign(member, bid(1, 1), session=start))
 
 
-# ---------------------------------------------------------------------------------- node, network
-
-
-def test_order__at_another_node__is_not_valid(
-    community: Community, book: Any, member: Member
-) -> None:
-    signed = community.sign(member, bid(1, 1), node=C2)
-    refuse(community, signed, book.WrongNode, peer=member.peer, orderNode=C2, peerNode=C3)
-
-
-def test_order__at_a_node_of_tomorrow__is_not_valid_before(
-    community: Community, book: Any, member: Member
-) -> None:
-    start = community.open_session() + NOTICE
-    community.travel_to(start - NOTICE - 2)
-    change(community, member, same_connection(community, member, node=C2))
-    community.travel_to(start + HOUR - NOTICE)  # now both books are open
-    signed = community.sign(member, bid(1, 1), session=start - HOUR, node=C2)
-    refuse(community, signed, book.WrongNode, peer=member.peer, orderNode=C2, peerNode=C3)
-    accept(community, community.sign(member, bid(1, 1), session=start, node=C2))
+# ---------------------------------------------------------------------------------------- network
 
 
 def test_order__in_a_market_of_another_network__is_not_valid(

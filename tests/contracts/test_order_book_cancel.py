@@ -40,9 +40,12 @@ def start(community: Community) -> int:
     return community.open_session()
 
 
-def place(community: Community, member: Member, *nonces: int, session: int | None = None) -> None:
-    for nonce in nonces:
-        community.place(community.sign(member, bid(100_000, 1_000), nonce=nonce, session=session))
+def place(
+    community: Community, member: Member, nonce: int, session: int | None = None
+) -> SignedOrder:
+    signed = community.sign(member, bid(100_000, 1_000), nonce=nonce, session=session)
+    community.place(signed)
+    return signed
 
 
 def cancel(community: Community, sender: Signer, start: int, nonce: int) -> Receipt:
@@ -60,9 +63,12 @@ def release(community: Community, start: int, peer: int, market: int = HOURLY) -
     return community.send(method, market, start, peer, sender=community.outsider)
 
 
-def is_placed(book: Any, start: int, member: Member, nonce: int) -> bool:
-    order_hash, _ = book.placedOrder(HOURLY, start, member.peer, nonce)
-    return any(order_hash)
+def placed_count(book: Any, start: int) -> int:
+    return int(book.sessionState(HOURLY, start)[0])
+
+
+def is_placed(book: Any, start: int, member: Member) -> bool:
+    return any(book.placedOrder(HOURLY, start, member.peer)[0])
 
 
 # ------------------------------------------------------------------------------------------ cancel
@@ -71,27 +77,42 @@ def is_placed(book: Any, start: int, member: Member, nonce: int) -> bool:
 def test_cancel__placed_order__unlocks_what_it_locked(
     community: Community, book: Any, ledger: Any, member: Member, start: int
 ) -> None:
-    place(community, member, 3, 4)
+    place(community, member, 3)
     receipt = cancel(community, member.wallet, start, 3)
     assert events(receipt) == [
         event(book.OrderCancelled, market=HOURLY, sessionStart=start, peer=member.peer, nonce=3),
         event(ledger.Unlocked, peer=member.peer, amountNano=COST),
     ]
-    assert ledger.account(member.peer).lockedNano == COST
-    assert book.placedCount(HOURLY, start) == 1
+    assert ledger.account(member.peer).lockedNano == 0
+    assert tuple(book.sessionState(HOURLY, start)) == (0, True, False)
     assert book.isCancelled(HOURLY, start, member.peer, 3)
-    assert not book.isCancelled(HOURLY, start, member.peer, 4)
-    assert [is_placed(book, start, member, nonce) for nonce in (3, 4)] == [False, True]
+    assert not is_placed(book, start, member)
 
 
-def test_cancel__order_that_is_not_placed__unlocks_nothing(
-    community: Community, book: Any, member: Member, start: int
+@pytest.mark.parametrize("nonce", [2, 4])
+def test_cancel__order_besides_the_placed_one__unlocks_nothing(
+    community: Community, book: Any, ledger: Any, member: Member, start: int, nonce: int
 ) -> None:
-    receipt = cancel(community, member.wallet, start, 3)
+    place(community, member, 3)
+    receipt = cancel(community, member.wallet, start, nonce)
     assert events(receipt) == [
-        event(book.OrderCancelled, market=HOURLY, sessionStart=start, peer=member.peer, nonce=3)
+        event(book.OrderCancelled, market=HOURLY, sessionStart=start, peer=member.peer, nonce=nonce)
     ]
-    assert book.isCancelled(HOURLY, start, member.peer, 3)
+    cancelled = [book.isCancelled(HOURLY, start, member.peer, at) for at in (nonce, 3)]
+    assert cancelled == [True, False]
+    assert is_placed(book, start, member)
+    assert ledger.account(member.peer).lockedNano == COST
+
+
+@pytest.mark.parametrize("nonce", [0, 3])
+def test_cancel__order_that_is_not_placed__unlocks_nothing(
+    community: Community, book: Any, member: Member, start: int, nonce: int
+) -> None:
+    receipt = cancel(community, member.wallet, start, nonce)
+    assert events(receipt) == [
+        event(book.OrderCancelled, market=HOURLY, sessionStart=start, peer=member.peer, nonce=nonce)
+    ]
+    assert book.isCancelled(HOURLY, start, member.peer, nonce)
 
 
 def test_cancel__same_nonce_of_another_peer_and_session__stays(
@@ -102,7 +123,7 @@ def test_cancel__same_nonce_of_another_peer_and_session__stays(
     cancel(community, member.wallet, start, 3)
     assert not book.isCancelled(HOURLY, start, other.peer, 3)
     assert not book.isCancelled(HOURLY, start + 3600, member.peer, 3)
-    assert book.placedCount(HOURLY, start) == 1
+    assert placed_count(book, start) == 1
 
 
 def test_cancel__not_a_peer__is_refused(community: Community, book: Any, start: int) -> None:
@@ -138,11 +159,11 @@ def test_cancel__cancelled_with_all__is_refused(
 # --------------------------------------------------------------------------------------- cancelAll
 
 
-def test_cancel_all__several_placed__unlocks_all_of_them(
+def test_cancel_all__placed_one_among_them__unlocks_what_it_locked(
     community: Community, book: Any, ledger: Any, member: Member, start: int
 ) -> None:
     other = community.admit(Role.CONSUMER, tokens=1)
-    place(community, member, 0, 6, 3)
+    place(community, member, 6)
     place(community, other, 1)
     receipt = cancel_all(community, member.wallet, start, 7)
     assert events(receipt) == [
@@ -153,13 +174,24 @@ def test_cancel_all__several_placed__unlocks_all_of_them(
             peer=member.peer,
             belowNonce=7,
         ),
-        event(ledger.Unlocked, peer=member.peer, amountNano=3 * COST),
+        event(ledger.Unlocked, peer=member.peer, amountNano=COST),
     ]
     assert [ledger.account(peer.peer).lockedNano for peer in (member, other)] == [0, COST]
-    assert book.placedCount(HOURLY, start) == 1
+    assert tuple(book.sessionState(HOURLY, start)) == (1, True, False)
     cancelled = [book.isCancelled(HOURLY, start, member.peer, nonce) for nonce in range(8)]
     assert cancelled == [True] * 7 + [False]
-    assert not any(is_placed(book, start, member, nonce) for nonce in range(8))
+    assert [is_placed(book, start, peer) for peer in (member, other)] == [False, True]
+
+
+@pytest.mark.parametrize("below", [2, 3])
+def test_cancel_all__placed_one_not_among_them__leaves_it(
+    community: Community, book: Any, ledger: Any, member: Member, start: int, below: int
+) -> None:
+    place(community, member, 3)
+    receipt = cancel_all(community, member.wallet, start, below)
+    assert [log.name for log in events(receipt)] == ["OrdersCancelled"]
+    assert is_placed(book, start, member)
+    assert ledger.account(member.peer).lockedNano == COST
 
 
 def test_cancel_all__nothing_placed__unlocks_nothing(
@@ -177,16 +209,6 @@ def test_cancel_all__nothing_placed__unlocks_nothing(
     ]
 
 
-def test_cancel_all__after_some_were_cancelled_one_by_one__unlocks_the_rest(
-    community: Community, ledger: Any, member: Member, start: int
-) -> None:
-    place(community, member, 0, 1)
-    cancel(community, member.wallet, start, 1)
-    receipt = cancel_all(community, member.wallet, start, 2)
-    assert events(receipt)[1:] == [event(ledger.Unlocked, peer=member.peer, amountNano=COST)]
-    assert ledger.account(member.peer).lockedNano == 0
-
-
 def test_cancel_all__again_with_a_higher_bound__cancels_what_was_placed_since(
     community: Community, book: Any, ledger: Any, member: Member, start: int
 ) -> None:
@@ -194,7 +216,7 @@ def test_cancel_all__again_with_a_higher_bound__cancels_what_was_placed_since(
     cancel_all(community, member.wallet, start, 1)
     place(community, member, 1)
     cancel_all(community, member.wallet, start, 2)
-    assert ledger.account(member.peer).lockedNano == book.placedCount(HOURLY, start) == 0
+    assert ledger.account(member.peer).lockedNano == placed_count(book, start) == 0
 
 
 def test_cancel_all__not_a_peer__is_refused(community: Community, book: Any, start: int) -> None:
@@ -202,28 +224,19 @@ def test_cancel_all__not_a_peer__is_refused(community: Community, book: Any, sta
         cancel_all(community, community.admin, start, 1)
 
 
-@pytest.mark.parametrize("below", [2, 3])
-def test_cancel_all__bound_not_above_every_placed_nonce__is_refused(
-    community: Community, book: Any, member: Member, start: int, below: int
-) -> None:
-    place(community, member, 3, 1)
-    with reverts(book.NonceNotCovered, belowNonce=below, placedNonce=3):
-        cancel_all(community, member.wallet, start, below)
-
-
 @pytest.mark.parametrize("below", [4, 5])
 def test_cancel_all__bound_not_above_the_last_one__is_refused(
     community: Community, book: Any, member: Member, start: int, below: int
 ) -> None:
     cancel_all(community, member.wallet, start, 5)
-    with reverts(book.NonceNotCovered, belowNonce=below, placedNonce=0):
+    with reverts(book.NothingToCancel, belowNonce=below, cancelledBelow=5):
         cancel_all(community, member.wallet, start, below)
 
 
 def test_cancel_all__below_0__is_refused(
     community: Community, book: Any, member: Member, start: int
 ) -> None:
-    with reverts(book.NonceNotCovered, belowNonce=0, placedNonce=0):
+    with reverts(book.NothingToCancel, belowNonce=0, cancelledBelow=0):
         cancel_all(community, member.wallet, start, 0)
 
 
@@ -281,7 +294,7 @@ def test_cancel__unknown_market__is_refused(
 def test_release__session_never_cleared__unlocks_for_anyone(
     community: Community, book: Any, ledger: Any, member: Member, start: int
 ) -> None:
-    place(community, member, 0, 1)
+    place(community, member, 1)
     community.travel_to(community.terms().clearing_deadline(start))
     receipt = release(community, start, member.peer)
     assert events(receipt) == [
@@ -290,9 +303,9 @@ def test_release__session_never_cleared__unlocks_for_anyone(
             market=HOURLY,
             sessionStart=start,
             peer=member.peer,
-            lockedNano=2 * COST,
+            lockedNano=COST,
         ),
-        event(ledger.Unlocked, peer=member.peer, amountNano=2 * COST),
+        event(ledger.Unlocked, peer=member.peer, amountNano=COST),
     ]
     assert ledger.account(member.peer).lockedNano == 0
 
@@ -341,19 +354,6 @@ def test_release__twice__is_refused(
     place(community, member, 0)
     community.travel_to(community.terms().clearing_deadline(start))
     release(community, start, member.peer)
-    with reverts(book.NothingToRelease, market=HOURLY, sessionStart=start, peer=member.peer):
-        release(community, start, member.peer)
-
-
-def test_release__session_was_cleared__is_refused(
-    community: Community, book: Any, ledger: Any, member: Member, start: int
-) -> None:
-    place(community, member, 0)
-    order = community.order(member, bid(100_000, 1_000))
-    community.clear(community.propose(placed=[SignedOrder(order, b"")]))
-    assert ledger.account(member.peer).lockedNano == 0
-    place(community, member, 0, session=start + 10 * 3600)
-    community.travel_to(community.terms().clearing_deadline(start))
     with reverts(book.NothingToRelease, market=HOURLY, sessionStart=start, peer=member.peer):
         release(community, start, member.peer)
 

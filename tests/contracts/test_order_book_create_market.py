@@ -1,4 +1,4 @@
-"""`OrderBook.createMarket` and `connectSettlement`: markets whose sessions can be settled (R1)."""
+"""`OrderBook.createMarket` and `connectClearing`: markets whose sessions can be settled (R1)."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def create(community: Community, **changes: Any) -> Receipt:
 def test_create_market__by_the_market_operator__keeps_the_terms(
     community: Community, book: Any
 ) -> None:
-    terms = replace(TERMS, periods_per_session=24, max_placed_steps=3)
-    receipt = create(community, periods_per_session=24, max_placed_steps=3)
+    terms = replace(TERMS, periods_per_session=24, max_placed_blocks=3, solver_fee_nano=7)
+    receipt = create(community, periods_per_session=24, max_placed_blocks=3, solver_fee_nano=7)
     assert events(receipt) == [event(book.MarketCreated, market=3, terms=terms.to_message())]
     assert book.marketCount() == 3
     assert community.terms(3) == terms
@@ -205,28 +205,28 @@ def test_book_times__unknown_market__is_refused(book: Any) -> None:
         book.bookTimes(9, TERMS.first_session_start)
 
 
-# ------------------------------------------------------------------------------ connectSettlement
+# -------------------------------------------------------------------------------- connectClearing
 
 
 @pytest.fixture
 def unconnected(community: Community) -> Any:
-    """An order book without settlement."""
+    """An order book without clearing."""
     contracts, admin = community.chain.contracts, community.admin
     return project().OrderBook.deploy(
         admin.address, DAY, contracts.registry, contracts.ledger, sender=admin.account
     )
 
 
-def test_connect_settlement__by_the_admin__connects_it(
+def test_connect_clearing__by_the_admin__connects_it(
     community: Community, unconnected: Any
 ) -> None:
-    address = community.chain.contracts.settlement.address
-    receipt = community.send(unconnected.connectSettlement, address, sender=community.admin)
-    assert events(receipt) == [event(unconnected.SettlementConnected, settlement=address)]
-    assert unconnected.settlement() == address
+    address = community.outsider.address
+    receipt = community.send(unconnected.connectClearing, address, sender=community.admin)
+    assert events(receipt) == [event(unconnected.ClearingConnected, clearing=address)]
+    assert unconnected.clearing() == address
 
 
-def test_connect_settlement__not_the_admin__is_refused(
+def test_connect_clearing__not_the_admin__is_refused(
     community: Community, unconnected: Any
 ) -> None:
     outsider = community.outsider
@@ -235,17 +235,17 @@ def test_connect_settlement__not_the_admin__is_refused(
         account=outsider.address,
         neededRole=unconnected.DEFAULT_ADMIN_ROLE(),
     ):
-        community.send(unconnected.connectSettlement, outsider.address, sender=outsider)
+        community.send(unconnected.connectClearing, outsider.address, sender=outsider)
 
 
-def test_connect_settlement__nobody__is_refused(community: Community, unconnected: Any) -> None:
+def test_connect_clearing__nobody__is_refused(community: Community, unconnected: Any) -> None:
     with reverts(unconnected.AddressZero):
-        community.send(unconnected.connectSettlement, NOBODY, sender=community.admin)
+        community.send(unconnected.connectClearing, NOBODY, sender=community.admin)
 
 
-def test_connect_settlement__twice__is_refused(community: Community, book: Any) -> None:
+def test_connect_clearing__twice__is_refused(community: Community, book: Any) -> None:
     with reverts(book.AlreadyConnected):
-        community.send(book.connectSettlement, community.admin.address, sender=community.admin)
+        community.send(book.connectClearing, community.admin.address, sender=community.admin)
 
 
 @pytest.mark.parametrize(

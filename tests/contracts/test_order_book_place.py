@@ -10,7 +10,6 @@ from tests.community import HOURLY, NANO, NOTICE, QUARTERS, TERMS, Community, Me
 from tests.outcomes import event, events, reverts
 
 from fairwatt.chain import Role, structs
-from fairwatt.orders import SignedOrder
 
 if TYPE_CHECKING:
     from typing import Any
@@ -50,10 +49,11 @@ def test_place__by_a_third_party__locks_the_worst_case(
         ),
         event(ledger.Locked, peer=member.peer, amountNano=cost),
     ]
-    order_hash, locked = book.placedOrder(HOURLY, order.session_start, member.peer, 7)
+    order_hash, nonce, locked = book.placedOrder(HOURLY, order.session_start, member.peer)
     assert bytes(order_hash) == bytes(book.requireValid(*_arguments(signed)))
+    assert nonce == 7
     assert locked == ledger.account(member.peer).lockedNano == cost == order.worst_case_nano
-    assert book.placedCount(HOURLY, order.session_start) == 1
+    assert book.sessionState(HOURLY, order.session_start)[0] == 1
     assert ledger.availableNano(member.peer) == NANO - cost
 
 
@@ -70,7 +70,7 @@ def test_place__costs_nothing__needs_no_funds(community: Community, book: Any, l
     signed = community.sign(producer, ask(50_000, 1_000))
     receipt = community.place(signed)
     assert events(receipt)[1:] == [event(ledger.Locked, peer=producer.peer, amountNano=0)]
-    assert book.placedCount(HOURLY, signed.order.session_start) == 1
+    assert book.sessionState(HOURLY, signed.order.session_start)[0] == 1
 
 
 def test_place__all_that_the_peer_has__is_accepted(
@@ -96,14 +96,22 @@ def test_place__other_sessions_and_markets__have_books_of_their_own(
     first, quarters = community.open_session(), community.open_session(QUARTERS)
     for market, start in ((HOURLY, first), (HOURLY, first + 3600), (QUARTERS, quarters)):
         community.place(community.sign(member, bid(1_000, 1_000), market=market, session=start))
-        assert book.placedCount(market, start) == 1
+        assert book.sessionState(market, start)[0] == 1
 
 
-def test_place__order_of_an_unplaced_nonce__is_nothing(
+def test_place__nothing__is_no_order(community: Community, book: Any, member: Member) -> None:
+    order_hash, nonce, locked = book.placedOrder(HOURLY, community.open_session(), member.peer)
+    assert (bytes(order_hash), nonce, locked) == (bytes(32), 0, 0)
+
+
+def test_place__orders_of_several_peers__are_counted(
     community: Community, book: Any, member: Member
 ) -> None:
-    order_hash, locked = book.placedOrder(HOURLY, community.open_session(), member.peer, 0)
-    assert (bytes(order_hash), locked) == (bytes(32), 0)
+    start = community.open_session()
+    assert tuple(book.sessionState(HOURLY, start)) == (0, False, False)
+    for peer in (member, community.admit(Role.PROSUMER, tokens=1)):
+        community.place(community.sign(peer, bid(1_000, 1_000)))
+    assert tuple(book.sessionState(HOURLY, start)) == (2, False, False)
 
 
 # -------------------------------------------------------------------------------------------- time
@@ -134,7 +142,7 @@ def test_place__exactly_at_opening__is_accepted(
     start, opens, _ = next_book
     community.travel_to(opens - 1)
     community.place(community.sign(member, bid(1_000, 1_000), session=start))
-    assert book.placedCount(HOURLY, start) == 1
+    assert book.sessionState(HOURLY, start)[0] == 1
 
 
 def test_place__a_second_before_gate_closure__is_accepted(
@@ -143,7 +151,7 @@ def test_place__a_second_before_gate_closure__is_accepted(
     start, _, gate = next_book
     community.travel_to(gate - 2)
     community.place(community.sign(member, bid(1_000, 1_000), session=start))
-    assert book.placedCount(HOURLY, start) == 1
+    assert book.sessionState(HOURLY, start)[0] == 1
 
 
 def test_place__exactly_at_gate_closure__is_refused(
@@ -178,22 +186,39 @@ def test_place__before_the_first_session__is_refused(
         community.place(community.sign(member, bid(1, 1), session=start))
 
 
-# ----------------------------------------------------------------------------------------- nonces
+# ----------------------------------------------------------------------------------- one of a peer
 
 
-def test_place__twice__is_refused(community: Community, book: Any, member: Member) -> None:
+@pytest.mark.parametrize("nonce", [3, 4, 5])
+def test_place__second_order_of_the_peer__is_refused(
+    community: Community, book: Any, member: Member, nonce: int
+) -> None:
+    community.place(community.sign(member, bid(1_000, 1_000), nonce=4))
+    with reverts(book.AlreadyPlaced, peer=member.peer, nonce=4):
+        community.place(community.sign(member, bid(1_000, 1_001), nonce=nonce))
+
+
+def test_place__same_order_twice__is_refused(
+    community: Community, book: Any, member: Member
+) -> None:
     signed = community.sign(member, bid(1_000, 1_000), nonce=4)
     community.place(signed)
-    with reverts(book.NonceTaken, peer=member.peer, nonce=4):
+    with reverts(book.AlreadyPlaced, peer=member.peer, nonce=4):
         community.place(signed)
 
 
-def test_place__another_order_under_the_nonce__is_refused(
-    community: Community, book: Any, member: Member
+@pytest.mark.parametrize(("method", "by"), [("cancel", 4), ("cancelAll", 5)])
+def test_place__after_the_first_is_cancelled__is_accepted(
+    community: Community, book: Any, ledger: Any, member: Member, method: str, by: int
 ) -> None:
+    start = community.open_session()
     community.place(community.sign(member, bid(1_000, 1_000), nonce=4))
-    with reverts(book.NonceTaken, peer=member.peer, nonce=4):
-        community.place(community.sign(member, bid(1_000, 1_001), nonce=4))
+    community.send(getattr(book, method), HOURLY, start, by, sender=member.wallet)
+    community.place(community.sign(member, bid(1_000, 2_000), nonce=5))
+    _, nonce, locked = book.placedOrder(HOURLY, start, member.peer)
+    assert (nonce, locked) == (5, 1_000 * 2_000)
+    assert ledger.account(member.peer).lockedNano == 1_000 * 2_000
+    assert tuple(book.sessionState(HOURLY, start)) == (1, True, False)
 
 
 def test_place__nonces_of_two_peers__do_not_meet(
@@ -202,7 +227,7 @@ def test_place__nonces_of_two_peers__do_not_meet(
     other = community.admit(Role.PROSUMER, tokens=1)
     for peer in (member, other):
         community.place(community.sign(peer, bid(1_000, 1_000), nonce=2**32 - 1))
-    assert book.placedCount(HOURLY, community.open_session()) == 2
+    assert book.sessionState(HOURLY, community.open_session())[0] == 2
 
 
 def test_place__cancelled_nonce__is_refused(
@@ -223,55 +248,65 @@ def test_place__nonce_below_those_cancelled__is_refused(
     with reverts(book.OrderIsCancelled, peer=member.peer, nonce=4):
         community.place(community.sign(member, bid(1_000, 1_000), nonce=4))
     community.place(community.sign(member, bid(1_000, 1_000), nonce=5))
-    assert book.placedCount(HOURLY, start) == 1
+    assert book.sessionState(HOURLY, start)[0] == 1
 
 
-# ------------------------------------------------------------------------------------------ steps
+# ----------------------------------------------------------------------------------------- blocks
 
 
-def test_place__as_many_steps_as_the_market_allows__is_accepted(
+def test_place__as_many_rows_as_the_market_allows__is_accepted(
     community: Community, book: Any, member: Member
 ) -> None:
-    steps = [bid(1_000, 10)] * 4
-    community.place(community.sign(member, *steps, nonce=0))
-    community.place(community.sign(member, *steps, nonce=1))
-    assert book.placedCount(HOURLY, community.open_session()) == 2
+    community.place(community.sign(member, *[bid(1_000, 10)] * 8))
+    assert book.sessionState(HOURLY, community.open_session())[0] == 1
 
 
-def test_place__too_many_steps_at_once__is_refused(
-    community: Community, book: Any, member: Member
-) -> None:
-    with reverts(book.TooManySteps, peer=member.peer, steps=9, maxPlacedSteps=8):
+def test_place__too_many_rows__is_refused(community: Community, book: Any, member: Member) -> None:
+    with reverts(book.TooManyBlocks, peer=member.peer, blocks=9, maxPlacedBlocks=8):
         community.place(community.sign(member, *[bid(1_000, 10)] * 9))
 
 
-def test_place__too_many_steps_together__is_refused(
+def test_place__too_many_rows_of_several_blocks__is_refused(
     community: Community, book: Any, member: Member
 ) -> None:
-    community.place(community.sign(member, *[bid(1_000, 10)] * 8, nonce=0))
-    with reverts(book.TooManySteps, peer=member.peer, steps=9, maxPlacedSteps=8):
-        community.place(community.sign(member, bid(1_000, 10), nonce=1))
-
-
-def test_place__after_cancelling__has_its_steps_back(
-    community: Community, book: Any, member: Member
-) -> None:
-    start = community.open_session()
-    community.place(community.sign(member, *[bid(1_000, 10)] * 8, nonce=0))
-    community.send(book.cancel, HOURLY, start, 0, sender=member.wallet)
-    community.place(community.sign(member, *[bid(1_000, 10)] * 8, nonce=1))
-    community.send(book.cancelAll, HOURLY, start, 2, sender=member.wallet)
-    community.place(community.sign(member, *[bid(1_000, 10)] * 8, nonce=2))
-    assert book.placedCount(HOURLY, start) == 1
+    terms = replace(TERMS, periods_per_session=20).to_message()
+    community.send(book.createMarket, terms, sender=community.market_operator)
+    steps = [bid(1_000, 10, period) for period in (0, 0, 0, 19)]
+    with reverts(book.TooManyBlocks, peer=member.peer, blocks=9, maxPlacedBlocks=8):
+        community.place(community.sign(member, *steps, market=3))
+    community.place(community.sign(member, *steps[1:], market=3))
+    assert book.sessionState(3, community.open_session(3))[0] == 1
 
 
 def test_place__market_without_placing__is_refused(
     community: Community, book: Any, member: Member
 ) -> None:
-    terms = replace(TERMS, max_placed_steps=0).to_message()
+    terms = replace(TERMS, max_placed_blocks=0).to_message()
     community.send(book.createMarket, terms, sender=community.market_operator)
-    with reverts(book.TooManySteps, peer=member.peer, steps=1, maxPlacedSteps=0):
+    with reverts(book.TooManyBlocks, peer=member.peer, blocks=1, maxPlacedBlocks=0):
         community.place(community.sign(member, bid(1_000, 10), market=3))
+
+
+def test_place__most_that_an_order_can_cost__is_more_than_anybody_has(
+    community: Community, book: Any, ledger: Any
+) -> None:
+    """The worst case of many periods exceeds what an account holds; it is refused as any other."""
+    most, dearest, periods = 2**30 - 1, 2**31 - 1, 96
+    bounds = (-dearest, dearest)
+    registry = community.chain.contracts.registry
+    community.send(registry.createNetwork, bounds, sender=community.dso)
+    names = [b"a".ljust(32)]
+    community.send(registry.publishNetwork, 2, community.now(), names, [], sender=community.dso)
+    rich = community.admit(Role.PROSUMER, node=0, network=2, connection_w=most, tokens=1)
+    terms = replace(
+        TERMS, network=2, period_seconds=900, periods_per_session=periods, max_placed_blocks=12
+    )
+    community.send(book.createMarket, terms.to_message(), sender=community.market_operator)
+    signed = community.sign(rich, *(bid(dearest, most // 4, at) for at in range(periods)), market=3)
+    needed = periods * dearest * (most // 4)
+    assert needed == signed.order.worst_case_nano > 2**63
+    with reverts(ledger.InsufficientFunds, peer=rich.peer, neededNano=needed, availableNano=NANO):
+        community.place(signed)
 
 
 # ------------------------------------------------------------------------------------------ pause
@@ -288,24 +323,25 @@ def test_pause__by_the_guardian__stops_placing_until_it_ends(
     receipt = community.send(book.unpause, sender=guardian)
     assert events(receipt) == [event(book.Unpaused, account=guardian.address)]
     community.place(signed)
-    assert book.placedCount(HOURLY, signed.order.session_start) == 1
+    assert book.sessionState(HOURLY, signed.order.session_start)[0] == 1
 
 
 def test_pause__stops_nothing_else(
     community: Community, book: Any, ledger: Any, member: Member
 ) -> None:
     start = community.open_session()
-    for nonce in range(3):
-        community.place(community.sign(member, bid(100_000, 1_000), nonce=nonce))
+    other = community.admit(Role.PROSUMER, tokens=1)
+    for peer in (member, other):
+        community.place(community.sign(peer, bid(100_000, 1_000)))
     community.send(book.pause, sender=community.guardian)
-    community.send(book.cancel, HOURLY, start, 2, sender=member.wallet)
-    community.send(ledger.requestWithdrawal, 1, sender=member.wallet)
-    orders = [community.order(member, bid(100_000, 1_000), nonce=nonce) for nonce in range(2)]
-    community.clear(community.propose(placed=[as_placed(order) for order in orders]))
-    assert ledger.account(member.peer).lockedNano == 0
+    community.send(book.cancel, HOURLY, start, 0, sender=member.wallet)
+    community.send(ledger.requestWithdrawal, NANO, sender=member.wallet)
+    community.travel_to(community.terms().clearing_deadline(start))
+    community.send(book.release, HOURLY, start, other.peer, sender=community.outsider)
+    assert [ledger.account(peer.peer).lockedNano for peer in (member, other)] == [0, 0]
     community.travel_to(community.now() + ledger.WITHDRAWAL_DELAY_SECONDS())
     community.send(ledger.withdraw, sender=member.wallet)
-    assert ledger.account(member.peer).balanceNano == NANO - 1
+    assert ledger.account(member.peer).balanceNano == 0
 
 
 @pytest.mark.parametrize("method", ["pause", "unpause"])
@@ -331,8 +367,3 @@ def test_unpause__not_paused__is_refused(community: Community, book: Any) -> Non
 
 def _arguments(signed: Any) -> tuple[Any, bytes]:
     return structs(signed.order.to_message()), signed.signature
-
-
-def as_placed(order: Any) -> SignedOrder:
-    """The order as a clearing presents it once it is placed."""
-    return SignedOrder(order, b"")

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.community import NOTICE, Community, Member, ask, bid
-from tests.contracts.registry import leave, reinstate, suspend
+from tests.community import DAY, NOTICE, Community, Member, bid
+from tests.contracts.conftest import Books
+from tests.contracts.registry import connection, leave, reinstate, suspend
 from tests.outcomes import event, events, reverts
 
-from fairwatt.chain import Role, Standing
+from fairwatt.chain import Role, Standing, project, structs
 
 if TYPE_CHECKING:
     from typing import Any
@@ -202,43 +203,53 @@ def test_leave__funds_locked__is_refused(
         leave(community, member)
 
 
-def test_leave__debt__is_refused(community: Community, registry: Any) -> None:
-    ledger, token = community.chain.contracts.ledger, community.chain.contracts.token
-    community.send(
-        token.treasuryMint, community.treasury.address, 10**18, sender=community.treasury
-    )
-    community.send(token.approve, ledger, 10**18, sender=community.treasury)
-    community.send(ledger.depositToFund, 10**9, sender=community.treasury)
-    debtor = community.admit(Role.CONSUMER)
-    community.send(ledger.setCredit, debtor.peer, 10**9, sender=community.fund_manager)
-    seller = community.admit(Role.PRODUCER)
-    start = community.open_session()
-    community.clear(
-        community.propose(
-            community.sign(debtor, bid(100_000, 1_000)), community.sign(seller, ask(0, 1_000))
-        )
-    )
-    community.travel_to(community.terms().settlement_deadline(start) + 1)
-    with reverts(registry.AccountOpen, peer=debtor.peer):
-        leave(community, debtor)
+@pytest.fixture
+def indebted(books: Books) -> tuple[Any, Books]:
+    """A registry whose only peer, of the outsider, is number 1 in the ledger's books."""
+    community = books.community
+    admin = community.admin
+    registry = project().PeerRegistry.deploy(admin.address, DAY, NOTICE, sender=admin.account)
+    community.send(registry.connectAccounts, books.ledger, sender=admin)
+    community.send(registry.grantRole, registry.REGISTRAR_ROLE(), admin.address, sender=admin)
+    terms = connection(Role.OPERATOR, network=0, node=0)
+    community.send(registry.admit, community.outsider.address, terms, sender=admin)
+    return registry, books
 
 
-def test_leave__session_can_still_be_settled__is_refused(
-    community: Community, registry: Any
+def test_leave__arrears__is_refused_until_they_are_paid(indebted: tuple[Any, Books]) -> None:
+    registry, books = indebted
+    books.owe((1, 2, 10))
+    with reverts(registry.AccountOpen, peer=1):
+        books.community.send(registry.leaveCommunity, sender=books.community.outsider)
+    books.owe((2, 1, 10))
+    books.community.send(registry.leaveCommunity, sender=books.community.outsider)
+    assert registry.peerAt(1, books.community.now() + NOTICE).standing == Standing.LEFT
+
+
+def test_leave__balance_below_zero__is_refused_until_it_is_paid(
+    indebted: tuple[Any, Books],
 ) -> None:
-    seller, start = _cleared_seller(community)
-    community.travel_to(community.terms().settlement_deadline(start) - 1)
-    with reverts(registry.AccountOpen, peer=seller.peer):
-        leave(community, seller)
+    registry, books = indebted
+    books.endow(10)
+    books.credit(books.community.supplier, 10)
+    books.clear((1, -10), (2, 10))
+    with reverts(registry.AccountOpen, peer=1):
+        books.community.send(registry.leaveCommunity, sender=books.community.outsider)
+    books.deposit(books.community.supplier, 10)
+    books.community.send(registry.leaveCommunity, sender=books.community.outsider)
+    assert registry.peerAt(1, books.community.now() + NOTICE).standing == Standing.LEFT
 
 
-def test_leave__a_second_after_the_settlement_deadline__is_accepted(
-    community: Community, registry: Any
+def test_leave__free_order_not_cleared_yet__is_accepted(
+    community: Community, registry: Any, member: Member
 ) -> None:
-    seller, start = _cleared_seller(community)
-    community.travel_to(community.terms().settlement_deadline(start))
-    leave(community, seller)
-    assert registry.peerAt(seller.peer, community.now() + NOTICE).standing == Standing.LEFT
+    """Until the notice is over it trades, and what it traded is settled by the record it had."""
+    signed = community.sign(member, bid(100_000, 1_000))
+    since = community.now() + NOTICE + 1
+    leave(community, member)
+    assert since > signed.order.session_start
+    message = structs(signed.order.to_message())
+    assert community.chain.contracts.order_book.requireValid(message, signed.signature)
 
 
 def test_leave__suspended_peer__is_refused(
@@ -260,15 +271,3 @@ def test_leave__change_ahead__is_refused(
     suspend(community, member)
     with reverts(registry.ChangePending, peer=member.peer, effectiveFrom=since):
         leave(community, member)
-
-
-def _cleared_seller(community: Community) -> tuple[Member, int]:
-    """A peer that sold in a session, and the session's start."""
-    seller, buyer = community.admit(Role.PRODUCER), community.admit(Role.CONSUMER, tokens=1)
-    start = community.open_session()
-    community.clear(
-        community.propose(
-            community.sign(seller, ask(0, 1_000)), community.sign(buyer, bid(100_000, 1_000))
-        )
-    )
-    return seller, start

@@ -70,10 +70,9 @@ def test_registrar__books_on_an_account__is_refused(community: Community, member
     for method in (ledger.lock, ledger.unlock):
         with reverts(ledger.NotTheOrderBook, caller=caller):
             community.send(method, member.peer, 1, sender=registrar)
-    with reverts(ledger.NotTheSettlement, caller=caller):
-        community.send(
-            ledger.bookClearing, [(member.peer, 0, -1)], [(2, 1)], 0, 0, sender=registrar
-        )
+    with reverts(ledger.NotTheClearing, caller=caller):
+        bookings = [(2, 1), (member.peer, -1)]
+        community.send(ledger.bookClearing, bookings, [], [], 0, 0, 0, sender=registrar)
     with reverts(ledger.NotTheSettlement, caller=caller):
         community.send(ledger.bookImbalances, [(member.peer, 2, 1)], sender=registrar)
 
@@ -104,7 +103,7 @@ def test_registrar__suspends_a_peer_while_the_book_is_open__its_order_still_coun
     suspend(community, member)
     community.travel_to(gate - 2)
     community.place(community.sign(member, bid(100_000, 1_000), session=start))
-    assert community.chain.contracts.order_book.placedCount(HOURLY, start) == 1
+    assert community.chain.contracts.order_book.sessionState(HOURLY, start)[0] == 1
 
 
 # ------------------------------------------------------------------------------------------- DSO

@@ -3,132 +3,177 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import ape
 import pytest
-from eth_utils.crypto import keccak
-from tests.community import (
-    C2,
-    C3,
+from eth_account import Account
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.outcomes import event, events, reverts
+from tests.reconciled import (
+    DAILY,
     DAY,
     FEED_IN,
     HOUR,
+    HOURLY,
+    MARKETS,
     NANO,
+    NOBODY,
     NOTICE,
     QUARTERS,
     RETAIL,
-    Community,
-    Member,
-    ask,
-    bid,
+    Metered,
+    World,
 )
-from tests.contracts.test_settlement_clear import positions_hash
-from tests.outcomes import event, events, reverts
 
-from fairwatt.chain import Role
+from fairwatt.chain import connect
+from fairwatt.eip712 import Domain
+from fairwatt.lanes import pack_energies, position_leaf, position_leaves, positions_hash
+from fairwatt.meter import P256Meter, Reading
+from fairwatt.readings import ReadingRecord, bring, decode_readings, encode_readings
+from fairwatt.session import Tariff, estimate_imbalance, settle_reading
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from fairwatt.chain import Receipt
     from fairwatt.meter import SignedReading
 
-PRICE = 50_000
+SECP256K1_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+TARIFFS = (Tariff(0, RETAIL, FEED_IN),)
 
 
 @dataclass
 class Delivered:
-    """A cleared session: the seller sold, the buyer bought 1,000 Wh; the idle peer did nothing.
+    """A cleared session that is over: the seller sold, the buyer bought 1,000 Wh; others nothing.
 
     Peers are admitted in this sequence: idle, seller, buyer, late.
     """
 
-    community: Community
+    world: World
     start: int
-    idle: Member
-    seller: Member
-    buyer: Member
-    late: Member
+    idle: Metered
+    seller: Metered
+    buyer: Metered
+    late: Metered
 
     @property
-    def positions(self) -> dict[int, tuple[int, ...]]:
-        return {self.seller.peer: (1_000,), self.buyer.peer: (-1_000,)}
-
-    def read(self, member: Member, wh: int, **options: Any) -> SignedReading:
-        return self.community.read(member, options.pop("start", self.start), wh, **options)
-
-    def settle(self, *readings: SignedReading, **changes: Any) -> Receipt:
-        return self.community.reconcile(self.start, readings, **changes)
-
-    def send(self, positions: dict[int, tuple[int, ...]], *entries: dict[str, Any]) -> Receipt:
-        """Reconcile with exactly these arguments."""
-        listed = [{"peer": peer, "energyWh": list(wh)} for peer, wh in positions.items()]
-        reconcile = self.community.chain.contracts.settlement.reconcile
-        arguments = (1, self.start, listed, list(entries))
-        return self.community.send(reconcile, *arguments, sender=self.community.outsider)
-
-    def estimate(self, *members: Member, **changes: Any) -> Receipt:
-        """Bring the lack of a reading."""
-        silence = [self.read(member, 0) for member in members]
-        return self.settle(*silence, **{"signature": b"", "energyWh": []} | changes)
+    def leaves(self) -> tuple[bytes, ...]:
+        return position_leaves(self.world.positions[HOURLY, self.start])
 
     @property
     def reading_deadline(self) -> int:
         return self.start + HOUR + DAY
 
-    def wait_for_end(self) -> None:
-        self.community.travel_to(self.start + HOUR)
+    def read(self, who: Metered, wh: int) -> SignedReading:
+        return self.world.read(who, self.start, wh)
+
+    def settle(self, *readings: SignedReading, missing: tuple[Metered, ...] = ()) -> Receipt:
+        return self.world.settle(self.start, *readings, missing=[who.peer for who in missing])
+
+    def send(self, readings: bytes, leaves: Any = None) -> Receipt:
+        return self.world.send_raw(self.start, self.leaves if leaves is None else leaves, readings)
+
+    def record(self, who: Metered, wh: int | None, **changes: Any) -> ReadingRecord:
+        """As `settle` would bring it, with changes."""
+        readings = [] if wh is None else [self.read(who, wh)]
+        missing = [who.peer] if wh is None else []
+        positions = self.world.positions[HOURLY, self.start]
+        raw = bring(positions, readings, missing=missing, tariffs={who.peer: 0}).readings
+        (record,) = decode_readings(raw, market=HOURLY, session_start=self.start, periods=1)
+        return replace(record, **changes)
+
+    def bring(self, *records: ReadingRecord) -> Receipt:
+        return self.send(encode_readings(records))
+
+    def brought(self, records: int) -> Any:
+        return event(
+            self.world.settlement.ReadingsBrought,
+            market=HOURLY,
+            sessionStart=self.start,
+            by=self.world.sender.address,
+            records=records,
+        )
+
+    def settled(self, who: Metered, imbalance_nano: int, estimated_nano: int = 0) -> Any:
+        return event(
+            self.world.settlement.ReadingSettled,
+            market=HOURLY,
+            sessionStart=self.start,
+            peer=who.peer,
+            imbalanceNano=imbalance_nano,
+            estimatedNano=estimated_nano,
+        )
+
+    def estimated(self, who: Metered, imbalance_nano: int) -> Any:
+        return event(
+            self.world.settlement.ReadingEstimated,
+            market=HOURLY,
+            sessionStart=self.start,
+            peer=who.peer,
+            imbalanceNano=imbalance_nano,
+        )
+
+
+@pytest.fixture(scope="module")
+def founded() -> Iterator[World]:
+    with connect("ethereum:local:test"):
+        yield World.found()
 
 
 @pytest.fixture
-def delivered(community: Community) -> Delivered:
-    idle = community.admit(Role.CONSUMER, C3, tokens=1)
-    seller = community.admit(Role.PRODUCER, C3, tokens=1)
-    buyer = community.admit(Role.CONSUMER, C3, tokens=1)
-    late = community.admit(Role.CONSUMER, C3, tokens=1)
-    community.deposit(community.supplier, NANO)
-    proposal = community.propose(
-        community.sign(seller, ask(PRICE, 2_000)), community.sign(buyer, bid(100_000, 1_000))
-    )
-    community.clear(proposal)
-    return Delivered(community, proposal.session.start, idle, seller, buyer, late)
+def world(founded: World) -> Iterator[World]:
+    snapshot, wallets, positions = ape.chain.snapshot(), founded._wallets, dict(founded.positions)
+    yield founded
+    peers = range(1, founded.registry.peerCount() + 1)
+    total = sum(founded.balance(peer) for peer in peers) + founded.ledger.fundNano()
+    assert founded.token.balanceOf(founded.ledger) == total * NANO
+    founded._wallets, founded.positions = wallets, positions
+    ape.chain.restore(snapshot)
 
 
 @pytest.fixture
-def settlement(community: Community) -> Any:
-    return community.chain.contracts.settlement
+def settlement(world: World) -> Any:
+    return world.settlement
 
 
-def _settled(
-    delivered: Delivered, member: Member, wh: int, imbalance_nano: int, estimated_nano: int = 0
-) -> Any:
-    return event(
-        delivered.community.chain.contracts.settlement.ReadingSettled,
-        market=1,
-        sessionStart=delivered.start,
-        peer=member.peer,
-        energyWh=(wh,),
-        imbalanceNano=imbalance_nano,
-        estimatedNano=estimated_nano,
-    )
+@pytest.fixture(params=[False, True], ids=["secp256k1", "P-256"])
+def p256(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
+
+
+def _deliver(world: World, *, p256: bool = False) -> Delivered:
+    idle, seller, buyer, late = (world.admit(p256=p256) for _ in range(4))
+    start = world.clear({seller.peer: (1_000,), buyer.peer: (-1_000,)})
+    world.end(start)
+    return Delivered(world, start, idle, seller, buyer, late)
+
+
+@pytest.fixture
+def delivered(world: World) -> Delivered:
+    return _deliver(world)
 
 
 # ------------------------------------------------------------------------------- what it does
 
 
-def test_reconcile__surplus_and_shortage__are_the_suppliers(
-    community: Community, settlement: Any, delivered: Delivered
-) -> None:
+def test_reconcile__surplus_and_shortage__are_the_suppliers(world: World, p256: bool) -> None:
+    delivered = _deliver(world, p256=p256)
     seller, buyer = delivered.seller, delivered.buyer
     receipt = delivered.settle(delivered.read(seller, 1_200), delivered.read(buyer, -1_300))
     assert events(receipt) == [
-        _settled(delivered, seller, 1_200, 200 * FEED_IN),
-        _settled(delivered, buyer, -1_300, -300 * RETAIL),
+        delivered.brought(2),
+        delivered.settled(seller, 200 * FEED_IN),
+        delivered.settled(buyer, -300 * RETAIL),
     ]
-    assert community.balance(seller) == NANO + 1_000 * PRICE + 200 * FEED_IN
-    assert community.balance(buyer) == NANO - 1_000 * PRICE - 300 * RETAIL
-    assert community.balance(community.supplier) == NANO - 200 * FEED_IN + 300 * RETAIL
-    assert settlement.isReadingSettled(1, delivered.start, seller.peer)
-    assert not settlement.isReadingSettled(1, delivered.start, delivered.idle.peer)
+    assert world.balance(seller) == NANO + 200 * FEED_IN
+    assert world.balance(buyer) == NANO - 300 * RETAIL
+    assert world.balance(world.supplier) == NANO - 200 * FEED_IN + 300 * RETAIL
+    assert world.settlement.isReadingSettled(HOURLY, delivered.start, seller.peer)
+    assert not world.settlement.isReadingSettled(HOURLY, delivered.start, delivered.idle.peer)
 
 
 @pytest.mark.parametrize(
@@ -139,177 +184,200 @@ def test_reconcile__seller_that_delivers_less__buys_the_rest(
     delivered: Delivered, wh: int, imbalance_nano: int
 ) -> None:
     receipt = delivered.settle(delivered.read(delivered.seller, wh))
-    assert events(receipt) == [_settled(delivered, delivered.seller, wh, imbalance_nano)]
-    balance = delivered.community.balance(delivered.seller)
-    assert balance == NANO + 1_000 * PRICE + imbalance_nano
+    assert events(receipt)[1:] == [delivered.settled(delivered.seller, imbalance_nano)]
+    assert delivered.world.balance(delivered.seller) == NANO + imbalance_nano
 
 
 def test_reconcile__buyer_that_takes_less__sells_the_rest(delivered: Delivered) -> None:
     delivered.settle(delivered.read(delivered.buyer, -400))
-    balance = delivered.community.balance(delivered.buyer)
-    assert balance == NANO - 1_000 * PRICE + 600 * FEED_IN
+    assert delivered.world.balance(delivered.buyer) == NANO + 600 * FEED_IN
 
 
 def test_reconcile__peers_without_position__are_supplied_as_ever(delivered: Delivered) -> None:
     """One whose position would be the first, one whose position would be the last."""
-    delivered.settle(delivered.read(delivered.idle, -100), delivered.read(delivered.late, -100))
-    for peer in (delivered.idle, delivered.late):
-        assert delivered.community.balance(peer) == NANO - 100 * RETAIL
+    delivered.settle(delivered.read(delivered.late, -100), delivered.read(delivered.idle, -100))
+    for who in (delivered.idle, delivered.late):
+        assert delivered.world.balance(who) == NANO - 100 * RETAIL
 
 
-def test_reconcile__position_of_zero__is_a_position(community: Community) -> None:
-    consumer = community.admit(Role.CONSUMER, C3, tokens=1)
-    proposal = community.propose(community.sign(consumer, bid(100_000, 1_000)))
-    community.clear(proposal)
-    start = proposal.session.start
-    assert community.chain.snapshot().positions_wh(1, start) == {consumer.peer: (0,)}
-    community.reconcile(start, [community.read(consumer, start, -10)])
-    assert community.balance(consumer) == NANO - 10 * RETAIL
+def test_reconcile__position_of_zero__is_a_position(world: World) -> None:
+    consumer = world.admit()
+    start = world.clear({consumer.peer: (0,)})
+    world.end(start)
+    world.settle(start, world.read(consumer, start, -10))
+    assert world.balance(consumer) == NANO - 10 * RETAIL
 
 
 def test_reconcile__nothing__changes_nothing(delivered: Delivered) -> None:
-    assert events(delivered.settle()) == []
+    assert events(delivered.settle()) == [delivered.brought(0)]
 
 
-def test_reconcile__each_period_by_itself__nets_nothing(community: Community) -> None:
+@pytest.mark.parametrize("cleared", [True, False], ids=["without positions", "void"])
+def test_reconcile__session_without_positions__supplies_everybody(
+    world: World, cleared: bool
+) -> None:
+    consumer = world.admit()
+    start = world.clear({}) if cleared else world.next_session()
+    world.end(start)
+    world.settle(start, world.read(consumer, start, -500))
+    assert world.balance(consumer) == NANO - 500 * RETAIL
+
+
+def test_reconcile__each_period_by_itself__nets_nothing(world: World) -> None:
     """What is left over in one period is not there in the next."""
-    prosumer = community.admit(Role.PROSUMER, C3, tokens=1)
-    community.deposit(community.supplier, NANO)
-    start = community.open_session(QUARTERS)
-    proposal = community.propose(
-        community.sign(prosumer, ask(30_000, 100), ask(30_000, 100, 3), market=QUARTERS),
-        community.sign(community.supplier, bid(FEED_IN, 10_000), market=QUARTERS),
+    prosumer = world.admit()
+    start = world.clear({prosumer.peer: (50, 0, -20, 0)}, QUARTERS)
+    world.end(start, QUARTERS)
+    reading = world.read(prosumer, start, 100, -100, 0, -100, market=QUARTERS)
+    world.settle(start, reading, market=QUARTERS)
+    assert world.balance(prosumer) == NANO + 70 * FEED_IN - 200 * RETAIL
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_reconcile__a_day_of_quarters__comes_to_what_python_says(world: World, seed: int) -> None:
+    random = Random(seed)
+    who = [world.admit(p256=at == 1) for at in range(3)]
+
+    def day() -> tuple[int, ...]:
+        return tuple(random.randint(-250_000, 250_000) for _ in range(96))
+
+    positions = {one.peer: day() for one in who[:2]}
+    metered = [day() for _ in who]
+    start = world.clear(positions, DAILY)
+    world.travel_to(MARKETS[DAILY].reading_deadline(start))
+    world.settle(start, missing=[who[0].peer], market=DAILY)
+    readings = [
+        world.read(one, start, *wh, market=DAILY) for one, wh in zip(who, metered, strict=True)
+    ]
+    receipt = world.settle(start, *readings, market=DAILY)
+    settled = [entry for entry in events(receipt) if entry.name == "ReadingSettled"]
+    assert [entry.values["imbalanceNano"] for entry in settled] == [
+        settle_reading(one.peer, wh, positions.get(one.peer, (0,) * 96), TARIFFS * 96).payment_nano
+        for one, wh in zip(who, metered, strict=True)
+    ]
+    estimate = estimate_imbalance(who[0].peer, positions[who[0].peer], TARIFFS * 96)
+    assert settled[0].values["estimatedNano"] == estimate.payment_nano
+
+
+def test_reconcile__calldata__is_all_an_auditor_needs(delivered: Delivered) -> None:
+    """Found by the event, decoded, and every reading still carries its meter's signature."""
+    readings = delivered.read(delivered.seller, 1_200), delivered.read(delivered.late, -5)
+    receipt = delivered.settle(*readings)
+    sent = ape.chain.provider.get_receipt(receipt.transaction).data
+    _, arguments = delivered.world.settlement.decode_input(sent)
+    assert tuple(bytes(leaf) for leaf in arguments["leaves"]) == delivered.leaves
+    found = decode_readings(
+        bytes(arguments["readings"]), market=HOURLY, session_start=delivered.start, periods=1
     )
-    community.clear(proposal)
-    reading = community.read(prosumer, start, 100, -100, 0, -100, market=QUARTERS)
-    community.reconcile(start, [reading], market=QUARTERS)
-    position = [wh for _, wh in sorted(proposal.positions_wh.items())][-1]
-    owed = sum(
-        (metered - sold) * (FEED_IN if metered > sold else RETAIL)
-        for metered, sold in zip((100, -100, 0, -100), position, strict=True)
-    )
-    assert community.balance(prosumer) == NANO + proposal.payments_nano[prosumer.peer] + owed
+    assert tuple(record.signed for record in found) == readings
+    assert [record.position_wh for record in found] == [(1_000,), None]
 
 
 def test_reconcile__in_several_runs__settles_each_reading_once(delivered: Delivered) -> None:
     delivered.settle(delivered.read(delivered.seller, 1_000))
-    delivered.community.travel_to(delivered.start + 2 * DAY)
+    delivered.world.travel_to(delivered.start + 2 * DAY)
     receipt = delivered.settle(delivered.read(delivered.buyer, -1_100))
-    assert events(receipt)[0] == _settled(delivered, delivered.buyer, -1_100, -100 * RETAIL)
+    assert events(receipt)[1:] == [delivered.settled(delivered.buyer, -100 * RETAIL)]
 
 
-def test_reconcile__while_paused__settles(settlement: Any, delivered: Delivered) -> None:
-    community = delivered.community
-    community.send(settlement.pause, sender=community.guardian)
-    delivered.settle(delivered.read(delivered.seller, 1_000))
+def test_reconcile__more_peers_than_a_page_of_states__keeps_them_apart(world: World) -> None:
+    """States are two bits each, 128 peers to a word: neighbours on both sides of its end."""
+    start = world.clear({})
+    while world.registry.peerCount() < 126:
+        world.admit(tokens=0)
+    last = [world.admit() for _ in range(4)]  # 127 to 130
+    world.end(start)
+    following = start + HOUR
+    world.end(following)
+    for one in last[1:3]:
+        world.settle(following, world.read(one, following, -1))
+    flags = [world.settlement.isReadingSettled(HOURLY, following, one.peer) for one in last]
+    assert (last[1].peer, flags) == (128, [False, True, True, False])
 
 
-def test_reconcile__void_session__supplies_everybody(community: Community) -> None:
-    consumer = community.admit(Role.CONSUMER, C3, tokens=1)
-    start = community.open_session()
-    community.travel_to(community.terms().clearing_deadline(start))
-    community.reconcile(start, [community.read(consumer, start, -500)])
-    assert community.balance(consumer) == NANO - 500 * RETAIL
-
-
-def test_reconcile__supplier_that_cannot_pay__owes(community: Community) -> None:
-    ledger = community.chain.contracts.ledger
-    producer = community.admit(Role.PRODUCER, C3)
-    start = community.open_session()
-    community.travel_to(community.terms().clearing_deadline(start))
-    receipt = community.reconcile(start, [community.read(producer, start, 500)])
+def test_reconcile__supplier_that_cannot_pay__owes(world: World) -> None:
+    poor = world.admit_supplier((RETAIL, FEED_IN), tokens=0)
+    producer = world.admit(supplier=poor, tokens=0)
+    start = world.clear({})
+    world.end(start)
+    receipt = world.settle(start, world.read(producer, start, 500))
     assert events(receipt)[-1] == event(
-        ledger.ArrearsIncurred,
-        debtor=community.supplier.peer,
+        world.ledger.ArrearsIncurred,
+        debtor=poor,
         creditor=producer.peer,
         amountNano=500 * FEED_IN,
     )
-    community.deposit(community.supplier, NANO)
-    names = (community.supplier.peer, producer.peer)
-    community.send(ledger.collect, *names, sender=community.outsider)
-    assert community.balance(producer) == 500 * FEED_IN
 
 
-def test_reconcile__peer_that_cannot_pay__owes(community: Community) -> None:
-    consumer = community.admit(Role.CONSUMER, C3)
-    community.deposit(consumer, 1_000)
-    start = community.open_session()
-    community.travel_to(community.terms().clearing_deadline(start))
-    receipt = community.reconcile(start, [community.read(consumer, start, -500)])
+def test_reconcile__peer_that_cannot_pay__owes(world: World) -> None:
+    consumer = world.admit(tokens=0)
+    start = world.clear({})
+    world.end(start)
+    receipt = world.settle(start, world.read(consumer, start, -500))
     assert events(receipt)[-1] == event(
-        community.chain.contracts.ledger.ArrearsIncurred,
+        world.ledger.ArrearsIncurred,
         debtor=consumer.peer,
-        creditor=community.supplier.peer,
-        amountNano=500 * RETAIL - 1_000,
+        creditor=world.supplier,
+        amountNano=500 * RETAIL,
     )
-    assert community.balance(community.supplier) == 1_000
 
 
 # ------------------------------------------------------------------------------------ estimates
-
-
-def _estimated(delivered: Delivered, member: Member, imbalance_nano: int) -> Any:
-    return event(
-        delivered.community.chain.contracts.settlement.ReadingEstimated,
-        market=1,
-        sessionStart=delivered.start,
-        peer=member.peer,
-        imbalanceNano=imbalance_nano,
-    )
 
 
 def test_reconcile__missing_readings__sold_nothing_and_took_all_that_was_bought(
     settlement: Any, delivered: Delivered
 ) -> None:
     seller, buyer, idle = delivered.seller, delivered.buyer, delivered.idle
-    delivered.community.travel_to(delivered.reading_deadline)
-    assert events(delivered.estimate(seller, buyer, idle)) == [
-        _estimated(delivered, seller, -1_000 * RETAIL),
-        _estimated(delivered, buyer, 0),
-        _estimated(delivered, idle, 0),
+    delivered.world.travel_to(delivered.reading_deadline)
+    assert events(delivered.settle(missing=(seller, buyer, idle))) == [
+        delivered.brought(3),
+        delivered.estimated(seller, -1_000 * RETAIL),
+        delivered.estimated(buyer, 0),
+        delivered.estimated(idle, 0),
     ]
-    assert delivered.community.balance(seller) == NANO + 1_000 * PRICE - 1_000 * RETAIL
-    assert settlement.isReadingEstimated(1, delivered.start, seller.peer)
-    assert not settlement.isReadingSettled(1, delivered.start, seller.peer)
+    assert delivered.world.balance(seller) == NANO - 1_000 * RETAIL
+    assert settlement.isReadingEstimated(HOURLY, delivered.start, seller.peer)
+    assert not settlement.isReadingSettled(HOURLY, delivered.start, seller.peer)
 
 
 @pytest.mark.parametrize("wh", [0, 900, 1_000, 1_100])
 def test_reconcile__reading_after_its_estimate__settles_the_difference(
-    delivered: Delivered, wh: int
+    world: World, p256: bool, wh: int
 ) -> None:
+    delivered = _deliver(world, p256=p256)
     seller = delivered.seller
-    delivered.community.travel_to(delivered.reading_deadline)
-    delivered.estimate(seller)
+    world.travel_to(delivered.reading_deadline)
+    delivered.settle(missing=(seller,))
     owed = (wh - 1_000) * (FEED_IN if wh > 1_000 else RETAIL)
     receipt = delivered.settle(delivered.read(seller, wh))
-    assert events(receipt) == [_settled(delivered, seller, wh, owed, -1_000 * RETAIL)]
-    assert delivered.community.balance(seller) == NANO + 1_000 * PRICE + owed
+    assert events(receipt)[1:] == [delivered.settled(seller, owed, -1_000 * RETAIL)]
+    assert world.balance(seller) == NANO + owed
+    for flag in (world.settlement.isReadingEstimated, world.settlement.isReadingSettled):
+        assert flag(HOURLY, delivered.start, seller.peer)
 
 
-def test_reconcile__reading_after_an_estimate_that_was_not_paid__sets_off_the_arrears(
-    community: Community,
+def test_reconcile__estimate_and_reading_in_one_run__settles_the_difference(
+    delivered: Delivered,
 ) -> None:
-    seller = community.admit(Role.PRODUCER, C3)
-    buyer = community.admit(Role.CONSUMER, C3, tokens=1)
-    proposal = community.propose(
-        community.sign(seller, ask(PRICE, 2_000)), community.sign(buyer, bid(100_000, 1_000))
-    )
-    community.clear(proposal)
-    delivered = Delivered(community, proposal.session.start, buyer, seller, buyer, buyer)
-    community.travel_to(delivered.reading_deadline)
-    ledger, supplier = community.chain.contracts.ledger, community.supplier
-    names = {"debtor": seller.peer, "creditor": supplier.peer}
-    unpaid = 1_000 * (RETAIL - PRICE)
-    assert events(delivered.estimate(seller)) == [
-        _estimated(delivered, seller, -1_000 * RETAIL),
-        event(ledger.ArrearsIncurred, **names, amountNano=unpaid),
+    seller = delivered.seller
+    delivered.world.travel_to(delivered.reading_deadline)
+    receipt = delivered.bring(delivered.record(seller, None), delivered.record(seller, 1_000))
+    assert events(receipt)[1:] == [
+        delivered.estimated(seller, -1_000 * RETAIL),
+        delivered.settled(seller, 0, -1_000 * RETAIL),
     ]
-    assert events(delivered.settle(delivered.read(seller, 1_000))) == [
-        _settled(delivered, seller, 1_000, 0, -1_000 * RETAIL),
-        event(ledger.ArrearsPaid, **names, amountNano=unpaid),
-    ]
-    assert community.balance(seller) == 1_000 * PRICE
-    assert community.balance(supplier) == 0
+    assert delivered.world.balance(seller) == NANO
+
+
+def test_reconcile__estimate_at_a_negative_retail_tariff__is_no_gain(world: World) -> None:
+    supplier = world.admit_supplier((-20_000, -30_000))
+    seller = world.admit(supplier=supplier)
+    start = world.clear({seller.peer: (1_000,)})
+    world.travel_to(MARKETS[HOURLY].reading_deadline(start))
+    receipt = world.settle(start, missing=[seller.peer])
+    assert events(receipt)[1].values["imbalanceNano"] == 0
+    assert world.balance(seller) == NANO
 
 
 def test_reconcile__estimate_in_the_last_second_of_the_reading_window__reverts(
@@ -317,370 +385,440 @@ def test_reconcile__estimate_in_the_last_second_of_the_reading_window__reverts(
 ) -> None:
     deadline = delivered.reading_deadline
     names = {"peer": delivered.seller.peer, "sessionStart": delivered.start}
-    delivered.community.wait_until(deadline)
+    delivered.world.wait_until(deadline)
     with reverts(settlement.ReadingStillAwaited, **names, deadline=deadline):
-        delivered.estimate(delivered.seller)
+        delivered.settle(missing=(delivered.seller,))
 
 
 def test_reconcile__estimate_a_second_after_the_reading_window__is_settled(
     delivered: Delivered,
 ) -> None:
-    delivered.community.wait_until(delivered.reading_deadline + 1)
-    delivered.estimate(delivered.seller)
+    delivered.world.wait_until(delivered.reading_deadline + 1)
+    delivered.settle(missing=(delivered.seller,))
     assert ape.chain.blocks.head.timestamp == delivered.reading_deadline + 1
 
 
 def test_reconcile__estimate_twice__counts_once(delivered: Delivered) -> None:
-    community, seller = delivered.community, delivered.seller
-    community.travel_to(delivered.reading_deadline)
-    receipt = delivered.estimate(seller, seller)
-    assert [entry.name for entry in events(receipt)] == ["ReadingEstimated"]
-    assert events(delivered.estimate(seller)) == []
-    assert community.balance(seller) == NANO + 1_000 * PRICE - 1_000 * RETAIL
+    seller = delivered.seller
+    delivered.world.travel_to(delivered.reading_deadline)
+    receipt = delivered.settle(missing=(seller, seller))
+    assert [entry.name for entry in events(receipt)] == ["ReadingsBrought", "ReadingEstimated"]
+    assert events(delivered.settle(missing=(seller,))) == [delivered.brought(1)]
+    assert delivered.world.balance(seller) == NANO - 1_000 * RETAIL
 
 
 @pytest.mark.parametrize("estimated_before", [False, True])
 def test_reconcile__estimate_after_the_reading__is_passed_over(
     delivered: Delivered, estimated_before: bool
 ) -> None:
-    community, seller = delivered.community, delivered.seller
-    community.travel_to(delivered.reading_deadline)
+    seller = delivered.seller
+    delivered.world.travel_to(delivered.reading_deadline)
     if estimated_before:
-        delivered.estimate(seller)
+        delivered.settle(missing=(seller,))
     delivered.settle(delivered.read(seller, 1_000))
-    assert events(delivered.estimate(seller)) == []
-    assert community.balance(seller) == NANO + 1_000 * PRICE
-
-
-def test_reconcile__estimate_with_a_value__reverts(settlement: Any, delivered: Delivered) -> None:
-    delivered.community.travel_to(delivered.reading_deadline)
-    names = {"peer": delivered.seller.peer, "periods": 0, "values": 1}
-    with reverts(settlement.ReadingCountMismatch, **names):
-        delivered.estimate(delivered.seller, energyWh=[0])
+    assert events(delivered.settle(missing=(seller,))) == [delivered.brought(1)]
+    assert delivered.world.balance(seller) == NANO
 
 
 def test_reconcile__estimate_of_a_supplier__reverts(
-    community: Community, settlement: Any, delivered: Delivered
+    world: World, settlement: Any, delivered: Delivered
 ) -> None:
-    community.travel_to(delivered.reading_deadline)
-    with reverts(settlement.PeerNotMetered, peer=community.supplier.peer):
-        delivered.estimate(community.supplier)
+    world.travel_to(delivered.reading_deadline)
+    with reverts(settlement.PeerNotMetered, peer=world.supplier):
+        delivered.settle(missing=(replace(delivered.idle, peer=world.supplier),))
 
 
 # -------------------------------------------------------------------------------------- tariffs
 
 
-def _publish(community: Community, *tariffs: tuple[int, int, int]) -> None:
-    publish = community.chain.contracts.registry.publishTariffs
-    community.send(publish, list(tariffs), sender=community.supplier.wallet)
+@pytest.fixture
+def second_tariff(world: World) -> tuple[World, int, Metered, Metered, int]:
+    """A supplier with three tariffs, two peers of it, and a session that starts with the second."""
+    number = 2 + world._wallets
+    supplier = world.admit_supplier((RETAIL, FEED_IN))
+    consumer, neighbour = (world.admit(supplier=supplier) for _ in range(2))
+    start = MARKETS[HOURLY].next_open_session(world.now() + NOTICE + DAY)
+    world.publish(number, (start, 200_000, -30_000), (start + HOUR, 0, 0))
+    world.end(start)
+    return world, supplier, consumer, neighbour, start
 
 
-def _void_session(community: Community, market: int, first: int) -> None:
-    community.travel_to(community.terms(market).clearing_deadline(first))
+def test_reconcile__tariff_that_starts_with_the_session__holds(second_tariff: Any) -> None:
+    world, _, consumer, _, start = second_tariff
+    world.settle(start, world.read(consumer, start, -100), tariffs={consumer.peer: 1})
+    assert world.balance(consumer) == NANO - 200_000 * 100
+
+
+def test_reconcile__negative_feed_in_tariff__charges_for_surplus(second_tariff: Any) -> None:
+    world, _, consumer, _, start = second_tariff
+    world.settle(start, world.read(consumer, start, 100), tariffs={consumer.peer: 1})
+    assert world.balance(consumer) == NANO - 30_000 * 100
+
+
+@pytest.mark.parametrize("tariff", [0, 2, 3, 2**32 - 1])
+@pytest.mark.parametrize("after_the_right_one", [False, True])
+def test_reconcile__tariff_not_in_force__reverts(
+    second_tariff: Any, tariff: int, after_the_right_one: bool
+) -> None:
+    """Also where the tariffs of the session are known already."""
+    world, supplier, consumer, neighbour, start = second_tariff
+    following = start + HOUR
+    world.end(following)
+    right = [world.read(consumer, following, 0)] if after_the_right_one else []
+    tariffs = {consumer.peer: 2, neighbour.peer: tariff if tariff != 2 else 1}
+    with reverts(
+        world.registry.TariffNotInForce,
+        supplier=supplier,
+        index=tariffs[neighbour.peer],
+        time=following,
+    ):
+        world.settle(following, *right, world.read(neighbour, following, 0), tariffs=tariffs)
 
 
 def test_reconcile__tariffs_that_change_within_a_session__hold_for_their_periods(
-    community: Community,
+    world: World,
 ) -> None:
-    consumer = community.admit(Role.CONSUMER, C3, tokens=1)
-    start = community.terms(QUARTERS).next_open_session(community.now() + NOTICE + DAY)
-    changes = (start + 900, 200_000, 0), (start + 2_700, 300_000, 0)
-    _publish(community, *changes)
-    _void_session(community, QUARTERS, start)
-    reading = community.read(consumer, start, -1, -10, -100, -1_000, market=QUARTERS)
-    community.reconcile(start, [reading], market=QUARTERS)
-    owed = RETAIL * 1 + 200_000 * 110 + 300_000 * 1_000
-    assert community.balance(consumer) == NANO - owed
+    number = 2 + world._wallets
+    consumer = world.admit(supplier=world.admit_supplier((RETAIL, FEED_IN)))
+    start = MARKETS[QUARTERS].next_open_session(world.now() + NOTICE + DAY)
+    world.publish(number, (start + 900, 200_000, 0), (start + 2_700, 300_000, 0))
+    world.end(start, QUARTERS)
+    reading = world.read(consumer, start, -1, -10, -100, -1_000, market=QUARTERS)
+    world.settle(start, reading, market=QUARTERS)
+    assert world.balance(consumer) == NANO - RETAIL - 200_000 * 110 - 300_000 * 1_000
 
 
-@pytest.fixture
-def second_tariff(community: Community) -> tuple[Member, int]:
-    """A consumer, and a void session that starts just when the second tariff takes effect."""
-    consumer = community.admit(Role.CONSUMER, C3, tokens=1)
-    start = community.terms().next_open_session(community.now() + NOTICE + DAY)
-    _publish(community, (start, 200_000, -30_000), (start + HOUR, 0, 0))
-    _void_session(community, 1, start)
-    return consumer, start
-
-
-def test_reconcile__tariff_that_starts_with_the_session__holds(
-    community: Community, second_tariff: tuple[Member, int]
+def test_reconcile__peers_of_several_suppliers__in_any_sequence__pay_their_own(
+    world: World,
 ) -> None:
-    consumer, start = second_tariff
-    community.reconcile(start, [community.read(consumer, start, -100)], tariff=1)
-    assert community.balance(consumer) == NANO - 200_000 * 100
-
-
-@pytest.mark.parametrize("tariff", [0, 2, 3])
-def test_reconcile__tariff_not_in_force__reverts(
-    community: Community, second_tariff: tuple[Member, int], tariff: int
-) -> None:
-    consumer, start = second_tariff
-    error = community.chain.contracts.registry.TariffNotInForce
-    with reverts(error, supplier=community.supplier.peer, index=tariff, time=start):
-        community.reconcile(start, [community.read(consumer, start, -100)], tariff=tariff)
-
-
-def test_reconcile__negative_feed_in_tariff__charges_for_surplus(
-    community: Community, second_tariff: tuple[Member, int]
-) -> None:
-    consumer, start = second_tariff
-    community.reconcile(start, [community.read(consumer, start, 100)], tariff=1)
-    assert community.balance(consumer) == NANO - 30_000 * 100
-
-
-def test_reconcile__negative_retail_tariff__pays_for_consumption(community: Community) -> None:
-    consumer = community.admit(Role.CONSUMER, C3)
-    community.deposit(community.supplier, NANO)
-    start = community.terms().next_open_session(community.now() + NOTICE + DAY)
-    _publish(community, (start, -20_000, -30_000))
-    _void_session(community, 1, start)
-    community.reconcile(start, [community.read(consumer, start, -100)], tariff=1)
-    assert community.balance(consumer) == 20_000 * 100
-
-
-def test_reconcile__peer_that_changed_its_supplier_later__pays_the_one_of_the_session(
-    delivered: Delivered,
-) -> None:
-    community, buyer = delivered.community, delivered.buyer
-    other = community.admit(Role.SUPPLIER, 0)
-    registry = community.chain.contracts.registry
-    community.send(registry.publishTariffs, [(community.now(), 0, 0)], sender=other.wallet)
-    connection = {
-        "role": Role.CONSUMER,
-        "network": 1,
-        "node": C3,
-        "meter": buyer.meter.address,
-        "supplier": other.peer,
-        "connectionW": 10**6,
-        "community": 1,
-    }
-    community.send(registry.change, buyer.peer, connection, sender=community.registrar)
-    community.travel_to(community.now() + NOTICE + HOUR)
-    delivered.settle(delivered.read(buyer, -1_300))
-    assert community.balance(buyer) == NANO - 1_000 * PRICE - 300 * RETAIL
-    assert community.balance(other) == 0
+    suppliers = [world.supplier, *(world.admit_supplier((10 * k, 2 * k)) for k in (1, 2))]
+    who = [world.admit(supplier=suppliers[at % 3]) for at in range(7)]
+    start = world.clear({who[3].peer: (50,)})
+    world.end(start)
+    readings = [world.read(one, start, -100 if at % 2 else 100) for at, one in enumerate(who)]
+    world.settle(start, *reversed(readings))
+    rates = [(RETAIL, FEED_IN), (10, 2), (20, 4)]
+    expected = [-100 * rates[at % 3][0] if at % 2 else 100 * rates[at % 3][1] for at in range(7)]
+    expected[3] = -150 * RETAIL
+    assert [world.balance(one) - NANO for one in who] == expected
+    assert [world.balance(one) - NANO for one in suppliers] == [
+        -sum(expected[at::3]) for at in range(3)
+    ]
 
 
 # ------------------------------------------------------------------------------- S1 session over
 
 
-def test_reconcile__unknown_market__reverts(community: Community, settlement: Any) -> None:
-    error = community.chain.contracts.order_book.UnknownMarket
-    with reverts(error, market=3):
-        community.send(settlement.reconcile, 3, 0, [], [], sender=community.solver)
+def test_reconcile__unknown_market__reverts(world: World) -> None:
+    with reverts(world.clearing.UnknownMarket, market=9):
+        world.send_raw(0, [], b"\1", market=9)
 
 
 def test_reconcile__no_session_of_the_market__reverts(
     settlement: Any, delivered: Delivered
 ) -> None:
-    delivered.start += 1
-    with reverts(settlement.NotASession, sessionStart=delivered.start):
-        delivered.send({})
+    with reverts(settlement.NotASession, sessionStart=delivered.start + 1):
+        delivered.world.send_raw(delivered.start + 1, [], b"\1")
 
 
-def test_reconcile__a_second_before_the_end__reverts(settlement: Any, delivered: Delivered) -> None:
-    end = delivered.start + HOUR
-    delivered.community.wait_until(end - 1)
-    with reverts(settlement.SessionNotOver, market=1, sessionStart=delivered.start, end=end):
-        delivered.send(delivered.positions)
+def test_reconcile__a_second_before_the_end__reverts(world: World, settlement: Any) -> None:
+    start = world.clear({})
+    world.wait_until(start + HOUR - 1)
+    with reverts(settlement.SessionNotOver, market=1, sessionStart=start, end=start + HOUR):
+        world.settle(start)
 
 
-def test_reconcile__in_the_second_of_the_end__succeeds(delivered: Delivered) -> None:
-    delivered.community.wait_until(delivered.start + HOUR)
-    delivered.send(delivered.positions)
-    assert ape.chain.blocks.head.timestamp == delivered.start + HOUR
+def test_reconcile__in_the_second_of_the_end__succeeds(world: World) -> None:
+    start = world.clear({})
+    world.wait_until(start + HOUR)
+    world.settle(start)
+    assert ape.chain.blocks.head.timestamp == start + HOUR
 
 
 def test_reconcile__in_the_last_second__succeeds(delivered: Delivered) -> None:
-    deadline = delivered.community.terms().settlement_deadline(delivered.start)
-    delivered.community.wait_until(deadline)
-    delivered.send(delivered.positions)
+    deadline = MARKETS[HOURLY].settlement_deadline(delivered.start)
+    delivered.world.wait_until(deadline)
+    delivered.settle()
     assert ape.chain.blocks.head.timestamp == deadline
 
 
 def test_reconcile__a_second_too_late__reverts(settlement: Any, delivered: Delivered) -> None:
     start = delivered.start
-    deadline = delivered.community.terms().settlement_deadline(start)
-    delivered.community.wait_until(deadline + 1)
+    deadline = MARKETS[HOURLY].settlement_deadline(start)
+    delivered.world.wait_until(deadline + 1)
     with reverts(settlement.SettlementTooLate, market=1, sessionStart=start, deadline=deadline):
-        delivered.send(delivered.positions)
+        delivered.settle()
 
 
-def test_reconcile__while_it_may_still_be_cleared__reverts(
-    community: Community, settlement: Any
-) -> None:
-    start = community.open_session()
-    deadline = community.terms().clearing_deadline(start)
-    community.wait_until(deadline)
+def test_reconcile__while_it_may_still_be_cleared__reverts(world: World, settlement: Any) -> None:
+    start = world.next_session()
+    deadline = MARKETS[HOURLY].clearing_deadline(start)
+    world.wait_until(deadline)
     with reverts(settlement.ClearingStillPossible, market=1, sessionStart=start, deadline=deadline):
-        community.reconcile(start, [])
+        world.settle(start)
 
 
-def test_reconcile__a_second_after_it_may_be_cleared__succeeds(community: Community) -> None:
-    start = community.open_session()
-    community.wait_until(community.terms().clearing_deadline(start) + 1)
-    assert events(community.reconcile(start, [])) == []
+def test_reconcile__a_second_after_it_may_be_cleared__succeeds(world: World) -> None:
+    start = world.next_session()
+    world.wait_until(MARKETS[HOURLY].clearing_deadline(start) + 1)
+    world.settle(start)
 
 
 # ---------------------------------------------------------------------------------- S2 positions
 
 
 @pytest.mark.parametrize("change", ["energy", "peer", "left out", "added", "empty", "swapped"])
-def test_reconcile__other_positions__reverts(
+def test_reconcile__other_leaves__reverts(
     settlement: Any, delivered: Delivered, change: str
 ) -> None:
-    seller, buyer = delivered.seller.peer, delivered.buyer.peer
-    positions = {
-        "energy": {seller: (1_001,), buyer: (-1_000,)},
-        "peer": {delivered.idle.peer: (1_000,), buyer: (-1_000,)},
-        "left out": {seller: (1_000,)},
-        "added": delivered.positions | {99: (0,)},
-        "empty": {},
-        "swapped": {buyer: (-1_000,), seller: (1_000,)},
+    seller, buyer = delivered.leaves
+    leaves = {
+        "energy": (position_leaf(delivered.seller.peer, (1_001,)), buyer),
+        "peer": (position_leaf(delivered.idle.peer, (1_000,)), buyer),
+        "left out": (seller,),
+        "added": (seller, buyer, position_leaf(99, (0,))),
+        "empty": (),
+        "swapped": (buyer, seller),
     }[change]
-    delivered.wait_for_end()
-    with reverts(
-        settlement.PositionsMismatch,
-        expected=positions_hash(delivered.positions),
-        actual=positions_hash(positions),
-    ):
-        delivered.send(positions)
+    actual = positions_hash(leaves) if leaves else bytes(32)
+    expected = positions_hash(delivered.leaves)
+    with reverts(settlement.PositionsMismatch, expected=expected, actual=actual):
+        delivered.send(b"\1", leaves)
 
 
-def test_reconcile__positions_in_a_void_session__reverts(
-    community: Community, settlement: Any, delivered: Delivered
+@pytest.mark.parametrize("cleared", [True, False], ids=["without positions", "void"])
+def test_reconcile__leaves_of_a_session_without_positions__reverts(
+    world: World, settlement: Any, delivered: Delivered, cleared: bool
 ) -> None:
-    delivered.start = community.open_session()
-    _void_session(community, 1, delivered.start)
+    start = world.clear({}) if cleared else world.next_session()
+    world.end(start)
     with reverts(
         settlement.PositionsMismatch,
-        expected=keccak(b""),
-        actual=positions_hash(delivered.positions),
+        expected=positions_hash(()) if cleared else bytes(32),
+        actual=positions_hash(delivered.leaves),
     ):
-        delivered.send(delivered.positions)
+        world.send_raw(start, delivered.leaves, b"\1")
+
+
+@pytest.mark.parametrize("kind", ["reading", "estimate"])
+@pytest.mark.parametrize(
+    ("who", "leaf", "has_position"),
+    [
+        ("seller", 1, True),  # the buyer's
+        ("seller", 2, True),  # beyond the leaves
+        ("seller", 2**32 - 1, True),
+        ("buyer", 0, True),
+        *(("seller", leaf, False) for leaf in (0, 1, 2, 3, 2**32 - 1)),  # as if it had none
+        *(("buyer", leaf, False) for leaf in (0, 1, 2, 3)),
+        *(("idle", leaf, False) for leaf in (1, 2, 3)),
+        *(("late", leaf, False) for leaf in (0, 1, 3, 2**32 - 1)),
+        *(("idle", leaf, True) for leaf in (0, 1, 2)),  # as if it had one
+        *(("late", leaf, True) for leaf in (0, 1, 2)),
+    ],
+)
+def test_reconcile__wrong_leaf__reverts(
+    settlement: Any, delivered: Delivered, kind: str, who: str, leaf: int, has_position: bool
+) -> None:
+    one: Metered = getattr(delivered, who)
+    delivered.world.travel_to(delivered.reading_deadline)
+    position = ((1_000,) if who in ("seller", "idle") else (-1_000,)) if has_position else None
+    record = delivered.record(one, 0 if kind == "reading" else None)
+    with reverts(settlement.WrongPosition, peer=one.peer, leaf=leaf):
+        delivered.bring(replace(record, leaf=leaf, position_wh=position))
+
+
+@pytest.mark.parametrize("position", [(1_001,), (-1_000,), (0,)])
+def test_reconcile__other_words_than_those_of_the_leaf__reverts(
+    settlement: Any, delivered: Delivered, position: tuple[int, ...]
+) -> None:
+    record = delivered.record(delivered.seller, 1_000, position_wh=position)
+    with reverts(settlement.WrongPosition, peer=delivered.seller.peer, leaf=0):
+        delivered.bring(record)
+
+
+# -------------------------------------------------------------------------------------- records
+
+
+@pytest.mark.parametrize("layout", [None, 0, 2, 255])
+def test_reconcile__unknown_layout__reverts(
+    settlement: Any, delivered: Delivered, layout: int | None
+) -> None:
+    with reverts(settlement.UnknownLayout, layout=layout or 0):
+        delivered.send(b"" if layout is None else bytes([layout]))
+
+
+@pytest.mark.parametrize("flags", [3, 7, 8, 9, 128, 255])
+def test_reconcile__unknown_record__reverts(
+    settlement: Any, delivered: Delivered, flags: int
+) -> None:
+    first = encode_readings([delivered.record(delivered.seller, 1_000)])
+    with reverts(settlement.UnknownRecord, record=1, flags=flags):
+        delivered.send(first + bytes([flags]))
 
 
 @pytest.mark.parametrize(
-    ("who", "position"),
-    [
-        ("seller", 1),  # the buyer's
-        ("seller", 2),  # as if it had none
-        ("seller", 3),  # beyond the list
-        ("buyer", 0),
-        ("buyer", 2),
-        ("idle", 1),
-        ("idle", 2),
-        ("idle", 3),
-        ("late", 0),
-        ("late", 1),
-        ("late", 2**32 - 1),
-    ],
+    ("flags", "length"), [(0, 13), (1, 109), (2, 173), (4, 45), (5, 141), (6, 205)]
 )
-def test_reconcile__index_of_another_position__reverts(
-    settlement: Any, delivered: Delivered, who: str, position: int
+def test_reconcile__record_of_any_other_length__reverts(
+    settlement: Any, delivered: Delivered, flags: int, length: int
 ) -> None:
-    member: Member = getattr(delivered, who)
-    with reverts(settlement.WrongPosition, peer=member.peer, position=position):
-        delivered.settle(delivered.read(member, 0), position=position)
+    error = settlement.RecordTruncated
+    for actual in (1, 12, 13, length - 1):
+        if actual < length:
+            with reverts(error, record=0, expectedBytes=length, actualBytes=actual):
+                delivered.send(b"\1" + bytes([flags]) + bytes(actual - 1))
+
+
+def test_reconcile__more_bytes_than_records__reverts(settlement: Any, delivered: Delivered) -> None:
+    raw = encode_readings([delivered.record(delivered.seller, 1_000)])
+    with reverts(settlement.RecordTruncated, record=1, expectedBytes=13, actualBytes=1):
+        delivered.send(raw + b"\0")
+
+
+def test_reconcile__words_of_another_number_of_periods__reverts(
+    world: World, settlement: Any
+) -> None:
+    """A day's words in a market of four quarters are other records."""
+    consumer = world.admit()
+    start = world.clear({}, QUARTERS)
+    world.end(start, QUARTERS)
+    reading = world.read(consumer, start, *[-1] * 9, market=QUARTERS)
+    raw = encode_readings([ReadingRecord(consumer.peer, 0, 0, None, reading)])
+    with reverts(settlement.UnknownRecord, record=1, flags=raw[1 + 109]):
+        world.send_raw(start, (), raw, market=QUARTERS)
 
 
 # ----------------------------------------------------------------------------------- S3 readings
 
 
+@pytest.mark.parametrize("forger", ["secp256k1", "P-256"])
 def test_reconcile__reading_by_another_meter__reverts(
-    settlement: Any, delivered: Delivered
+    world: World, settlement: Any, p256: bool, forger: str
 ) -> None:
-    stranger = replace(delivered.buyer, meter=delivered.seller.meter)
-    with reverts(
-        settlement.ReadingSignerMismatch,
-        peer=delivered.buyer.peer,
-        signer=delivered.seller.meter.address,
-    ):
+    delivered = _deliver(world, p256=p256)
+    key = P256Meter.of(9) if forger == "P-256" else Account.from_key(b"\x09" * 32)
+    stranger = replace(delivered.buyer, meter=key)
+    with reverts(settlement.ReadingSignerMismatch, peer=delivered.buyer.peer, signer=key.address):
         delivered.settle(delivered.read(stranger, -1_000))
 
 
-def test_reconcile__reading_by_the_peers_wallet__reverts(
-    settlement: Any, delivered: Delivered
+def _signed_with(
+    delivered: Delivered, domain: Domain | None = None, **changes: Any
+) -> ReadingRecord:
+    """The buyer's record, whose signature is of something else."""
+    honest = delivered.read(delivered.buyer, -1_000).reading
+    other = replace(honest, **changes).signed_by(
+        delivered.buyer.meter, domain or delivered.world.domain
+    )
+    record = delivered.record(delivered.buyer, -1_000)
+    assert record.signed is not None
+    return replace(record, signed=replace(record.signed, signature=other.signature))
+
+
+def _require_mismatch(delivered: Delivered, record: ReadingRecord) -> None:
+    assert record.signed is not None
+    signer = NOBODY  # on P-256 the key is the meter's, and what it signed is not this
+    if not isinstance(delivered.buyer.meter, P256Meter):
+        signer = record.signed.signer(delivered.world.domain)
+    error = delivered.world.settlement.ReadingSignerMismatch
+    with reverts(error, peer=delivered.buyer.peer, signer=signer):
+        delivered.bring(record)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"energy_wh": (-1,)}, {"market": QUARTERS}, {"session_start": 0}, {"peer": 2}],
+    ids=["energy", "market", "session", "peer"],
+)
+def test_reconcile__signature_of_another_reading__reverts(
+    world: World, p256: bool, change: dict[str, Any]
 ) -> None:
-    buyer = delivered.buyer
-    with reverts(settlement.ReadingSignerMismatch, peer=buyer.peer, signer=buyer.wallet.address):
-        delivered.settle(delivered.read(replace(buyer, meter=buyer.key), -1_000))
+    delivered = _deliver(world, p256=p256)
+    _require_mismatch(delivered, _signed_with(delivered, **change))
 
 
-@pytest.mark.parametrize("signature", [b"\0", b"\0" * 65, b"\xff" * 65, b"\1" * 64])
+@pytest.mark.parametrize("where", ["chain", "contract"])
+def test_reconcile__signature_for_another_domain__reverts(
+    world: World, p256: bool, where: str
+) -> None:
+    delivered = _deliver(world, p256=p256)
+    here = world.domain
+    domain = {
+        "chain": Domain(here.chain_id + 1, here.verifying_contract),
+        "contract": Domain(here.chain_id, str(world.ledger.address)),
+    }[where]
+    _require_mismatch(delivered, _signed_with(delivered, domain))
+
+
+def test_reconcile__high_s__reverts(world: World, settlement: Any, p256: bool) -> None:
+    delivered = _deliver(world, p256=p256)
+    raw = bytearray(encode_readings([delivered.record(delivered.buyer, -1_000)]))
+    at = len(raw) - (96 if p256 else 32)
+    s = int.from_bytes(raw[at : at + 32])
+    if p256:
+        raw[at : at + 32] = (P256_ORDER - s).to_bytes(32, "big")
+    else:
+        # The twin of the signature has the other parity. Its s has 256 bits unless it is just above
+        # half the order; in 255 bits the largest that fits is not low either.
+        raw[at : at + 32] = (s >> 255 << 255 | (SECP256K1_ORDER // 2 + 1)).to_bytes(32, "big")
+    with reverts(settlement.ReadingSignerMismatch, peer=delivered.buyer.peer, signer=NOBODY):
+        delivered.send(bytes(raw))
+
+
+@pytest.mark.parametrize("value", [0, 2**256 - 1])
+@pytest.mark.parametrize("part", ["r", "s"])
 def test_reconcile__no_signature_at_all__reverts(
-    settlement: Any, delivered: Delivered, signature: bytes
+    world: World, settlement: Any, p256: bool, part: str, value: int
 ) -> None:
-    with reverts(
-        settlement.ReadingSignerMismatch, peer=delivered.buyer.peer, signer="0x" + "0" * 40
-    ):
-        delivered.settle(delivered.read(delivered.buyer, -1_000), signature=signature)
+    delivered = _deliver(world, p256=p256)
+    raw = bytearray(encode_readings([delivered.record(delivered.buyer, -1_000)]))
+    at = len(raw) - (128 if p256 else 64) + (32 if part == "s" else 0)
+    raw[at : at + 32] = value.to_bytes(32, "big")
+    with reverts(settlement.ReadingSignerMismatch, peer=delivered.buyer.peer, signer=NOBODY):
+        delivered.send(bytes(raw))
 
 
-def test_reconcile__reading_altered_after_signing__reverts(
-    community: Community, settlement: Any, delivered: Delivered
+def test_reconcile__signature_of_the_other_kind__reverts(
+    world: World, settlement: Any, p256: bool
 ) -> None:
-    honest = delivered.read(delivered.buyer, -1_000)
-    forged = replace(honest, reading=replace(honest.reading, energy_wh=(-1,)))
-    with reverts(
-        settlement.ReadingSignerMismatch,
-        peer=delivered.buyer.peer,
-        signer=forged.signer(community.chain.reading_domain),
-    ):
-        delivered.settle(forged)
+    """A meter's key is on the curve that its address was made of."""
+    delivered = _deliver(world, p256=p256)
+    raw = bytearray(encode_readings([delivered.record(delivered.buyer, -1_000)]))
+    raw[1] ^= 3
+    raw = raw[:-64] if p256 else raw + bytes(64)
+    with ape.reverts() as refusal:
+        delivered.send(bytes(raw))
+    assert "ReadingSignerMismatch" in repr(refusal.value)
 
 
-@pytest.mark.parametrize("replayed", ["session", "market"])
-def test_reconcile__reading_of_another_session__reverts(
-    community: Community, settlement: Any, delivered: Delivered, replayed: str
+@pytest.mark.parametrize("peer", [1, 99, 0])
+def test_reconcile__reading_of_no_metered_peer__reverts(
+    settlement: Any, delivered: Delivered, peer: int
 ) -> None:
-    options = {"session": {"start": delivered.start - HOUR}, "market": {"market": QUARTERS}}
-    other = delivered.read(delivered.buyer, -1_000, **options[replayed])
-    here = replace(other, reading=replace(other.reading, session_start=delivered.start, market=1))
-    with reverts(
-        settlement.ReadingSignerMismatch,
-        peer=delivered.buyer.peer,
-        signer=here.signer(community.chain.reading_domain),
-    ):
-        delivered.settle(other)
-
-
-@pytest.mark.parametrize("who", ["supplier", "operator"])
-def test_reconcile__supplier_or_operator__has_no_meter(
-    community: Community, settlement: Any, delivered: Delivered, who: str
-) -> None:
-    member: Member = getattr(community, who)
-    with reverts(settlement.PeerNotMetered, peer=member.peer):
-        delivered.settle(delivered.read(member, 0))
-
-
-def test_reconcile__reading_of_nobody__reverts(settlement: Any, delivered: Delivered) -> None:
-    with reverts(settlement.PeerNotMetered, peer=99):
-        delivered.settle(delivered.read(replace(delivered.buyer, peer=99), 0))
+    with reverts(settlement.PeerNotMetered, peer=peer):
+        delivered.settle(delivered.read(replace(delivered.buyer, peer=peer), 0))
 
 
 def test_reconcile__peer_admitted_after_the_session_began__reverts(
-    community: Community, settlement: Any, delivered: Delivered
+    world: World, settlement: Any, delivered: Delivered
 ) -> None:
-    community.travel_to(delivered.start)
-    newcomer = community.admit(Role.CONSUMER, C2)
+    newcomer = world.admit()
     with reverts(settlement.PeerNotMetered, peer=newcomer.peer):
         delivered.settle(delivered.read(newcomer, 0))
 
 
-@pytest.mark.parametrize("values", [(), (-1_000, 0)])
-def test_reconcile__not_one_value_per_period__reverts(
-    community: Community, settlement: Any, delivered: Delivered, values: tuple[int, ...]
+@pytest.mark.parametrize("period", [4, 7])
+def test_reconcile__value_beyond_the_last_period__reverts(
+    world: World, settlement: Any, period: int
 ) -> None:
-    reading = community.read(delivered.buyer, delivered.start, *values)
-    with reverts(
-        settlement.ReadingCountMismatch,
-        peer=delivered.buyer.peer,
-        periods=1,
-        values=len(values),
-    ):
-        delivered.settle(reading)
+    consumer = world.admit()
+    start = world.clear({}, QUARTERS)
+    world.end(start, QUARTERS)
+    values = [-1, 0, 0, 0, 0, 0, 0, 0]
+    values[period] = 1
+    reading = world.read(consumer, start, *values, market=QUARTERS)
+    with reverts(settlement.ReadingBeyondSession, peer=consumer.peer):
+        world.settle(start, reading, market=QUARTERS)
 
 
 # ---------------------------------------------------------------------------------------- S4 once
@@ -689,48 +827,53 @@ def test_reconcile__not_one_value_per_period__reverts(
 def test_reconcile__reading_twice_in_a_run__settles_once(delivered: Delivered) -> None:
     buyer = delivered.buyer
     receipt = delivered.settle(delivered.read(buyer, -1_100), delivered.read(buyer, -1_100))
-    assert events(receipt) == [_settled(delivered, buyer, -1_100, -100 * RETAIL)]
-    assert delivered.community.balance(buyer) == NANO - 1_000 * PRICE - 100 * RETAIL
+    assert events(receipt) == [delivered.brought(2), delivered.settled(buyer, -100 * RETAIL)]
+    assert delivered.world.balance(buyer) == NANO - 100 * RETAIL
 
 
 def test_reconcile__other_reading_later__is_passed_over(delivered: Delivered) -> None:
     buyer = delivered.buyer
     delivered.settle(delivered.read(buyer, -1_100))
-    assert events(delivered.settle(delivered.read(buyer, -900))) == []
-    assert delivered.community.balance(buyer) == NANO - 1_000 * PRICE - 100 * RETAIL
+    assert events(delivered.settle(delivered.read(buyer, -900))) == [delivered.brought(1)]
+    assert delivered.world.balance(buyer) == NANO - 100 * RETAIL
 
 
 def test_reconcile__one_reading_settled_before_by_an_outsider__settles_the_others(
     delivered: Delivered,
 ) -> None:
-    seller, buyer = delivered.seller, delivered.buyer
-    readings = [delivered.read(seller, 1_200), delivered.read(buyer, -1_300)]
+    seller, buyer, late = delivered.seller, delivered.buyer, delivered.late
+    readings = [delivered.read(who, wh) for who, wh in ((seller, 1_200), (buyer, -1), (late, -2))]
     delivered.settle(readings[1])
     receipt = delivered.settle(*readings)
-    assert events(receipt) == [_settled(delivered, seller, 1_200, 200 * FEED_IN)]
-    balances = [delivered.community.balance(member) for member in (seller, buyer)]
-    assert balances == [
-        NANO + 1_000 * PRICE + 200 * FEED_IN,
-        NANO - 1_000 * PRICE - 300 * RETAIL,
+    assert events(receipt) == [
+        delivered.brought(3),
+        delivered.settled(seller, 200 * FEED_IN),
+        delivered.settled(late, -2 * RETAIL),
     ]
 
 
-def test_reconcile__settled_reading_with_a_false_signature__is_passed_over(
+def test_reconcile__settled_reading_with_anything_false__is_passed_over(
     delivered: Delivered,
 ) -> None:
     delivered.settle(delivered.read(delivered.buyer, -1_000))
-    again = delivered.read(delivered.buyer, -900)
-    assert events(delivered.settle(again, signature=b"\1" * 65, position=7, tariff=7)) == []
+    record = delivered.record(delivered.buyer, -900, leaf=7, tariff=7, position_wh=(5,))
+    assert record.signed is not None
+    forged = replace(record.signed, signature=b"\1" * 64 + b"\x1b")
+    assert events(delivered.bring(replace(record, signed=forged))) == [delivered.brought(1)]
 
 
-def test_reconcile__same_peer_in_another_session__settles(
-    community: Community, delivered: Delivered
+def test_reconcile__same_peer_in_another_session_or_market__settles(
+    world: World, delivered: Delivered
 ) -> None:
     delivered.settle(delivered.read(delivered.buyer, -1_000))
-    following = delivered.start + HOUR
-    _void_session(community, 1, following)
-    community.reconcile(following, [community.read(delivered.buyer, following, -100)])
-    assert community.balance(delivered.buyer) == NANO - 1_000 * PRICE - 100 * RETAIL
+    for market, start in ((HOURLY, delivered.start + HOUR), (QUARTERS, delivered.start)):
+        world.end(start, market)
+        values = [0] * MARKETS[market].periods_per_session
+        values[0] = -100
+        world.settle(
+            start, world.read(delivered.buyer, start, *values, market=market), market=market
+        )
+    assert world.balance(delivered.buyer) == NANO - 200 * RETAIL
 
 
 # ---------------------------------------------------------------------------------- S5 plausible
@@ -741,32 +884,57 @@ def test_reconcile__all_that_the_connection_carries__settles(delivered: Delivere
     delivered.settle(delivered.read(delivered.idle, wh))
 
 
-@pytest.mark.parametrize("wh", [10**6 + 1, -(10**6) - 1, 2**47 - 1, -(2**47) + 1])
+@pytest.mark.parametrize("wh", [10**6 + 1, -(10**6) - 1, 2**31 - 1, -(2**31) + 1])
 def test_reconcile__more_than_the_connection_carries__reverts(
     settlement: Any, delivered: Delivered, wh: int
 ) -> None:
-    with reverts(
-        settlement.ReadingImplausible,
-        peer=delivered.idle.peer,
-        period=0,
-        energyWh=wh,
-        limitWh=10**6,
-    ):
+    names = {"peer": delivered.idle.peer, "period": 0, "energyWh": wh, "limitWh": 10**6}
+    with reverts(settlement.ReadingImplausible, **names):
         delivered.settle(delivered.read(delivered.idle, wh))
 
 
+@pytest.mark.parametrize("period", [0, 7, 8, 95])
 def test_reconcile__more_than_a_quarter_hour_carries__reverts(
-    community: Community, settlement: Any
+    world: World, settlement: Any, period: int
 ) -> None:
-    consumer = community.admit(Role.CONSUMER, C3)
-    start = community.open_session(QUARTERS)
-    _void_session(community, QUARTERS, start)
-    reading = community.read(consumer, start, 0, 0, -250_001, 0, market=QUARTERS)
-    with reverts(
-        settlement.ReadingImplausible,
-        peer=consumer.peer,
-        period=2,
-        energyWh=-250_001,
-        limitWh=250_000,
-    ):
-        community.reconcile(start, [reading], market=QUARTERS)
+    consumer = world.admit()
+    start = world.clear({}, DAILY)
+    world.end(start, DAILY)
+    values = [-250_000] * 96
+    values[period] -= 1
+    names = {"peer": consumer.peer, "period": period, "energyWh": -250_001, "limitWh": 250_000}
+    with reverts(settlement.ReadingImplausible, **names):
+        world.settle(start, world.read(consumer, start, *values, market=DAILY), market=DAILY)
+
+
+def test_reconcile__more_than_any_account_holds__reverts(world: World, settlement: Any) -> None:
+    dear = 2**31 - 1
+    consumer = world.admit(
+        supplier=world.admit_supplier((dear, 0)), connection_w=2**30 - 1, tokens=0
+    )
+    start = world.clear({}, DAILY)
+    world.end(start, DAILY)
+    values = [-(2**28) + 1] * 96
+    names = {"peer": consumer.peer, "amountNano": sum(values) * dear}
+    with reverts(settlement.PaymentTooLarge, **names):
+        world.settle(start, world.read(consumer, start, *values, market=DAILY), market=DAILY)
+
+
+# ---------------------------------------------------------------------------------------- digest
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.builds(
+        Reading,
+        *(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1), st.integers(0, 2**40 - 1)),
+        st.lists(st.integers(-(2**31) + 1, 2**31 - 1), max_size=20).map(tuple),
+    )
+)
+def test_reading_digest__any_reading__is_what_python_signs(
+    founded: World, reading: Reading
+) -> None:
+    digest = founded.settlement.readingDigest(
+        reading.market, reading.peer, reading.session_start, pack_energies(reading.energy_wh)
+    )
+    assert bytes(digest) == reading.typed_data(founded.domain).digest()

@@ -9,16 +9,19 @@ After every step
     I4  locked is the worst case of the placed orders that are not cancelled, cleared or released
     I5  every peer has the means, balance and credit, for what is locked
     I6  a peer's arrears are what it owes its creditors
+    I7  what is free is what is left of balance and credit; below zero it is only by arrears
+    I8  what is to be withdrawn is there: neither borrowed, nor locked, nor owed
 
 and after a step that is about it
 
-    I7  a clearing pays every bid and ask at a price no worse than its limit
-    I8  positions of a clearing sum to zero in each period
-    I9  payments, link incomes and congestion rent of a clearing sum to zero
-    I10 a clearing that was tampered with is refused, with the error of the Python proof
-    I11 a withdrawal is never paid early, and then with what was requested or what is left of it
-    I12 a session is cleared once; locks are released only of sessions that never will be
-    I13 a reading is settled once, at the supplier's tariffs, in money or in arrears
+    I9  a clearing pays every bid and ask at a price no worse than its limit
+    I10 positions of a clearing sum to zero in each period, and are found again in its calldata
+    I11 payments, link incomes and congestion rent of a clearing sum to zero
+    I12 a clearing that was tampered with is refused where the Python proof refuses it
+    I13 a withdrawal is never paid early, and then with what was requested or what is left of it
+    I14 a session is cleared once; locks are released only of sessions that never will be
+    I15 a reading is settled once, at the supplier's tariffs, in money or in arrears; if it was
+        missing it is estimated once, and a late one takes the estimate off
 
 Much of this needs several steps in the right sequence, which chance seldom finds: some rules
 are such sequences, made of the other rules. What the runs reached is counted, and required, at the
@@ -29,9 +32,11 @@ takes so many others, and simplifies what fails, which takes minutes.
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import ape
@@ -51,12 +56,15 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from tests.community import C2, C3, DAY, FEED_IN, HOURLY, NANO, QUARTERS, RETAIL, WITHDRAWAL_DELAY
+from tests.contracts.parts import in_two_parts
 
+from fairwatt.calldata import encode_clearing
 from fairwatt.chain import Role
 from fairwatt.errors import ContractError, ProofError
-from fairwatt.market import Clearing, Side, check
+from fairwatt.market import Certificate, Clearing, Side, verify
 from fairwatt.orders import SignedOrder, Step
-from fairwatt.session import Proposal, propose
+from fairwatt.readings import bring
+from fairwatt.session import Proposal, Tariff, estimate_imbalance, propose, settle_reading
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,8 +77,13 @@ _EXAMPLES = int(os.environ.get("EXAMPLES", "0"))
 _ACTIVE = 1
 EVERYTHING = [
     *("deposit", "depositToFund", "requestWithdrawal", "withdraw", "setCredit", "allot"),
-    *("place", "cancel", "cancelAll", "release", "clear", "reconcile", "arrears", "collect"),
+    *("place", "cancel", "cancelAll", "release", "clear", "clear in parts"),
+    *("reconcile", "estimate", "arrears", "collect"),
 ]
+PROOF = Path(__file__).parents[2] / "contracts" / "ClearingProof.sol"
+PROOF_ERRORS = set(re.findall(r"^\s*error (\w+)\(", PROOF.read_text(), re.MULTILINE))
+LARGEST_RANK = 2**16 - 1
+TARIFF = Tariff(0, RETAIL, FEED_IN)
 
 amounts = st.one_of(st.sampled_from([1, 10**8]), st.integers(1, 10**9))
 some = st.integers(0, 10**6)  # picks one of what there is at that step
@@ -84,21 +97,25 @@ class Book:
     start: int
     orders: dict[tuple[int, int], SignedOrder] = field(default_factory=dict)
     placed: set[tuple[int, int]] = field(default_factory=set)
-    highest_placed: dict[int, int] = field(default_factory=dict)
+    below: dict[int, int] = field(default_factory=lambda: defaultdict(int))
     nonces: dict[int, int] = field(default_factory=lambda: defaultdict(int))
     proposal: Proposal | None = None
     read: set[int] = field(default_factory=set)
+    estimated: set[int] = field(default_factory=set)
 
     def worst_case_nano(self, peer: int) -> int:
         mine = (self.orders[key] for key in self.placed if key[0] == peer)
         return sum(signed.order.worst_case_nano for signed in mine)
 
+    def placed_nonce(self, peer: int) -> int | None:
+        return next((nonce for one, nonce in self.placed if one == peer), None)
+
 
 @dataclass(frozen=True)
 class Account:
     balance: int
+    free: int
     locked: int
-    open_until: int
     credit: int
     arrears: int
     withdrawal: int
@@ -120,6 +137,14 @@ def view(contract: Any, name: str, *arguments: Any) -> Any:
     computation.raise_if_error()
     values = decode(outputs, bytes(computation.output))
     return values[0] if len(values) == 1 else values
+
+
+def _refusal(book: Any, clearing: Clearing, certificate: Certificate) -> ProofError | None:
+    try:
+        verify(book, clearing, certificate)
+    except ProofError as refusal:
+        return refusal
+    return None
 
 
 class Market(RuleBasedStateMachine):
@@ -186,7 +211,7 @@ class Market(RuleBasedStateMachine):
         return [
             book
             for book in self.books.values()
-            if book.proposal is None and now <= self.deadline(book) and book.orders
+            if book.proposal is None and now + 60 <= self.deadline(book) and book.orders
         ]
 
     # ------------------------------------------------------------------------------- tokens
@@ -223,7 +248,7 @@ class Market(RuleBasedStateMachine):
     @precondition(lambda self: any(self.account(peer).withdrawal for peer in self.peers))
     @rule(pick=some)
     def withdraw(self, pick: int) -> None:
-        """I11."""
+        """I13."""
         member = self.member(pick)
         before = self.account(member.peer)
         wallet_before = view(self.contracts.token, "balanceOf", member.wallet.address)
@@ -254,7 +279,7 @@ class Market(RuleBasedStateMachine):
             st.integers(0, 3),
             st.sampled_from([Side.BID, Side.ASK]),
             st.sampled_from([0, 20_000, 40_000, 100_000]),
-            st.sampled_from([1_000, 500, 2_000, 1, 0, 60_000]),
+            st.sampled_from([1_000, 500, 2_000, 1, 7, 60_000]),
         ),
         min_size=1,
         max_size=3,
@@ -291,15 +316,14 @@ class Market(RuleBasedStateMachine):
         place = self.contracts.order_book.place
         arguments = (signed.order.to_message(), signed.signature)
         peer, cost = signed.order.peer, signed.order.worst_case_nano
-        placed_steps = sum(
-            len(book.orders[one].order.steps) for one in book.placed if one[0] == peer
-        )
-        steps = placed_steps + len(signed.order.steps)
+        blocks = len(signed.order.curve.words) // 64
         expected: tuple[Any, ...] = ()
         if not self.is_active(peer, book.start):
             expected = ("PeerNotActive", peer)
-        elif steps > (most := self.terms[book.market].max_placed_steps):
-            expected = ("TooManySteps", peer, steps, most)
+        elif (placed := book.placed_nonce(peer)) is not None:
+            expected = ("AlreadyPlaced", peer, placed)
+        elif blocks > (most := self.terms[book.market].max_placed_blocks):
+            expected = ("TooManyBlocks", peer, blocks, most)
         elif cost > (available := self.available(peer)):
             expected = ("InsufficientFunds", peer, cost, available)
         if expected:
@@ -310,7 +334,6 @@ class Market(RuleBasedStateMachine):
         book.orders[key] = signed
         book.placed.add(key)
         book.nonces[peer] += 1
-        book.highest_placed[peer] = max(key[1], book.highest_placed.get(peer, 0))
 
     @precondition(lambda self: any(book.orders for book in self.open_books()))
     @rule(pick=some)
@@ -330,46 +353,54 @@ class Market(RuleBasedStateMachine):
         book, peer = choice[pick % len(choice)]
         wallet = next(member.wallet for member in self.members if member.peer == peer)
         cancel_all = self.contracts.order_book.cancelAll
-        if short and any(key[0] == peer for key in book.placed):
-            below = book.highest_placed[peer]  # does not cover the highest
+        placed = book.placed_nonce(peer)
+        below = book.nonces[peer] if placed is None or not short else placed  # all but the placed
+        if below <= (before := book.below[peer]):
             error = self.refused(cancel_all, book.market, book.start, below, sender=wallet)
-            assert error.name == "NonceNotCovered"
+            assert (error.name, *error.values.values()) == ("NothingToCancel", below, before)
             return
-        below = book.nonces[peer]
         self.send(cancel_all, book.market, book.start, below, sender=wallet)
-        for key in [key for key in book.orders if key[0] == peer]:
+        book.below[peer] = below
+        for key in [key for key in book.orders if key[0] == peer and key[1] < below]:
             book.placed.discard(key)
             del book.orders[key]
 
     # ----------------------------------------------------------------------------- sessions
 
     @precondition(lambda self: self.clearable_books())
-    @rule(pick=some, data=st.data(), leave_out=st.booleans())
-    def clear(self, pick: int, data: st.DataObject, leave_out: bool) -> None:
-        """I7, I8, I9, I10, I12."""
+    @rule(pick=some, data=st.data(), leave_out=st.booleans(), split=st.booleans())
+    def clear(self, pick: int, data: st.DataObject, leave_out: bool, split: bool) -> None:
+        """I9 to I12, I14."""
         choice = self.clearable_books()
         book = choice[pick % len(choice)]
         if self.community.now() < self.gate(book):
-            early = self._proposal(book)
-            clear = self.contracts.settlement.clear
-            error = self.refused(clear, early.to_message(), sender=self.community.solver)
-            assert error.name == "GateStillOpen"
+            assert self._refused_clearing(self._proposal(book)).name == "GateStillOpen"
             self.community.travel_to(self.gate(book))
         proposal = self._proposal(book)
         self._refuse_tampered(proposal, data)
         if leave_out and book.placed:
             self._refuse_without_placed(book)
         before = {peer: self.account(peer).balance for peer in self.peers}
-        receipt = self.community.chain.clear(proposal, self.community.solver)
-        assert receipt is not None
+        if split:
+            at = data.draw(st.sampled_from([0, *(one.order.peer for one in proposal.orders), 99]))
+            first, receipt = in_two_parts(self.community, proposal, at)
+            assert [event.event_name for event in first.events] == ["PartAccepted"]
+            self.reached["clear in parts"] += 1
+        else:
+            sent = self.community.chain.clear(proposal, self.community.solver)
+            assert sent is not None
+            receipt = sent
         self.reached["clear"] += 1
         book.proposal = proposal
         book.placed.clear()
         self._require_fair(proposal)
         self._require_balanced(proposal, receipt, before)
-        clear = self.contracts.settlement.clear
-        error = self.refused(clear, proposal.to_message(), sender=self.community.solver)
-        assert error.name == "AlreadyCleared"
+        assert self._refused_clearing(proposal).name == "AlreadyCleared"
+
+    def _refused_clearing(self, proposal: Proposal, **changes: Any) -> ContractError:
+        chain, solver = self.community.chain, self.community.solver
+        message, *rest = chain.clearing_arguments(proposal, solver)
+        return self.refused(self.contracts.clearing.clear, message | changes, *rest, sender=solver)
 
     @rule(
         market=markets,
@@ -384,8 +415,11 @@ class Market(RuleBasedStateMachine):
         latest = [book for book in self.clearable_books() if book.market == market]
         if latest:
             book = latest[-1]
-            self.clear(pick=self.clearable_books().index(book), data=data, leave_out=True)
+            pick, split = self.clearable_books().index(book), bool(energy % 2)
+            self.clear(pick=pick, data=data, leave_out=True, split=split)
             for who in range(3):
+                if who == 1 and book in (readable := self.readable_books()):
+                    self.estimate(pick=readable.index(book), who=who)
                 if book in (readable := self.readable_books()):
                     self.read_meter(pick=readable.index(book), who=who, energy=energy)
 
@@ -393,42 +427,53 @@ class Market(RuleBasedStateMachine):
         session = self.community.session(book.start, book.market)
         placed = [SignedOrder(book.orders[key].order, b"") for key in sorted(book.placed)]
         free = [signed for key, signed in book.orders.items() if key not in book.placed]
-        funds = {peer: self.available(peer) for peer in self.peers}
-        return propose(session, free, funds_nano=funds, placed=placed)
+        snapshot = self.community.chain.snapshot()
+        gate = self.gate(book)
+        funds = {peer: snapshot.account(peer).means_nano(gate) for peer in self.peers}
+        nodes = {member.peer: member.node for member in self.members}
+        return propose(session, free, nodes=nodes, funds_nano=funds, placed=placed)
 
     def _refuse_tampered(self, proposal: Proposal, data: st.DataObject) -> None:
-        at = data.draw(st.integers(0, len(proposal.clearings) - 1))
-        clearing = proposal.clearings[at]
-        columns = [
-            column.tolist()
-            for column in (clearing.fills_wh, clearing.flows_wh, clearing.prices_micro_per_kwh)
-        ]
-        column = data.draw(st.sampled_from([numbers for numbers in columns if numbers]))
-        place = data.draw(st.integers(0, len(column) - 1))
-        change = data.draw(st.sampled_from([-1, 1, 1_000, 70_000, 10_000_000]))
-        column[place] = max(0, column[place] + change) if change < 0 else column[place] + change
-        changed = Clearing(*columns)
-        try:
-            check(proposal.books[at], changed)
-        except ProofError as refusal:
-            expected = (refusal.name, *vars(refusal).values())
+        period = data.draw(st.integers(0, len(proposal.clearings) - 1))
+        clearing, certificate = proposal.clearings[period], proposal.certificates[period]
+        columns = certificate.columns() | {"flows": clearing.flows_wh}
+        which = data.draw(st.sampled_from(sorted(columns)))
+        numbers = columns[which].tolist()
+        at = data.draw(st.integers(0, len(numbers) - 1))
+        numbers[at] += data.draw(st.sampled_from([-1, 1, 1_000, 70_000, 10_000_000]))
+        if which not in ("low", "high", "tail"):
+            numbers[at] = max(0, numbers[at])
+        if which.endswith("rank"):
+            numbers[at] = min(numbers[at], LARGEST_RANK)
+        clearings, certificates = list(proposal.clearings), list(proposal.certificates)
+        if which == "flows":
+            clearings[period] = Clearing(clearing.fills_wh, numbers, clearing.prices_micro_per_kwh)
         else:
-            return  # another optimum
-        clearings = list(proposal.clearings)
-        clearings[at] = changed
-        tampered = replace(proposal, clearings=tuple(clearings)).to_message()
-        clear = self.contracts.settlement.clear
-        error = self.refused(clear, tampered, sender=self.community.solver)
-        assert (error.name, *error.values.values()) == expected
+            certificates[period] = Certificate(**certificate.columns() | {which: numbers})
+        tampered = replace(proposal, clearings=tuple(clearings), certificates=tuple(certificates))
+        message = encode_clearing(tampered)
+        if message == encode_clearing(proposal):
+            return  # it says no more than before
+        chain, solver = self.community.chain, self.community.solver
+        refusal = _refusal(proposal.books[period], clearings[period], certificates[period])
+        if refusal is None:  # another proof of the same clearing
+            arguments = chain.clearing_arguments(tampered, solver)
+            chain.simulate(self.contracts.clearing.clear, *arguments, sender=solver)
+            return
+        error = self._refused_clearing(proposal, **message)
+        assert error.name in PROOF_ERRORS, error
+        if which == "flows":
+            place, *values = vars(refusal).values()
+            named = {"FlowAboveCapacity": 2, "NodeUnbalanced": 1}.get(refusal.name, 1)
+            expected = (refusal.name, place, period, *values[:named])
+            assert (error.name, *error.values.values()) == expected
 
     def _refuse_without_placed(self, book: Book) -> None:
         rest = replace(book, placed=set(sorted(book.placed)[1:]))
         rest.orders = {
             key: signed for key, signed in book.orders.items() if key != min(book.placed)
         }
-        clear = self.contracts.settlement.clear
-        message = self._proposal(rest).to_message()
-        error = self.refused(clear, message, sender=self.community.solver)
+        error = self._refused_clearing(self._proposal(rest))
         placed = len(book.placed)
         assert (error.name, *error.values.values()) == ("PlacedOrdersMissing", placed, placed - 1)
 
@@ -437,35 +482,33 @@ class Market(RuleBasedStateMachine):
         for signed, fills in zip(proposal.orders, proposal.fills_wh, strict=True):
             for step, fill in zip(signed.order.steps, fills, strict=True):
                 prices = proposal.clearings[step.period].prices_micro_per_kwh
-                price = int(prices[signed.order.node])
+                price = int(prices[proposal.nodes[signed.order.peer]])
                 worse = price - step.price_micro_per_kwh
                 assert fill == 0 or (worse <= 0 if step.side is Side.BID else worse >= 0)
 
     def _require_balanced(
         self, proposal: Proposal, receipt: Receipt, before: dict[int, int]
     ) -> None:
-        taken = {
-            event.peer: event for event in receipt.events if event.event_name == "PositionTaken"
-        }
-        earned = [event for event in receipt.events if event.event_name == "LinkEarned"]
-        assert {peer: tuple(event.energyWh) for peer, event in taken.items()} == (
-            proposal.positions_wh
-        )
-        for period in zip(*(event.energyWh for event in taken.values()), strict=True):
+        session = proposal.session
+        taken = self.community.chain.snapshot().positions_wh(session.market, session.start)
+        assert taken == proposal.positions_wh
+        for period in zip(*taken.values(), strict=True):
             assert sum(period) == 0
         income: dict[int, int] = defaultdict(int)
-        for event in earned:
-            income[event.owner] += event.tariffNano
-            income[0] += event.rentNano
-        assert sum(income.values()) + sum(event.paymentNano for event in taken.values()) == 0
+        for event in receipt.events:
+            if event.event_name == "LinkEarned":
+                income[event.owner] += event.tariffNano
+                income[0] += event.rentNano
+        payments = proposal.payments_nano
+        assert sum(income.values()) + sum(payments.values()) == 0
         for peer in self.peers:
-            payment = taken[peer].paymentNano if peer in taken else 0
-            assert self.account(peer).balance == before[peer] + payment + income[peer]
+            expected = before[peer] + payments.get(peer, 0) + income[peer]
+            assert self.account(peer).balance == expected
 
     @precondition(lambda self: self.books)
     @rule(pick=some, who=some)
     def release(self, pick: int, who: int) -> None:
-        """I12."""
+        """I14."""
         books = [book for book in self.books.values() if book.placed] or list(self.books.values())
         book, peer = books[pick % len(books)], self.member(who).peer
         release, arguments = self.contracts.order_book.release, (book.market, book.start, peer)
@@ -484,36 +527,73 @@ class Market(RuleBasedStateMachine):
     @precondition(lambda self: self.readable_books())
     @rule(pick=some, who=some, energy=st.integers(-3_000, 3_000))
     def read_meter(self, pick: int, who: int, energy: int) -> None:
-        """I13."""
+        """I15."""
         choice = self.readable_books()
         book, member = choice[pick % len(choice)], self.members[who % (len(self.members) - 1)]
-        terms = self.terms[book.market]
+        terms, peer = self.terms[book.market], member.peer
         periods = terms.periods_per_session
         energies = [energy + 7 * period for period in range(periods)]
         reading = self.community.read(member, book.start, *energies, market=book.market)
-        self.community.travel_to(max(self.community.now(), terms.session_end(book.start)))
-        if not book.proposal and self.community.now() <= self.deadline(book):
-            self.community.travel_to(self.deadline(book) + 1)
-        peer, supplier = member.peer, self.community.supplier.peer
+        self._wait_until_settleable(book, terms.session_end(book.start))
         if not self.is_active(peer, book.start):
             return
-        before = self._claims(peer, supplier)
-        self.owed |= {(peer, supplier), (supplier, peer)}
+        before = self._claims(peer)
         receipt = self.community.reconcile(book.start, [reading], market=book.market)
         if peer in book.read:
-            assert receipt.events == ()
-            assert self._claims(peer, supplier) == before
-            return
-        self.reached["reconcile"] += 1
-        book.read.add(peer)
-        positions = book.proposal.positions_wh if book.proposal else {}
-        imbalances = (
-            metered - position
-            for metered, position in zip(energies, positions.get(peer, (0,) * periods), strict=True)
-        )
-        due = sum(imbalance * (FEED_IN if imbalance > 0 else RETAIL) for imbalance in imbalances)
-        assert self._claims(peer, supplier) == before + due
-        self.reached["arrears"] += bool(self.arrears(peer, supplier))
+            due = 0
+            assert [event.event_name for event in receipt.events] == ["ReadingsBrought"]
+        else:
+            due = settle_reading(
+                peer,
+                energies,
+                self._position(book, peer),
+                [TARIFF] * periods,
+                estimated_before=peer in book.estimated,
+            ).payment_nano
+            self.reached["reconcile"] += 1
+            self.reached["reconcile after estimate"] += peer in book.estimated
+            book.read.add(peer)
+        assert self._claims(peer) == before + due
+        self.reached["arrears"] += bool(self.arrears(peer, self.community.supplier.peer))
+
+    @precondition(lambda self: self.readable_books())
+    @rule(pick=some, who=some)
+    def estimate(self, pick: int, who: int) -> None:
+        """I15."""
+        choice = self.readable_books()
+        book, member = choice[pick % len(choice)], self.members[who % (len(self.members) - 1)]
+        terms, peer = self.terms[book.market], member.peer
+        self._wait_until_settleable(book, terms.session_end(book.start))
+        positions = self.community.chain.snapshot().positions_wh(book.market, book.start)
+        brought = bring(positions, [], missing=[peer], tariffs={peer: 0})
+        reconcile, solver = self.contracts.settlement.reconcile, self.community.solver
+        arguments = (book.market, book.start, list(brought.leaves), brought.readings)
+        awaited = terms.reading_deadline(book.start)
+        if self.community.now() <= awaited and peer not in book.read | book.estimated:
+            error = self.refused(reconcile, *arguments, sender=solver)
+            values = (peer, book.start, awaited)
+            assert (error.name, *error.values.values()) == ("ReadingStillAwaited", *values)
+        self.community.travel_to(max(self.community.now(), awaited + 1))
+        before = self._claims(peer)
+        receipt = self.community.send(reconcile, *arguments, sender=solver)
+        if peer in book.read | book.estimated:
+            due = 0
+            assert [event.event_name for event in receipt.events] == ["ReadingsBrought"]
+        else:
+            position = self._position(book, peer)
+            due = estimate_imbalance(peer, position, [TARIFF] * len(position)).payment_nano
+            self.reached["estimate"] += 1
+            book.estimated.add(peer)
+        assert self._claims(peer) == before + due
+
+    def _wait_until_settleable(self, book: Book, time: int) -> None:
+        self.community.travel_to(max(self.community.now(), time))
+        if not book.proposal and self.community.now() <= self.deadline(book):
+            self.community.travel_to(self.deadline(book) + 1)
+
+    def _position(self, book: Book, peer: int) -> tuple[int, ...]:
+        nothing = (0,) * self.terms[book.market].periods_per_session
+        return book.proposal.positions_wh.get(peer, nothing) if book.proposal else nothing
 
     def readable_books(self) -> list[Book]:
         now = self.community.now()
@@ -524,8 +604,10 @@ class Market(RuleBasedStateMachine):
             and (book.proposal or now > self.gate(book))
         ]
 
-    def _claims(self, peer: int, other: int) -> int:
-        """What the peer has, and has to get from the other."""
+    def _claims(self, peer: int) -> int:
+        """What the peer has, and has to get from its supplier."""
+        other = self.community.supplier.peer
+        self.owed |= {(peer, other), (other, peer)}
         return self.account(peer).balance + self.arrears(other, peer) - self.arrears(peer, other)
 
     @precondition(lambda self: self.owed)
@@ -671,7 +753,7 @@ class Market(RuleBasedStateMachine):
 
     @invariant()
     def money_adds_up(self) -> None:
-        """I1 to I6."""
+        """I1 to I8."""
         accounts = {peer: self.account(peer) for peer in self.peers}
         fund, ledger = self.fund(), self.contracts.ledger
         held = view(self.contracts.token, "balanceOf", str(ledger.address))
@@ -685,6 +767,11 @@ class Market(RuleBasedStateMachine):
             assert one.balance + one.credit >= one.locked  # I5
             owed = sum(self.arrears(*pair) for pair in self.owed if pair[0] == peer)
             assert one.arrears == owed  # I6
+            credit = 0 if one.withdrawal else one.credit
+            left = one.balance + credit - one.locked - one.withdrawal - one.arrears
+            assert one.free == left >= -one.arrears  # I7
+            if one.withdrawal:
+                assert one.balance >= one.locked + one.arrears + one.withdrawal  # I8
 
 
 def test_markets__any_sequence_of_steps__keep_the_invariants(community: Community) -> None:

@@ -34,6 +34,7 @@ from tests.community import (
     ask,
     bid,
 )
+from tests.contracts.parts import in_two_parts
 
 from fairwatt.chain import Role, Signer, connect
 from fairwatt.session import NetworkVersion
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fairwatt.chain import Receipt
+    from fairwatt.orders import SignedOrder
 
 FILE = Path(__file__).with_name("gas.json")
 START = 2_114_380_800  # 2037-01-01, later than any clock that this runs by
@@ -52,8 +54,8 @@ INTERNAL = {
     "bookClearing",
     "bookImbalances",
     "connectAccounts",
+    "connectClearing",
     "connectMarket",
-    "connectSettlement",
     "lock",
     "take",
     "unlock",
@@ -98,7 +100,7 @@ class Meter:
             receipt = community.send(admit, key.address, connection, sender=community.registrar)
             peer = int(receipt.events[-1].peer)
             deposit = contracts.ledger.deposit
-            community.send(deposit, peer, 10**9, sender=community.outsider)
+            community.send(deposit, peer, 6 * 10**10, sender=community.outsider)
             # The outsider's account never sends in a member's name; it only fills the field.
             wallet = Signer(community.outsider.account, key)
             members.append(Member(peer, wallet, meter, (GRID, C2, C3)[at % 3]))
@@ -158,6 +160,16 @@ def registry(meter: Meter) -> None:
     meter.send(f"{name}: 3 tariffs", publish, tariffs[1:], sender=supplier)
 
 
+def rosters(meter: Meter) -> None:
+    community, publish = meter.community, meter.contracts.registry.publishRoster
+    count = meter.contracts.registry.peerCount()
+    name = f"registry.publishRoster: {count} peers"
+    meter.send(name, publish, 0, community.now(), sender=community.outsider)
+    meter.crowd(64 - count)
+    name = "registry.publishRoster: 64 peers"
+    meter.send(name, publish, 0, community.now() + HOUR, sender=community.outsider)
+
+
 def token(meter: Meter) -> None:
     community, token = meter.community, meter.contracts.token
     payer, other = community.outsider, community.solver
@@ -191,66 +203,93 @@ def ledger(meter: Meter) -> None:
 
 def order_book(meter: Meter) -> None:
     community, book = meter.community, meter.contracts.order_book
-    terms = replace(TERMS, max_placed_steps=4).to_message()
+    terms = TERMS.to_message()
     create = book.createMarket
     meter.send("order_book.createMarket", create, terms, sender=community.market_operator)
     member = community.admit(Role.PROSUMER)
     deposit = meter.contracts.ledger.deposit
-    community.send(deposit, member.peer, 10**9, sender=community.outsider)
+    community.send(deposit, member.peer, 10**10, sender=community.outsider)
     steps = [bid(100_000 - at, 1_000) for at in range(4)]
     first = community.sign(member, steps[0])
-    meter.take("order_book.place: first, 1 step", community.place(first))
-    second = community.sign(member, steps[1], nonce=1)
-    meter.take("order_book.place: second, 1 step", community.place(second))
+    meter.take("order_book.place: 1 step", community.place(first))
     start, wallet = first.order.session_start, member.wallet
     meter.send("order_book.cancel: placed", book.cancel, HOURLY, start, 0, sender=wallet)
     meter.send("order_book.cancel: not placed", book.cancel, HOURLY, start, 7, sender=wallet)
-    meter.send("order_book.cancelAll: 1 placed", book.cancelAll, HOURLY, start, 9, sender=wallet)
+    second = community.sign(member, steps[1], nonce=8)
+    meter.take("order_book.place: again, 1 step", community.place(second))
+    meter.send("order_book.cancelAll: placed", book.cancelAll, HOURLY, start, 9, sender=wallet)
     third = community.sign(member, *steps, session=start + HOUR)
-    meter.take("order_book.place: first, 4 steps", community.place(third))
+    meter.take("order_book.place: 4 steps", community.place(third))
     community.travel_to(TERMS.clearing_deadline(start + HOUR) + 1)
     release, sender = book.release, community.outsider
     meter.send("order_book.release", release, HOURLY, start + HOUR, member.peer, sender=sender)
-    for contract, name in ((book, "order_book"), (meter.contracts.settlement, "settlement")):
+    day = _market_of_a_day(community)
+    start = community.open_session(day)
+    whole = [bid(100_000 - at, 1_000, at) for at in range(64)]
+    fourth = community.sign(member, *whole, market=day, session=start)
+    meter.take("order_book.place: 64 periods", community.place(fourth))
+    for contract, name in ((book, "order_book"), (meter.contracts.clearing, "clearing")):
         for method in ("pause", "unpause"):
             action = getattr(contract, method)
             meter.send(f"{name}.{method}", action, sender=community.guardian)
 
 
+def _market_of_a_day(community: Community) -> int:
+    terms = replace(TERMS, period_seconds=900, periods_per_session=96)
+    return community.chain.create_market(terms, sender=community.market_operator)
+
+
 def clear(meter: Meter) -> None:
     community, members = meter.community, meter.crowd(50)
-    for count in (2, 10, 50):
-        orders = [
-            # At node 0 and 1 they sell, at node 2 they buy.
-            community.sign(member, ask(50_000 + at, 1_000) if at % 3 < 2 else bid(90_000, 1_900))
-            for at, member in enumerate(members[1 : 1 + count], start=1)
-        ]
-        proposal = community.propose(*orders)
-        name = f"settlement.clear: {count} orders, 3 nodes, 1 period"
-        meter.take(name, community.clear(proposal))
-        community.travel_to(proposal.session.terms.session_end(proposal.session.start))
-    orders = [
+    day = _market_of_a_day(community)
+    for market, periods in ((HOURLY, 1), (QUARTERS, 4), (day, 96)):
+        for count in (2, 10, 50):
+            if periods == 4 and count != 10:
+                continue
+            proposal = community.propose(*_orders(community, members[:count], market, periods))
+            community.close_gate(proposal)
+            # Published before, so that it is there in all of them.
+            community.chain.clearing_arguments(proposal, community.solver)
+            plural = "s" if periods > 1 else ""
+            name = f"clearing.clear: {count} orders, 3 nodes, {periods} period{plural}"
+            before = ape.chain.snapshot()
+            meter.take(name, community.clear(proposal))
+            if periods != 4:
+                ape.chain.restore(before)
+                half = members[count // 2].peer
+                parts = in_two_parts(community, proposal, half)
+                for part, receipt in zip(("first", "last"), parts, strict=True):
+                    meter.take(f"{name}, {part} of 2 parts", receipt)
+            community.travel_to(proposal.session.terms.session_end(proposal.session.start))
+    start = community.open_session()
+    orders = _orders(community, members[:2], HOURLY, 1, session=start)
+    community.place(orders[1])
+    placed = replace(orders[1], signature=b"")
+    proposal = community.propose(orders[0], placed=[placed])
+    community.close_gate(proposal)
+    community.chain.clearing_arguments(proposal, community.solver)
+    receipt = community.clear(proposal)
+    meter.take("clearing.clear: 2 orders, 1 of them placed, 3 nodes, 1 period", receipt)
+
+
+def _orders(
+    community: Community, members: list[Member], market: int, periods: int, **options: Any
+) -> list[SignedOrder]:
+    """At the first two nodes they sell, at the last they buy; of two one buys."""
+    return [
         community.sign(
             member,
             *(
-                ask(50_000 + at, 500, period) if at % 3 < 2 else bid(90_000, 900, period)
-                for period in range(4)
+                bid(90_000, 1_900, period)
+                if at % 3 == 2 or (len(members) == 2 and at == 1)
+                else ask(50_000 + at, 1_000, period)
+                for period in range(periods)
             ),
-            market=QUARTERS,
+            market=market,
+            **options,
         )
-        for at, member in enumerate(members[1:11], start=1)
+        for at, member in enumerate(members)
     ]
-    receipt = community.clear(community.propose(*orders))
-    meter.take("settlement.clear: 10 orders of 4 steps, 3 nodes, 4 periods", receipt)
-    start = community.open_session()
-    orders = [
-        community.sign(members[1], ask(50_000, 1_000), session=start),
-        community.sign(members[2], bid(90_000, 900), session=start),
-    ]
-    community.place(orders[1])
-    placed = replace(orders[1], signature=b"")
-    receipt = community.clear(community.propose(orders[0], placed=[placed]))
-    meter.take("settlement.clear: 2 orders, 1 of them placed, 3 nodes, 1 period", receipt)
 
 
 def reconcile(meter: Meter) -> None:
@@ -267,6 +306,14 @@ def reconcile(meter: Meter) -> None:
     others = [community.read(member, start, 700) for member in members[1:]]
     meter.take("settlement.reconcile: 9 readings", community.reconcile(start, others))
 
+    day = _market_of_a_day(community)
+    proposal = community.propose(*_orders(community, members, day, 96))
+    community.clear(proposal)
+    start = proposal.session.start
+    every = [community.read(member, start, *[700] * 96, market=day) for member in members]
+    name = "settlement.reconcile: 10 readings of 96 periods"
+    meter.take(name, community.reconcile(start, every, market=day))
+
     start = community.open_session() + HOUR  # nobody trades
     community.travel_to(TERMS.clearing_deadline(start) + 1)
     poor = [community.read(members[0], start, -900_000)]
@@ -276,7 +323,7 @@ def reconcile(meter: Meter) -> None:
     meter.send("ledger.collect", ledger.collect, debtor, 1, sender=community.outsider)
 
 
-SCENARIOS = (registry, token, ledger, order_book, clear, reconcile)
+SCENARIOS = (registry, rosters, token, ledger, order_book, clear, reconcile)
 
 
 def test_gas__is_what_git_says(meter: Meter) -> None:
@@ -296,7 +343,7 @@ def test_gas__is_what_git_says(meter: Meter) -> None:
 
 def _require_complete(meter: Meter) -> None:
     known = INTERNAL | BACKED | ACCESS_CONTROL | {"permit"}
-    for field in ("registry", "token", "ledger", "order_book", "settlement"):
+    for field in ("registry", "token", "ledger", "order_book", "clearing", "settlement"):
         contract = getattr(meter.contracts, field)
         named = {method.name for method in contract.contract_type.mutable_methods}
         taken = {name.split(":")[0].split(".")[1] for name in meter.gas if name.startswith(field)}

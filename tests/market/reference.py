@@ -230,7 +230,7 @@ def certified(  # noqa: C901 - rule after rule
             holds = (
                 fills[at] > 0 if (order.side is Side.ASK) != upward else fills[at] < order.energy_wh
             )
-            if x[z] == order.price_micro_per_kwh and rank[z] == 0 and holds:
+            if x[z] == order.price_micro_per_kwh and holds:
                 held.add(z)
         for at, link in links:
             i, j = ends[at]

@@ -208,14 +208,17 @@ def test_verify__r1_price_that_nothing_holds(
         assert found == {"node": 0, "high": high, "rank": 0}
 
 
-def test_verify__r1_order_that_holds_a_price_only_at_rank_0(apart: Market) -> None:
-    assert apart.refuses(errors.LowestNotProved, low_rank=[1])["rank"] == 1
-    assert apart.refuses(errors.HighestNotProved, high_rank=[1])["rank"] == 1
+@pytest.mark.parametrize("rank", ["low_rank", "high_rank"])
+def test_verify__r1_order_holds_a_price_at_any_rank(
+    apart: Market, margin: Market, rank: str
+) -> None:
+    for some in (apart, margin):
+        verify(some.book, some.clearing, changed(some.certificate, **{rank: [1]}))
 
 
 def test_verify__r1_nodes_that_hold_each_others_price(ways: Market) -> None:
     assert ways.certificate.low_rank.tolist() == [0, 1]
-    assert ways.refuses(errors.LowestNotProved, low_rank=[1, 1]) == {"node": 0, "low": 7, "rank": 1}
+    assert ways.refuses(errors.LowestNotProved, low_rank=[1, 1]) == {"node": 1, "low": 7, "rank": 1}
     assert ways.refuses(errors.LowestNotProved, low_rank=[0, 0]) == {"node": 1, "low": 7, "rank": 0}
 
 

@@ -36,7 +36,9 @@ def positions(
 ) -> Positions:
     """Up to five peers and four periods; any feed-in tariff is below every retail tariff."""
     peers, periods = draw(st.integers(1, 5)), draw(st.integers(1, 4))
-    energy = st.one_of(st.sampled_from([0.0, 1.0, -1.0, 5.0]), st.floats(-50, 50))
+    energy = st.one_of(
+        st.sampled_from([0.0, 1.0, -1.0, 5.0]), st.floats(-50, 50, allow_subnormal=False)
+    )
     own = draw(st.booleans()) if own_tariffs is None else own_tariffs
     shape = (peers, periods) if own else (periods,)
     middle = draw(arrays(float, (periods,), elements=st.floats(0.05, 0.5)))

@@ -127,7 +127,7 @@ def test_orders__parts_of_a_wh__balance_at_every_node():
 def test_orders__of_a_day__a_wallet_signs_them():
     found = plan(community_of(peer("home", Load([1.0, 2.0]), Photovoltaic([0.0, 3.0])), periods=2))
     steps = planner.orders(found)["home"]
-    order = Order(1, 1, 0, 1_704_067_200, steps, 1_704_070_800, 0)
+    order = Order(1, 1, 1_704_067_200, steps)
     account = Account.create()
     domain = Domain(1, "0x" + "11" * 20)
 

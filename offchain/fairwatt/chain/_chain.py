@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import ape
@@ -12,6 +12,7 @@ import ape.logging
 from ape.exceptions import ApeException
 from eth_account import Account as EthAccount
 
+from fairwatt.calldata import NOTHING_CARRIED, encode_clearing, encode_parts
 from fairwatt.chain._contracts import Contracts, explained, first_line, project, structs
 from fairwatt.chain._snapshot import Snapshot
 from fairwatt.deployment import CONTRACTS
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from fairwatt.session import MarketTerms, Proposal
 
 _TICKS = 5
+_PAGE_PEERS = 64  # of a roster
+_NO_ROSTER = 2**32 - 1
+_PART_BYTES = 48_000
+"""Orders of a part: with prices, flows and sums well below the 128 KiB that nodes pass on."""
 
 __all__ = [
     "Chain",
@@ -242,17 +247,64 @@ class Chain:
         return int(ape.chain.pending_timestamp)
 
     def clear(self, proposal: Proposal, sender: Signer, *, dry_run: bool = False) -> Receipt | None:
-        """Propose a clearing; a dry run only asks the contract whether it would accept it.
+        """Propose a clearing, in several parts if it is large.
+
+        Rosters that it needs and that nobody has published yet are published first.
+
+        Parameters
+        ----------
+        dry_run
+            Only ask the contract whether it would accept the clearing, or the first part of it.
+
+        Returns
+        -------
+        Receipt
+            That of the last part, which books the clearing, with the gas of all.
 
         Raises
         ------
         ContractError, ChainError
             As `send`.
         """
-        if dry_run:
-            self.simulate(self.contracts.settlement.clear, proposal.to_message(), sender=sender)
-            return None
-        return self.send(self.contracts.settlement.clear, proposal.to_message(), sender=sender)
+        message, clear = encode_clearing(proposal), self.contracts.clearing.clear
+        parts = encode_parts(proposal, _PART_BYTES)
+        carried, gas = NOTHING_CARRIED, 0
+        for number, part in enumerate(parts, start=1):
+            rosters = self._rosters(part.peers, proposal.session.start, sender, publish=not dry_run)
+            entry = {"orders": part.orders, "rosters": rosters}
+            arguments = (message, entry, carried, number == len(parts))
+            if dry_run:
+                self.simulate(clear, *arguments, sender=sender)
+                return None
+            receipt = self.send(clear, *arguments, sender=sender)
+            gas += receipt.gas_used
+            if number < len(parts):
+                carried = dict(zip(NOTHING_CARRIED, receipt.events[-1].carried, strict=True))
+        return replace(receipt, gas_used=gas)
+
+    def clearing_arguments(self, proposal: Proposal, sender: Signer) -> tuple[Any, ...]:
+        """What `Clearing.clear` takes for a whole clearing in one part; rosters are published."""
+        (part,) = encode_parts(proposal)
+        rosters = self._rosters(part.peers, proposal.session.start, sender, publish=True)
+        entry = {"orders": part.orders, "rosters": rosters}
+        return encode_clearing(proposal), entry, NOTHING_CARRIED, True
+
+    def _rosters(
+        self, peers: Iterable[int], time: int, sender: Signer, *, publish: bool
+    ) -> list[int]:
+        """For each page of these peers the roster that holds at `time`.
+
+        Where there is none it is published, or else the contract is told to do without.
+        """
+        registry = self.contracts.registry
+        rosters = []
+        for page in sorted({(peer - 1) // _PAGE_PEERS for peer in peers}):
+            found, index = self.simulate(registry.findRoster, page, time, sender=sender)
+            if not found and publish:
+                receipt = self.send(registry.publishRoster, page, time, sender=sender)
+                found, index = True, receipt.events[-1].index
+            rosters.append(int(index) if found else _NO_ROSTER)
+        return rosters
 
 
 def _receipt(receipt: ReceiptAPI) -> Receipt:

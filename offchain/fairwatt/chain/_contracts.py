@@ -44,6 +44,7 @@ class Contracts:
     token: ContractInstance
     ledger: ContractInstance
     order_book: ContractInstance
+    clearing: ContractInstance
     settlement: ContractInstance
 
 

@@ -36,14 +36,15 @@ __all__ = [
 _TEST: Final = "test:"
 _LOCAL_CHAINS: Final = (1337, 31337)
 _WEI_PER_TOKEN: Final = 10**18
-_MOST_TOKENS: Final = 10**18  # what balances of the ledger hold
+_MOST_TOKENS: Final = 10**18  # far more than the accounts of the ledger hold together
 _UINT16_MAX, _UINT32_MAX, _UINT40_MAX = 2**16 - 1, 2**32 - 1, 2**40 - 1
+_UINT64_MAX: Final = 2**64 - 1
 _NAME_BYTES: Final = 32
 _ROLES: Final = {
     "registrar": ("registry", "REGISTRAR_ROLE"),
     "network_operator": ("registry", "NETWORK_OPERATOR_ROLE"),
     "market_operator": ("order_book", "MARKET_OPERATOR_ROLE"),
-    "guardian": ("settlement", "GUARDIAN_ROLE"),
+    "guardian": ("clearing", "GUARDIAN_ROLE"),
     "fund_manager": ("ledger", "FUND_MANAGER_ROLE"),
     "treasury": ("token", "TREASURY_ROLE"),
 }
@@ -182,14 +183,15 @@ def deploy(settings: Settings, *, progress: Callable[[str], None] = lambda _: No
         "Ledger", admin.address, delay, registry, token, settings.withdrawal_delay_seconds
     )
     order_book = create("OrderBook", admin.address, delay, registry, ledger)
-    settlement = create("Settlement", admin.address, delay, registry, ledger, order_book)
-    contracts = Contracts(registry, token, ledger, order_book, settlement)
+    clearing = create("Clearing", admin.address, delay, registry, ledger, order_book)
+    settlement = create("Settlement", registry, ledger, order_book, clearing)
+    contracts = Contracts(registry, token, ledger, order_book, clearing, settlement)
     chain = Chain(contracts, first_block)
 
     progress("connect the contracts")
     chain.send(registry.connectAccounts, ledger, sender=admin)
-    chain.send(ledger.connectMarket, order_book, settlement, sender=admin)
-    chain.send(order_book.connectSettlement, settlement, sender=admin)
+    chain.send(ledger.connectMarket, order_book, clearing, settlement, sender=admin)
+    chain.send(order_book.connectClearing, clearing, sender=admin)
     for role, (field, constant) in _ROLES.items():
         progress(f"grant {role}")
         holders = [field, "order_book"] if role == "guardian" else [field]
@@ -311,13 +313,14 @@ def _market(table: Table, networks: int) -> MarketTerms:
         network=table.whole("network", 1, networks),
         period_seconds=table.whole("period_seconds", 1, _UINT16_MAX),
         periods_per_session=table.whole("periods_per_session", 1, _UINT16_MAX),
-        max_placed_steps=table.whole("max_placed_steps", 0, _UINT16_MAX),
+        max_placed_blocks=table.whole("max_placed_blocks", 0, _UINT16_MAX),
         first_session_start=table.whole("first_session_start", 0, _UINT40_MAX),
         gate_lead_seconds=table.whole("gate_lead_seconds", 0, _UINT32_MAX),
         clearing_window_seconds=table.whole("clearing_window_seconds", 0, _UINT32_MAX),
         reading_window_seconds=table.whole("reading_window_seconds", 0, _UINT32_MAX),
         settlement_window_seconds=table.whole("settlement_window_seconds", 0, _UINT32_MAX),
         exclusive_window_seconds=table.whole("exclusive_window_seconds", 0, _UINT32_MAX),
+        solver_fee_nano=table.whole("solver_fee_nano", 0, _UINT64_MAX),
     )
     table.done()
     return terms

@@ -7,11 +7,15 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 import ape
+from eth_abi.abi import decode
+from eth_utils.abi import function_signature_to_4byte_selector
 
+from fairwatt.calldata import ClearCall, positions_wh
 from fairwatt.chain._contracts import explained, structs
 from fairwatt.errors import ChainError
-from fairwatt.market import Link, Network, Side
-from fairwatt.orders import Order, SignedOrder, Step
+from fairwatt.lanes import position_leaves, positions_hash
+from fairwatt.market import Link, Network
+from fairwatt.orders import Order, SignedOrder
 from fairwatt.session import NOBODY, MarketTerms, NetworkVersion, Session, Tariff
 
 if TYPE_CHECKING:
@@ -70,6 +74,7 @@ class Account:
     """A peer's account, nano-token."""
 
     balance_nano: int
+    free_nano: int
     locked_nano: int
     credit_nano: int
     arrears_nano: int
@@ -81,9 +86,10 @@ class Account:
 
         Who requests a withdrawal after gate closure cannot escape the clearing by it.
         """
-        before = self.withdrawal_requested_at < gate_closure
-        reserved = self.locked_nano + self.arrears_nano + (self.withdrawal_nano if before else 0)
-        return max(0, self.balance_nano + self.credit_nano - reserved)
+        means = self.free_nano
+        if self.withdrawal_nano and self.withdrawal_requested_at >= gate_closure:
+            means += self.withdrawal_nano + self.credit_nano
+        return max(0, means)
 
 
 @dataclass(frozen=True)
@@ -120,7 +126,7 @@ class Snapshot:
             network=terms.network,
             period_seconds=terms.periodSeconds,
             periods_per_session=terms.periodsPerSession,
-            max_placed_steps=terms.maxPlacedSteps,
+            max_placed_blocks=terms.maxPlacedBlocks,
             first_session_start=terms.firstSessionStart,
             gate_lead_seconds=terms.gateLeadSeconds,
             clearing_window_seconds=terms.clearingWindowSeconds,
@@ -128,6 +134,7 @@ class Snapshot:
             settlement_window_seconds=terms.settlementWindowSeconds,
             exclusive_window_seconds=terms.exclusiveWindowSeconds,
             manager=str(terms.manager),
+            solver_fee_nano=terms.solverFeeNano,
         )
 
     def session(self, market: int, start: int) -> Session:
@@ -248,6 +255,7 @@ class Snapshot:
         account = self._read(self.contracts.ledger.account, peer)
         return Account(
             balance_nano=account.balanceNano,
+            free_nano=account.freeNano,
             locked_nano=account.lockedNano,
             credit_nano=account.creditNano,
             arrears_nano=account.arrearsNano,
@@ -276,8 +284,9 @@ class Snapshot:
         placed = []
         for event in self._events(book, "OrderPlaced", market=market, sessionStart=start):
             order = _order(event.order)
-            digest, _ = self._read(book.placedOrder, market, start, order.peer, order.nonce)
-            if any(digest):
+            # An order that is cancelled may be followed by another, but not under its nonce.
+            digest, nonce, _ = self._read(book.placedOrder, market, start, order.peer)
+            if any(digest) and nonce == order.nonce:
                 placed.append(SignedOrder(order, b""))
         return placed
 
@@ -308,14 +317,66 @@ class Snapshot:
 
     def is_cleared(self, market: int, start: int) -> bool:
         """Whether the session is cleared."""
-        return any(self._read(self.contracts.settlement.positionsHash, market, start))
+        return any(self._read(self.contracts.clearing.positionsHash, market, start))
 
     def positions_wh(self, market: int, start: int) -> dict[int, tuple[int, ...]]:
-        """Per peer and period of a cleared session: sold positive, bought negative; sorted."""
-        events = self._events(
-            self.contracts.settlement, "PositionTaken", market=market, sessionStart=start
-        )
-        return {event.peer: tuple(event.energyWh) for event in events}
+        """Per peer that trades and period of a cleared session: sold positive, bought negative.
+
+        Read from the calldata of the clearing, sorted by peer.
+
+        Raises
+        ------
+        ChainError
+            If what is read is not what the contract keeps the hash of.
+        """
+        kept = bytes(self._read(self.contracts.clearing.positionsHash, market, start))
+        if not any(kept):
+            return {}
+        periods = self.terms(market).periods_per_session
+        nodes: dict[int, int] = {}
+
+        def node_of(peer: int) -> int:
+            if peer not in nodes:
+                nodes[peer] = self.peer(peer, start).node
+            return nodes[peer]
+
+        positions = positions_wh(self._clear_calls(market, start), node_of, periods)
+        if positions_hash(position_leaves(positions)) != kept:
+            raise ChainError(
+                f"the calldata of the clearing of session {start} does not give its positions; "
+                "another contract made the call in a form that is not known here"
+            )
+        return positions
+
+    def _clear_calls(self, market: int, start: int) -> list[ClearCall]:
+        """The parts of the clearing of a session."""
+        clearing = self.contracts.clearing
+        session = {"market": market, "sessionStart": start}
+        (last,) = self._events(clearing, "SessionCleared", **session)
+        parts = [
+            event
+            for event in self._events(clearing, "PartAccepted", **session)
+            if event.solver == last.solver
+        ]
+        calls: list[ClearCall] = []
+        for event in [*parts, last]:
+            call, before = self._clear_call(str(event.transaction_hash))
+            if not before:  # a draft was begun, or begun anew
+                calls.clear()
+            calls.append(call)
+        return calls
+
+    def _clear_call(self, transaction: str) -> tuple[ClearCall, bytes]:
+        with explained("transaction"):
+            data = bytes(ape.networks.provider.get_receipt(transaction).data)
+        clear = self.contracts.clearing.clear.abis[0]
+        selector = function_signature_to_4byte_selector(clear.selector)
+        at = data.find(selector)  # the call may be wrapped in that of a contract wallet
+        if at < 0:
+            raise ChainError(f"transaction {transaction} does not carry the clearing it made")
+        types = [str(field.canonical_type) for field in clear.inputs]
+        proposal, part, before, _ = decode(types, data[at + 4 :], strict=False)
+        return ClearCall(cells=proposal[4], details=proposal[5], orders=part[0]), before[0]
 
     def is_reading_settled(self, market: int, start: int, peer: int) -> bool:
         """Whether the peer's reading of the session is settled."""
@@ -352,6 +413,5 @@ def _node_name(raw: bytes, taken: Sequence[str]) -> str:
 
 def _order(values: Sequence[Any]) -> Order:
     """An order as events carry it: the fields of the struct in their sequence."""
-    market, peer, node, session_start, steps, expiry, nonce = values
-    curve = tuple(Step(period, Side(side), price, energy) for period, side, price, energy in steps)
-    return Order(market, peer, node, session_start, curve, expiry, nonce)
+    fields = ("market", "peer", "sessionStart", "nonce", "firstBlock", "blocks", "curve")
+    return Order.from_message(dict(zip(fields, values, strict=True)))

@@ -45,10 +45,8 @@ _PRIVATE_KEY_BYTES: Final = 32
 _TEMPLATE: Final = Order(
     market=1,
     peer=1,
-    node=0,
     session_start=1893456000,
     steps=(Step(0, Side.BID, 250_000, 1_000), Step(0, Side.BID, 150_000, 2_000)),
-    expiry=1893456000,
     nonce=0,
 )
 _BROKEN_KEYSTORE: Final = (
@@ -140,20 +138,15 @@ def template() -> None:
     \b
     market        id of the market in the order book
     peer          id of the peer in the registry
-    node          number of the peer's node in the network, from 0
     sessionStart  start of the session's first period, UTC Unix seconds
+    nonce         tells the orders of a peer for one session apart
     steps         any number of prices and energies:
       period            number of the period in the session, from 0
       side              "bid" to buy, "ask" to sell
       priceMicroPerKWh  most to pay, least to receive; 1000000 is 1 token/kWh
       energyWh          most to trade at this price
-    expiry        UTC Unix seconds; must not lie before gate closure
-    nonce         tells the orders of a peer for one session apart
     """  # noqa: D301 - \b is click's, not an escape
-    message = _TEMPLATE.to_message()
-    for step in message["steps"]:
-        step["side"] = Side(step["side"]).name.lower()
-    echo_json(message)
+    echo_json(_TEMPLATE.to_document())
 
 
 @order.command(
@@ -169,8 +162,8 @@ Example:
 def typed_data(order_path: Path, *, domain: Domain) -> None:
     """Print what a wallet signs, for eth_signTypedData_v4.
 
-    Put the signature that the wallet returns and the order together as
-    {"order": ..., "signature": "0x..."}; `fairwatt order check` takes that.
+    The steps are packed into its curve. Put the signature that the wallet returns and the order
+    together as {"order": ..., "signature": "0x..."}; `fairwatt order check` takes that.
     """
     echo_json(_read_order(order_path).typed_data(domain).to_document())
 
@@ -256,7 +249,7 @@ def check(signed_path: Path, *, domain: Domain, wallet: str | None, as_json: boo
                 "valid": True,
                 "signer": signer,
                 "worstCaseNano": signed.order.worst_case_nano,
-                "order": signed.order.to_message(),
+                "order": signed.order.to_document(),
             }
         )
         return
@@ -273,7 +266,7 @@ def _signer(signed: SignedOrder, domain: Domain, wallet: str | None) -> str:
 
 
 def _read_order(path: Path) -> Order:
-    return Order.from_message(jsontext.parse(read(path), "order", OrderError))
+    return Order.from_document(jsontext.parse(read(path), "order", OrderError))
 
 
 def _from_environment(name: str) -> LocalAccount:
@@ -324,12 +317,8 @@ def _account(key: bytes, where: str) -> LocalAccount:
 def _show(checked: Order, signer: str, wallet: str | None) -> None:
     steps = checked.steps[:MOST_ROWS]
     click.echo(f"signer      {signer}{'' if wallet is None else ', the wallet'}")
-    click.echo(
-        f"order       market {checked.market}, peer {checked.peer}, node {checked.node}, "
-        f"nonce {checked.nonce}"
-    )
+    click.echo(f"order       market {checked.market}, peer {checked.peer}, nonce {checked.nonce}")
     click.echo(f"session     {_time(checked.session_start)}")
-    click.echo(f"expires     {_time(checked.expiry)}")
     click.echo(f"worst case  pays {value(checked.worst_case_nano)}\n")
     echo_table(
         [

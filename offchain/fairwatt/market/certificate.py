@@ -143,7 +143,7 @@ def certify(book: Book, clearing: Clearing) -> Certificate:
 
 
 def witnesses(book: Book, certificate: Certificate) -> Witnesses:
-    """Name an order per node with low < high and rank 0 whose limit price is low, one for high.
+    """Name an order per node with low < high whose limit price is low, and one for high.
 
     Of several it is the first by id. None is needed where low is the floor (high the cap).
     """
@@ -151,16 +151,8 @@ def witnesses(book: Book, certificate: Certificate) -> Witnesses:
     low, high = certificate.low, certificate.high
     apart = low < high
     return Witnesses(
-        _first_at(
-            book,
-            low,
-            apart & (certificate.low_rank == 0) & (low != network.price_floor_micro_per_kwh),
-        ),
-        _first_at(
-            book,
-            high,
-            apart & (certificate.high_rank == 0) & (high != network.price_cap_micro_per_kwh),
-        ),
+        _first_at(book, low, apart & (low != network.price_floor_micro_per_kwh)),
+        _first_at(book, high, apart & (high != network.price_cap_micro_per_kwh)),
     )
 
 

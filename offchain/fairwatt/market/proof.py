@@ -232,7 +232,7 @@ def _check_lowest(book: Book, clearing: Clearing, certificate: Certificate) -> N
     network, low, rank = book.network, certificate.low, certificate.low_rank
     source, target, flows = network.sources, network.targets, clearing.flows_wh
     held = low == network.price_floor_micro_per_kwh
-    held |= (rank == 0) & np.where(
+    held |= np.where(
         low == certificate.high,
         (certificate.ask_fill > 0) | (certificate.bid_fill < certificate.bid_total),
         _has_order_at(book, low),
@@ -250,7 +250,7 @@ def _check_highest(book: Book, clearing: Clearing, certificate: Certificate) -> 
     network, high, rank = book.network, certificate.high, certificate.high_rank
     source, target, flows = network.sources, network.targets, clearing.flows_wh
     held = high == network.price_cap_micro_per_kwh
-    held |= (rank == 0) & np.where(
+    held |= np.where(
         high == certificate.low,
         (certificate.ask_fill < certificate.ask_total) | (certificate.bid_fill > 0),
         _has_order_at(book, high),
