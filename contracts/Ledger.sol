@@ -5,21 +5,26 @@ import {AccessControlDefaultAdminRules} from "@openzeppelin/contracts/access/ext
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
+import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 
 import {ILedger} from "./interfaces/ILedger.sol";
 import {IPeerAccounts, IPeerRegistry} from "./interfaces/IPeerRegistry.sol";
+import {Signatures} from "./Signatures.sol";
 
 /// @title The accounts of the market
 /// @notice Specified in `ILedger`.
-contract Ledger is ILedger, AccessControlDefaultAdminRules, ReentrancyGuardTransient {
+contract Ledger is ILedger, AccessControlDefaultAdminRules, EIP712, ReentrancyGuardTransient {
     using SafeERC20 for IERC20;
     using SafeCast for *;
 
     /// @notice Grants credit limits and pays out of the fund.
     bytes32 public constant FUND_MANAGER_ROLE = keccak256("FUND_MANAGER_ROLE");
 
+    bytes32 private constant MOVE_TYPEHASH = keccak256(
+        "Move(uint32 peer,address successor,uint32 account,uint40 validUntil)"
+    );
     uint256 private constant WEI_PER_NANO = 1e9;
     /// @dev No balance and no free funds exceed what all accounts hold, since what others owe is credit that the fund covers.
     /// So with this bound on deposits every lane stays within 64 bits.
@@ -59,6 +64,12 @@ contract Ledger is ILedger, AccessControlDefaultAdminRules, ReentrancyGuardTrans
         uint256 nextUnlock;
     }
 
+    /// @notice Where a requested withdrawal goes if not to the wallet.
+    struct Destination {
+        address successor;
+        uint32 toAccount;
+    }
+
     /// @notice May lock and unlock.
     address public orderBook;
     /// @notice May book clearings.
@@ -71,6 +82,9 @@ contract Ledger is ILedger, AccessControlDefaultAdminRules, ReentrancyGuardTrans
     mapping(uint256 slot => uint256) private _free;
     mapping(uint32 peer => Cold) private _cold;
     /// @inheritdoc ILedger
+    mapping(uint32 peer => Destination) public moveOf;
+    mapping(bytes32 digest => bool) private _isMoveUsed;
+    /// @inheritdoc ILedger
     mapping(uint32 debtor => mapping(uint32 creditor => uint64)) public arrearsNano;
 
     /// @param admin Grants the roles; handing it on takes `adminDelaySeconds`.
@@ -80,7 +94,7 @@ contract Ledger is ILedger, AccessControlDefaultAdminRules, ReentrancyGuardTrans
         IPeerRegistry registry,
         IERC20 token,
         uint40 withdrawalDelaySeconds
-    ) AccessControlDefaultAdminRules(adminDelaySeconds, admin) {
+    ) AccessControlDefaultAdminRules(adminDelaySeconds, admin) EIP712("Fairwatt", "1") {
         REGISTRY = registry;
         TOKEN = token;
         WITHDRAWAL_DELAY_SECONDS = withdrawalDelaySeconds;
@@ -138,20 +152,73 @@ contract Ledger is ILedger, AccessControlDefaultAdminRules, ReentrancyGuardTrans
     /// @inheritdoc ILedger
     function requestWithdrawal(uint64 amountNano) external {
         uint32 peer = _callingPeer();
-        Cold storage cold = _cold[peer];
-        int256 free = _freeOf(peer) + _resting(cold);
-        int256 own = free - int256(uint256(cold.creditNano));
-        uint256 most = own > 0 ? uint256(own) : 0;
+        (int256 free, uint256 most) = _withdrawable(peer);
         require(amountNano <= most, InsufficientFunds(peer, amountNano, most));
+        delete moveOf[peer];
+        _request(peer, free, amountNano);
+    }
+
+    /// @inheritdoc ILedger
+    function withdraw() external nonReentrant returns (uint64 amountNano) {
+        uint32 peer = _callingPeer();
+        amountNano = _release(peer);
+        delete moveOf[peer];
+        emit Withdrawn(peer, msg.sender, amountNano);
+        TOKEN.safeTransfer(msg.sender, amountNano * WEI_PER_NANO);
+    }
+
+    /// @inheritdoc ILedger
+    function requestMove(Move calldata move, bytes calldata signature) external {
+        uint32 peer = move.peer;
+        bytes32 digest = _hashTypedDataV4(keccak256(abi.encode(MOVE_TYPEHASH, move)));
+        address wallet = REGISTRY.peerAt(peer, uint40(block.timestamp)).wallet;
+        require(block.timestamp <= move.validUntil, MoveExpired(peer, move.validUntil));
+        require(
+            move.successor != address(this) && move.successor.code.length > 0,
+            NoSuccessor(move.successor)
+        );
+        require(!_isMoveUsed[digest], MoveUsed(peer, digest));
+        require(Signatures.isAccepted(wallet, digest, signature), MoveNotSigned(peer, wallet));
+        _isMoveUsed[digest] = true;
+        (int256 free, uint256 most) = _withdrawable(peer);
+        require(most > 0, AmountZero());
+        moveOf[peer] = Destination(move.successor, move.account);
+        _request(peer, free, most.toUint64());
+        emit MoveRequested(peer, move.successor, move.account);
+    }
+
+    /// @inheritdoc ILedger
+    function completeMove(uint32 peer) external nonReentrant returns (uint64 amountNano) {
+        Destination memory to = moveOf[peer];
+        require(to.successor != address(0), NoMoveRequested(peer));
+        amountNano = _release(peer);
+        delete moveOf[peer];
+        emit Moved(peer, to.successor, to.toAccount, amountNano);
+        TOKEN.forceApprove(to.successor, amountNano * WEI_PER_NANO);
+        if (to.toAccount == 0) ILedger(to.successor).depositToFund(amountNano);
+        else ILedger(to.successor).deposit(to.toAccount, amountNano);
+        uint256 left = TOKEN.allowance(address(this), to.successor);
+        require(left == 0, MoveNotTaken(to.successor, left));
+    }
+
+    /// @dev What is free, and of that what a peer may withdraw, were there no request.
+    function _withdrawable(uint32 peer) private view returns (int256 free, uint256 most) {
+        Cold storage cold = _cold[peer];
+        free = _freeOf(peer) + _resting(cold);
+        int256 own = free - int256(uint256(cold.creditNano));
+        most = own > 0 ? uint256(own) : 0;
+    }
+
+    function _request(uint32 peer, int256 free, uint64 amountNano) private {
+        Cold storage cold = _cold[peer];
         cold.withdrawalNano = amountNano;
         cold.withdrawalRequestedAt = uint40(block.timestamp);
         _setFree(peer, free - _resting(cold));
         emit WithdrawalRequested(peer, amountNano, block.timestamp + WITHDRAWAL_DELAY_SECONDS);
     }
 
-    /// @inheritdoc ILedger
-    function withdraw() external nonReentrant returns (uint64 amountNano) {
-        uint32 peer = _callingPeer();
+    /// @dev Takes out of the account what was requested and waited for; the tokens follow.
+    function _release(uint32 peer) private returns (uint64 amountNano) {
         Cold storage cold = _cold[peer];
         amountNano = cold.withdrawalNano;
         require(amountNano > 0, NoWithdrawalRequested(peer));
@@ -161,8 +228,6 @@ contract Ledger is ILedger, AccessControlDefaultAdminRules, ReentrancyGuardTrans
         cold.withdrawalNano = 0;
         _addFree(peer, cold.creditNano);
         _totals.heldNano -= amountNano;
-        emit Withdrawn(peer, msg.sender, amountNano);
-        TOKEN.safeTransfer(msg.sender, amountNano * WEI_PER_NANO);
     }
 
     /// @dev R1: what is booked is what arrived.

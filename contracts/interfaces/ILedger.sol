@@ -31,6 +31,8 @@ import {IPeerAccounts} from "./IPeerRegistry.sol";
 ///     gate closure does not reduce that.
 /// R7  What a debtor cannot pay is owed as arrears to that creditor, and paid as soon as anyone calls for it, or set off
 ///     against what the creditor comes to owe the debtor.
+/// R8  An account moves to another ledger, that of a newer deployment, as its wallet agreed, once for each signature: all
+///     that could be withdrawn, after the same wait, and nobody else has a say. It ends where it was agreed or nothing moves.
 interface ILedger is IPeerAccounts {
     /// @notice A peer's account.
     /// @param freeNano See above; below zero if arrears exceed its means.
@@ -52,6 +54,17 @@ interface ILedger is IPeerAccounts {
     struct Allotment {
         uint32 peer;
         uint64 amountNano;
+    }
+
+    /// @notice Where an account goes, as its wallet signs it (EIP-712, in the domain of this ledger).
+    /// @param successor A ledger that holds the same token.
+    /// @param account Which account of the successor receives it; 0 is its community fund.
+    /// @param validUntil Last second in which it may be asked for.
+    struct Move {
+        uint32 peer;
+        address successor;
+        uint32 account;
+        uint40 validUntil;
     }
 
     /// @notice What a peer receives (positive) or pays (negative) in a clearing.
@@ -82,6 +95,13 @@ interface ILedger is IPeerAccounts {
     event Deposited(uint32 indexed peer, address indexed from, uint64 amountNano);
     event WithdrawalRequested(uint32 indexed peer, uint64 amountNano, uint256 availableFrom);
     event Withdrawn(uint32 indexed peer, address indexed wallet, uint64 amountNano);
+    event MoveRequested(uint32 indexed peer, address indexed successor, uint32 indexed account);
+    event Moved(
+        uint32 indexed peer,
+        address indexed successor,
+        uint32 indexed account,
+        uint64 amountNano
+    );
     event Locked(uint32 indexed peer, uint64 amountNano);
     event Unlocked(uint32 indexed peer, uint64 amountNano);
     event CreditChanged(uint32 indexed peer, uint64 creditNano);
@@ -111,6 +131,18 @@ interface ILedger is IPeerAccounts {
     error WithdrawalNotReady(uint32 peer, uint256 availableFrom);
     /// @notice R2
     error NoWithdrawalRequested(uint32 peer);
+    /// @notice R8: the wallet that is in force for the peer did not sign it.
+    error MoveNotSigned(uint32 peer, address wallet);
+    /// @notice R8
+    error MoveExpired(uint32 peer, uint256 validUntil);
+    /// @notice R8
+    error MoveUsed(uint32 peer, bytes32 digest);
+    /// @notice R8: it is this ledger itself or no contract.
+    error NoSuccessor(address successor);
+    /// @notice R8: the last that the peer asked for is a withdrawal, or nothing.
+    error NoMoveRequested(uint32 peer);
+    /// @notice R8: the successor did not take the tokens.
+    error MoveNotTaken(address successor, uint256 leftWei);
     /// @notice R3
     error NotTheOrderBook(address caller);
     /// @notice R3
@@ -144,6 +176,14 @@ interface ILedger is IPeerAccounts {
     /// @notice Pays the calling peer what it requested, or what is left of it.
     /// @return amountNano What was paid.
     function withdraw() external returns (uint64 amountNano);
+
+    /// @notice Announces that a peer's account moves, in place of any withdrawal or move it had asked for. Anyone may bring
+    /// what the wallet signed.
+    function requestMove(Move calldata move, bytes calldata signature) external;
+
+    /// @notice Deposits what a peer announced to move, or what is left of it, with the successor.
+    /// @return amountNano What was moved.
+    function completeMove(uint32 peer) external returns (uint64 amountNano);
 
     /// @notice Reserves funds for a placed order. Callable by the order book alone.
     function lock(uint32 peer, uint256 amountNano) external;
@@ -179,6 +219,9 @@ interface ILedger is IPeerAccounts {
 
     /// @notice Pays what the debtor owes the creditor from what the debtor can spend now.
     function collect(uint32 debtor, uint32 creditor) external;
+
+    /// @notice Where the account of a peer is announced to go; zero if it is not.
+    function moveOf(uint32 peer) external view returns (address successor, uint32 toAccount);
 
     function WITHDRAWAL_DELAY_SECONDS() external view returns (uint40);
 

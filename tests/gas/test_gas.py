@@ -36,7 +36,8 @@ from tests.community import (
 )
 from tests.contracts.parts import in_two_parts
 
-from fairwatt.chain import Role, Signer, connect
+from fairwatt.chain import Role, Signer, connect, project
+from fairwatt.moves import Move
 from fairwatt.session import NetworkVersion
 
 if TYPE_CHECKING:
@@ -199,6 +200,22 @@ def ledger(meter: Meter) -> None:
     meter.send("ledger.requestWithdrawal", request, 10**8, sender=member.wallet)
     community.travel_to(community.now() + WITHDRAWAL_DELAY)
     meter.send("ledger.withdraw", ledger.withdraw, sender=member.wallet)
+    successor = project().Ledger.deploy(
+        community.admin.address,
+        DAY,
+        meter.contracts.registry,
+        meter.contracts.token,
+        WITHDRAWAL_DELAY,
+        sender=community.admin.account,
+    )
+    mover = community.admit(Role.CONSUMER)
+    community.send(ledger.deposit, mover.peer, 10**8, sender=community.outsider)
+    move = Move(mover.peer, str(successor.address), mover.peer, 2**40 - 1)
+    signed = move.signed_by(mover.key, community.chain.ledger_domain)
+    message, outsider = move.to_message(), community.outsider
+    meter.send("ledger.requestMove", ledger.requestMove, message, signed.signature, sender=outsider)
+    community.travel_to(community.now() + WITHDRAWAL_DELAY)
+    meter.send("ledger.completeMove", ledger.completeMove, mover.peer, sender=outsider)
 
 
 def order_book(meter: Meter) -> None:

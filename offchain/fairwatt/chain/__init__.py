@@ -2,6 +2,7 @@
 
 connect()      a network, by Ape's name for it
 deploy()       the contracts, roles and markets of a settings file
+copy_community()  what a newer deployment takes over from a running one
 Chain          a deployment: read it at a block, send to it
 Snapshot       everything read at one block
 """
@@ -18,6 +19,7 @@ from fairwatt.chain._deploy import (
     signer_for,
 )
 from fairwatt.chain._snapshot import Account, Peer, Role, Snapshot, Standing
+from fairwatt.chain._succession import Succession, copy_community
 from fairwatt.deployment import Deployment
 
 __all__ = [
@@ -33,7 +35,9 @@ __all__ = [
     "Signer",
     "Snapshot",
     "Standing",
+    "Succession",
     "connect",
+    "copy_community",
     "deploy",
     "describe",
     "project",

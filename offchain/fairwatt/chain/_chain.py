@@ -153,6 +153,11 @@ class Chain:
         """What meter signatures are meant for."""
         return Domain(self.chain_id, str(self.contracts.settlement.address))
 
+    @property
+    def ledger_domain(self) -> Domain:
+        """What moves of accounts are signed for."""
+        return Domain(self.chain_id, str(self.contracts.ledger.address))
+
     def snapshot(self, block: int | None = None) -> Snapshot:
         """Read at a block, the latest by default."""
         return Snapshot.at(self.contracts, self.first_block, block)

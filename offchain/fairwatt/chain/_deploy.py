@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from ape.contracts import ContractInstance
+
     from fairwatt.tomltext import Table
 
 __all__ = [
@@ -147,8 +149,19 @@ def describe(settings: Settings) -> list[str]:
     return steps
 
 
-def deploy(settings: Settings, *, progress: Callable[[str], None] = lambda _: None) -> Deployment:
+def deploy(
+    settings: Settings,
+    *,
+    token: ContractInstance | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Deployment:
     """Deploy and wire everything on the connected network.
+
+    Parameters
+    ----------
+    token
+        The community's token if it has one, of which the settings then say nothing; its treasury
+        stays as it is.
 
     Raises
     ------
@@ -170,7 +183,8 @@ def deploy(settings: Settings, *, progress: Callable[[str], None] = lambda _: No
             return getattr(project(), name).deploy(*arguments, sender=admin.account)
 
     registry = create("PeerRegistry", admin.address, delay, settings.notice_seconds)
-    token = create(
+    has_token = token is not None
+    token = token or create(
         "CommunityToken",
         settings.token_name,
         settings.token_symbol,
@@ -193,6 +207,8 @@ def deploy(settings: Settings, *, progress: Callable[[str], None] = lambda _: No
     chain.send(ledger.connectMarket, order_book, clearing, settlement, sender=admin)
     chain.send(order_book.connectClearing, clearing, sender=admin)
     for role, (field, constant) in _ROLES.items():
+        if field == "token" and has_token:
+            continue
         progress(f"grant {role}")
         holders = [field, "order_book"] if role == "guardian" else [field]
         for holder in holders:

@@ -137,6 +137,23 @@ class Snapshot:
             solver_fee_nano=terms.solverFeeNano,
         )
 
+    def markets(self) -> dict[int, MarketTerms]:
+        """The terms of every market, by number."""
+        count = self._read(self.contracts.order_book.marketCount)
+        return {market: self.terms(market) for market in range(1, count + 1)}
+
+    def networks(self) -> dict[int, Network]:
+        """Every network as it is in force at this block, by number."""
+        published = self._events(self.contracts.registry, "NetworkCreated")
+        numbers = [int(event.network) for event in published]
+        in_force = {}
+        for number in numbers:
+            versions = self._network_versions(number)
+            known = [entry for entry in versions if entry.effective_from <= self.time]
+            if known:
+                in_force[number] = known[-1].network
+        return in_force
+
     def session(self, market: int, start: int) -> Session:
         """A session with the network version in force for each of its periods.
 
