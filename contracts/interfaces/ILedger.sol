@@ -23,7 +23,8 @@ import {IPeerAccounts} from "./IPeerRegistry.sol";
 ///     nobody can stop what is then left of it. Credit, locks and arrears are not withdrawn. A request shrinks when a
 ///     peer owes more than it has besides, and does not grow again. Until it is paid or taken back nothing is borrowed:
 ///     or else credit could be spent, and what comes in later withdrawn in its place without having waited.
-/// R3  Only the order book locks and unlocks, only the clearing books clearings, only the settlement books imbalances.
+/// R3  Only the order book locks and unlocks, only the clearing books clearings, only the settlement books imbalances,
+///     only the continuous trading books trades.
 /// R4  Credit limits never exceed the fund; a limit in use is not withdrawn.
 /// R5  The fund is paid out by its manager, and to solvers by the clearing, and only what no credit limit needs.
 /// R6  What a clearing books adds up to zero, and every peer can pay its part: from what was locked for the session,
@@ -31,6 +32,7 @@ import {IPeerAccounts} from "./IPeerRegistry.sol";
 ///     gate closure does not reduce that.
 /// R7  What a debtor cannot pay is owed as arrears to that creditor, and paid as soon as anyone calls for it, or set off
 ///     against what the creditor comes to owe the debtor.
+/// R8  A trade moves what is free of the payer's funds to the payee, and no more than that.
 interface ILedger is IPeerAccounts {
     /// @notice A peer's account.
     /// @param freeNano See above; below zero if arrears exceed its means.
@@ -93,7 +95,8 @@ interface ILedger is IPeerAccounts {
     event MarketConnected(
         address indexed orderBook,
         address indexed clearing,
-        address indexed settlement
+        address indexed settlement,
+        address trades
     );
 
     /// @notice R1: the token delivered another amount than it was asked to.
@@ -117,6 +120,8 @@ interface ILedger is IPeerAccounts {
     error NotTheClearing(address caller);
     /// @notice R3
     error NotTheSettlement(address caller);
+    /// @notice R3
+    error NotTheTrades(address caller);
     /// @notice R6: the entries of a list come in order of the peers, none twice.
     error EntriesUnsorted(uint32 peer);
     /// @notice R6
@@ -170,6 +175,9 @@ interface ILedger is IPeerAccounts {
     /// @notice Books payments for imbalances; what a debtor cannot pay becomes arrears. A requested withdrawal is not
     /// safe from them, locks are. Callable by the settlement alone.
     function bookImbalances(Payment[] calldata payments) external;
+
+    /// @notice Books the payment for a continuous trade. Callable by the continuous trading alone.
+    function bookTrade(uint32 payer, uint32 payee, uint256 amountNano) external;
 
     /// @notice Lets a peer's balance go below zero to a limit.
     function setCredit(uint32 peer, uint64 creditNano) external;

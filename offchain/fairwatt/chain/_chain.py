@@ -149,6 +149,11 @@ class Chain:
         return Domain(self.chain_id, str(self.contracts.order_book.address))
 
     @property
+    def trade_domain(self) -> Domain:
+        """What signatures of continuous orders are meant for."""
+        return Domain(self.chain_id, str(self.contracts.trades.address))
+
+    @property
     def reading_domain(self) -> Domain:
         """What meter signatures are meant for."""
         return Domain(self.chain_id, str(self.contracts.settlement.address))
