@@ -2,6 +2,7 @@
 pragma solidity 0.8.37;
 
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
+import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 
 import {ILedger} from "./interfaces/ILedger.sol";
 import {IOrderBook} from "./interfaces/IOrderBook.sol";
@@ -214,22 +215,32 @@ contract Trades is ITrades, EIP712 {
         mapping(uint256 block_ => uint256) storage position = _positions[order.market][
             order.sessionStart
         ][order.peer];
-        uint256 end = uint256(order.firstPeriod) + order.periods;
-        uint256 period = order.firstPeriod;
-        while (period < end) {
-            uint256 block_ = period / LANES;
-            uint256 word = position[block_];
-            for (; period < end && period / LANES == block_; ++period) {
-                int256 total = _energyAt(word, period) + sold;
-                uint256 size = uint256(total < 0 ? -total : total);
-                require(
-                    size <= limitWh,
-                    Orders.EnergyAboveConnection(order.peer, order.nonce, period, size, limitWh)
-                );
-                word = _withEnergy(word, period, total);
+        // Of 16 bits each, and lanes that stay within the limit.
+        unchecked {
+            uint256 end = uint256(order.firstPeriod) + order.periods;
+            uint256 period = order.firstPeriod;
+            while (period < end) {
+                uint256 block_ = period / LANES;
+                uint256 word = position[block_];
+                uint256 blockEnd = Math.min(end, (block_ + 1) * LANES);
+                for (; period < blockEnd; ++period) {
+                    int256 total = _energyAt(word, period) + sold;
+                    uint256 size = uint256(total < 0 ? -total : total);
+                    if (size > limitWh) _revertAboveConnection(order, period, size, limitWh);
+                    word = _withEnergy(word, period, total);
+                }
+                position[block_] = word;
             }
-            position[block_] = word;
         }
+    }
+
+    function _revertAboveConnection(
+        ContinuousOrder calldata order,
+        uint256 period,
+        uint256 energyWh,
+        uint256 limitWh
+    ) private pure {
+        revert Orders.EnergyAboveConnection(order.peer, order.nonce, period, energyWh, limitWh);
     }
 
     function _book(
@@ -301,37 +312,52 @@ contract Trades is ITrades, EIP712 {
         for (uint256 block_; block_ < words; ++block_) {
             uint256 more = traded[block_];
             if (more == 0) continue;
-            uint256 word = uint256(bytes32(position[block_ * 32:]));
-            for (uint256 lane; lane < LANES; ++lane) {
-                int256 energyWh = _energyAt(more, lane);
-                if (energyWh == 0) continue;
-                word = _withEnergy(word, lane, _energyAt(word, lane) + energyWh);
-            }
+            uint256 at;
+            uint256 word;
             // solhint-disable-next-line no-inline-assembly
             assembly ("memory-safe") {
-                mstore(add(add(total, 32), shl(5, block_)), word)
+                at := add(add(total, 32), shl(5, block_))
+                word := mload(at)
+            }
+            word = _sum(word, more);
+            // solhint-disable-next-line no-inline-assembly
+            assembly ("memory-safe") {
+                mstore(at, word)
             }
         }
     }
 
     // -------------------------------------------------------------------------------------------------------- lanes
 
-    /// @dev |energyWh| << 1 | 1 if negative, in the lane of a period or nonce.
-    function _energyAt(uint256 word, uint256 index) private pure returns (int256) {
-        uint256 lane = (word >> _shift(index)) & LANE;
-        return lane & 1 == 0 ? int256(lane >> 1) : -int256(lane >> 1);
+    /// @dev Lane by lane. What a connection carries is below 2^30 Wh (`IPeerRegistry`): so is what was cleared and what was
+    /// traded, and the sum of both fits a lane.
+    function _sum(uint256 word, uint256 more) private pure returns (uint256 total) {
+        unchecked {
+            for (uint256 lane; lane < LANES; ++lane) {
+                total = _withEnergy(total, lane, _energyAt(word, lane) + _energyAt(more, lane));
+            }
+        }
     }
 
-    /// @dev What a connection carries is below 2^30 Wh (`IPeerRegistry`): so is what was cleared and what was traded, and
-    /// the sum of both fits a lane.
+    /// @dev |energyWh| << 1 | 1 if negative, in the lane of a period.
+    function _energyAt(uint256 word, uint256 index) private pure returns (int256) {
+        unchecked {
+            uint256 lane = (word >> _shift(index)) & LANE;
+            int256 energyWh = int256(lane >> 1);
+            return lane & 1 == 0 ? energyWh : -energyWh;
+        }
+    }
+
     function _withEnergy(
         uint256 word,
         uint256 index,
         int256 energyWh
     ) private pure returns (uint256) {
-        uint256 lane = energyWh < 0 ? (uint256(-energyWh) << 1) | 1 : uint256(energyWh) << 1;
-        uint256 shift = _shift(index);
-        return (word & ~(LANE << shift)) | (lane << shift);
+        unchecked {
+            uint256 lane = energyWh < 0 ? (uint256(-energyWh) << 1) | 1 : uint256(energyWh) << 1;
+            uint256 shift = _shift(index);
+            return (word & ~(LANE << shift)) | (lane << shift);
+        }
     }
 
     /// @dev How far above the lowest bits a lane is.
