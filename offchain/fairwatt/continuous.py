@@ -1,9 +1,9 @@
 """Continuous trading: signed orders for after gate closure, and who of them trades with whom.
 
-A pair of orders that cross is brought to the contract `Trades`, which settles it at the price of the
-order that rested. Which one that is both say by themselves: an order is incoming until its time
-`rests_from`, and rests from then on. `ContinuousBook` finds the pairs as a continuous double auction
-does, by price and then by time; whoever runs it could choose other pairs, but no other prices.
+A pair of orders that cross is brought to the contract `Trades`, which settles it at the price of
+the order that rested. Which one that is both say by themselves: an order is incoming until its time
+`rests_from`, and rests from then on. `ContinuousBook` finds the pairs as a continuous double
+auction does, by price and then by time; whoever runs it could choose other pairs, but no prices.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ class ContinuousOrder:
     valid_until
         Last second in which it trades, UTC Unix seconds.
     rests_from
-        First second in which it rests. Before, it takes what rests and cannot be taken; from then on
-        it can be taken, at its limit, and takes nothing. 0 rests from the start.
+        First second in which it rests. Before, it takes what rests and cannot be taken; from then
+        on it can be taken, at its limit, and takes nothing. 0 rests from the start.
     nonce
         Tells the orders of a peer apart; what is traded counts per nonce.
     counterparty

@@ -112,7 +112,7 @@ class ReconciliationRun:
     settled
         Settled by this run, or to be settled by it if it was sent; readings and estimates.
     missing
-        Metered peers with a position, cleared or traded, but no settled reading, when the run began.
+        Metered peers with a position, cleared or traded, but no settled reading, when it began.
     """
 
     settled: tuple[Imbalance, ...]

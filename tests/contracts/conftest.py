@@ -1,4 +1,4 @@
-"""A ledger whose order book, clearing, settlement and trades are test accounts: any booking goes."""
+"""A ledger whose market, down to its trades, is test accounts: any booking can be made."""
 
 from __future__ import annotations
 

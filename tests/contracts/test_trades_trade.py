@@ -147,7 +147,7 @@ def _open(community: Community) -> Floor:
     return Floor(community, start, seller, buyer, other)
 
 
-# --------------------------------------------------------------------------------------- what it does
+# ------------------------------------------------------------------------------------- what it does
 
 
 @pytest.mark.parametrize("resting", ["ask", "bid"])
@@ -314,7 +314,7 @@ def test_trade__sessions_of_many_blocks__keep_every_period_apart(floor: Floor) -
     }
 
 
-# ------------------------------------------------------------------------------------------ T1: time
+# ----------------------------------------------------------------------------------------- T1: time
 
 
 def test_trade__before_gate_closure__reverts(floor: Floor) -> None:
@@ -356,7 +356,7 @@ def test_trade__no_market_no_session__reverts(floor: Floor) -> None:
     with reverts(book.UnknownMarket, market=9):
         floor.trade(floor.ask(1, 1, rests_from=0, market=9), floor.bid(1, 1, market=9), 1)
     odd = {"session_start": floor.start + 1}
-    with reverts(floor.trades.NotASession, **{"sessionStart": floor.start + 1}):
+    with reverts(floor.trades.NotASession, sessionStart=floor.start + 1):
         floor.trade(floor.ask(1, 1, rests_from=0, **odd), floor.bid(1, 1, **odd), 1)
 
 
@@ -374,7 +374,7 @@ def test_trade__of_periods_that_the_session_has_not__reverts(
         )
 
 
-# ------------------------------------------------------------------------------ T2: orders that cross
+# ---------------------------------------------------------------------------- T2: orders that cross
 
 
 @pytest.mark.parametrize(
@@ -415,7 +415,7 @@ def test_trade__beyond_the_prices_of_the_network__reverts(floor: Floor, resting:
         floor.trade(sold, bought, 1)
 
 
-# ------------------------------------------------------------------------------- T3: which one rests
+# ------------------------------------------------------------------------------ T3: which one rests
 
 
 def test_trade__the_other_way_round__reverts(floor: Floor) -> None:
@@ -452,7 +452,7 @@ def test_trade__of_an_expired_order__reverts(floor: Floor, resting: bool) -> Non
         floor.trade(sold, bought, 1)
 
 
-# --------------------------------------------------------------------------------- T4: who with whom
+# -------------------------------------------------------------------------------- T4: who with whom
 
 
 def test_trade__with_itself__reverts(floor: Floor) -> None:
@@ -514,7 +514,7 @@ def test_trade__of_a_peer_that_is_suspended_or_unknown__reverts(floor: Floor) ->
         floor.trade(floor.ask(1, 1, rests_from=0), floor.bid(1, 1, floor.other), 1)
 
 
-# -------------------------------------------------------------------------------------- T5: signatures
+# ----------------------------------------------------------------------------------- T5: signatures
 
 
 @pytest.mark.parametrize("resting", [True, False])
@@ -554,7 +554,7 @@ def test_order_digest__of_every_field__is_that_of_python(floor: Floor, field: st
     assert digest != order.typed_data(domain).digest()
 
 
-# ------------------------------------------------------------------------------- T6: no more than that
+# ---------------------------------------------------------------------------- T6: no more than that
 
 
 def test_trade__replayed__is_refused_when_all_is_traded(floor: Floor) -> None:
@@ -587,7 +587,7 @@ def test_trade__nonces_of_one_word__count_apart(floor: Floor) -> None:
     ]
 
 
-# ------------------------------------------------------------------------------------ T7: connections
+# ---------------------------------------------------------------------------------- T7: connections
 
 
 def test_trade__beyond_the_connection__reverts(floor: Floor) -> None:
@@ -603,7 +603,7 @@ def test_trade__beyond_the_connection__reverts(floor: Floor) -> None:
     assert floor.position(floor.seller) == (0, 0, 2_000, 500)
 
 
-# ------------------------------------------------------------------------------------------ T8: money
+# ---------------------------------------------------------------------------------------- T8: money
 
 
 def test_trade__that_the_buyer_cannot_pay__reverts(floor: Floor) -> None:
@@ -659,7 +659,7 @@ def test_book_trade__with_credit_and_arrears__spends_what_is_free(
         books.trade(floor.buyer, floor.seller, 1)
 
 
-# ------------------------------------------------------------------------------------------ T9: cancel
+# --------------------------------------------------------------------------------------- T9: cancel
 
 
 def test_cancel__by_the_peer__ends_its_order(floor: Floor) -> None:
@@ -683,7 +683,7 @@ def test_cancel__by_nobodys_wallet__reverts(floor: Floor) -> None:
         floor.community.send(floor.trades.cancel, 0, sender=caller)
 
 
-# ------------------------------------------------------------------------------------- reconciliation
+# ----------------------------------------------------------------------------------- reconciliation
 
 
 def test_market_day__auction_then_trades_then_readings__by_hand(floor: Floor) -> None:
@@ -739,7 +739,7 @@ def test_market_day__auction_then_trades_then_readings__by_hand(floor: Floor) ->
         buyer.peer: 50 * FEED_IN,
     }
     assert done.missing == (other.peer,)
-    # What the other bought it is taken to have used: the estimate is free, and its reading replaces it.
+    # What the other bought it is taken to have used: the estimate is free. Its reading comes late.
     community.travel_to(community.terms(QUARTERS).reading_deadline(start) + 1)
     (estimated,) = run.reconcile(start, []).settled
     assert (estimated.peer, estimated.estimated, estimated.payment_nano) == (other.peer, True, 0)
