@@ -180,11 +180,12 @@ class _Site:
         )
         parts = self.registry.address, self.ledger.address, self.order_book.address
         self.clearing = self._contract("Clearing", sender, 0, *parts)
-        self.settlement = self._contract("Settlement", *parts, self.clearing.address)
+        trades = self._contract("Trades", *parts).address
+        self.settlement = self._contract("Settlement", *parts, self.clearing.address, trades)
         send = self.node.send
         send(self.registry, "connectAccounts", self.ledger.address)
         connected = self.order_book.address, self.clearing.address, self.settlement.address
-        send(self.ledger, "connectMarket", *connected)
+        send(self.ledger, "connectMarket", *connected, trades)
         send(self.order_book, "connectClearing", self.clearing.address)
         for contract, role in (
             (self.registry, "REGISTRAR_ROLE"),

@@ -76,6 +76,8 @@ contract Ledger is ILedger, AccessControlDefaultAdminRules, EIP712, ReentrancyGu
     address public clearing;
     /// @notice May book imbalances.
     address public settlement;
+    /// @notice May book continuous trades.
+    address public trades;
 
     Totals private _totals;
     /// @dev Free funds (int64) of peers 4s to 4s + 3 in slot s, the first in the highest bits.
@@ -115,21 +117,26 @@ contract Ledger is ILedger, AccessControlDefaultAdminRules, EIP712, ReentrancyGu
         _;
     }
 
+    modifier onlyTrades() {
+        require(msg.sender == trades, NotTheTrades(msg.sender));
+        _;
+    }
+
     /// @notice Connects the contracts that may lock and book, once.
     function connectMarket(
         address orderBook_,
         address clearing_,
-        address settlement_
+        address settlement_,
+        address trades_
     ) external onlyRole(DEFAULT_ADMIN_ROLE) {
         require(orderBook == address(0), AlreadyConnected());
-        require(
-            orderBook_ != address(0) && clearing_ != address(0) && settlement_ != address(0),
-            AddressZero()
-        );
+        require(orderBook_ != address(0) && clearing_ != address(0), AddressZero());
+        require(settlement_ != address(0) && trades_ != address(0), AddressZero());
         orderBook = orderBook_;
         clearing = clearing_;
         settlement = settlement_;
-        emit MarketConnected(orderBook_, clearing_, settlement_);
+        trades = trades_;
+        emit MarketConnected(orderBook_, clearing_, settlement_, trades_);
     }
 
     // ----------------------------------------------------------------------------------------------- tokens in, out
@@ -351,6 +358,15 @@ contract Ledger is ILedger, AccessControlDefaultAdminRules, EIP712, ReentrancyGu
                 _addFree(creditor, _payInPart(debtor, creditor, free, owed));
             }
         }
+    }
+
+    /// @inheritdoc ILedger
+    // slither-disable-next-line events-maths (Traded says what is paid)
+    function bookTrade(uint32 payer, uint32 payee, uint256 amountNano) external onlyTrades {
+        uint256 available = availableNano(payer);
+        require(amountNano <= available, InsufficientFunds(payer, amountNano, available));
+        _setFree(payer, _freeOf(payer) - int256(amountNano));
+        _addFree(payee, amountNano);
     }
 
     function _unlockAll(Unlock[] calldata unlocks) private {

@@ -222,6 +222,11 @@ contract OrderBook is IOrderBook, AccessControlDefaultAdminRules, EIP712, Pausab
     // -------------------------------------------------------------------------------------------------------- views
 
     /// @inheritdoc IOrderBook
+    function paused() public view override(IOrderBook, Pausable) returns (bool) {
+        return Pausable.paused();
+    }
+
+    /// @inheritdoc IOrderBook
     function marketTerms(uint32 market) public view returns (Market memory terms) {
         terms = _markets[market];
         require(terms.periodSeconds != 0, UnknownMarket(market));

@@ -10,7 +10,7 @@ import {Imbalances} from "./Imbalances.sol";
 import {ILedger} from "./interfaces/ILedger.sol";
 import {IOrderBook} from "./interfaces/IOrderBook.sol";
 import {IPeerRegistry} from "./interfaces/IPeerRegistry.sol";
-import {IClearedPositions, ISettlement} from "./interfaces/ISettlement.sol";
+import {IClearedPositions, ISettlement, ITradedPositions} from "./interfaces/ISettlement.sol";
 import {Market} from "./MarketTypes.sol";
 import {Sessions} from "./Sessions.sol";
 
@@ -46,6 +46,8 @@ contract Settlement is ISettlement, EIP712 {
     IOrderBook public immutable ORDER_BOOK;
     /// @notice Knows what was cleared.
     IClearedPositions public immutable CLEARING;
+    /// @notice Knows what was traded besides.
+    ITradedPositions public immutable TRADES;
 
     mapping(uint32 market => mapping(uint40 sessionStart => mapping(uint256 page => uint256)))
         private _states;
@@ -59,6 +61,7 @@ contract Settlement is ISettlement, EIP712 {
     /// @param supplierCount How many were met.
     /// @param position Words of the position of the peer whose reading is being settled, 0 if it has none.
     /// @param metered Words of its reading.
+    /// @param traders Bit (peer mod 256) is set if the peer may have traded besides the clearing.
     struct Run {
         uint32 market;
         uint40 sessionStart;
@@ -74,6 +77,7 @@ contract Settlement is ISettlement, EIP712 {
         uint256 supplierCount;
         bytes position;
         bytes metered;
+        uint256 traders;
     }
 
     /// @notice A record, by where its parts are in the calldata.
@@ -93,12 +97,14 @@ contract Settlement is ISettlement, EIP712 {
         IPeerRegistry registry,
         ILedger ledger,
         IOrderBook orderBook,
-        IClearedPositions clearing
+        IClearedPositions clearing,
+        ITradedPositions trades
     ) EIP712("Fairwatt", "1") {
         REGISTRY = registry;
         LEDGER = ledger;
         ORDER_BOOK = orderBook;
         CLEARING = clearing;
+        TRADES = trades;
     }
 
     // ------------------------------------------------------------------------------------------------ reconciliation
@@ -131,6 +137,7 @@ contract Settlement is ISettlement, EIP712 {
 
         run.position = new bytes(run.words * 32);
         run.metered = new bytes(run.words * 32);
+        run.traders = TRADES.traders(market, sessionStart);
 
         uint256 count = _requireRecords(readings, run.words);
         run.suppliers = new uint256[](count);
@@ -290,6 +297,7 @@ contract Settlement is ISettlement, EIP712 {
         (meter, supplier, connectionW) = _metering(record.peer, run.sessionStart);
         require(meter != address(0), PeerNotMetered(record.peer)); // S3
         _requirePosition(run, record); // S2
+        _addTraded(run, record.peer); // S6
         uint256[] memory rates = _rates(run, supplier, record.tariff);
         if (record.kind == ESTIMATE) return (supplier, _settleEstimate(run, record, states, rates));
 
@@ -388,6 +396,24 @@ contract Settlement is ISettlement, EIP712 {
                 (leaf == run.leafCount || _leaf(run, leaf) >> 224 > peer);
         }
         require(found, WrongPosition(record.peer, leaf));
+    }
+
+    /// @dev Most sessions have no trades, and then nothing is asked for.
+    function _addTraded(Run memory run, uint32 peer) private view {
+        if ((run.traders >> (peer & 255)) & 1 == 0) return;
+        uint256 free;
+        // solhint-disable-next-line no-inline-assembly
+        assembly ("memory-safe") {
+            free := mload(64)
+        }
+        bytes memory position = run.position;
+        bytes memory total = TRADES.withTraded(run.market, run.sessionStart, peer, position);
+        // As many words as before; the answer is not needed any more.
+        // solhint-disable-next-line no-inline-assembly
+        assembly ("memory-safe") {
+            mcopy(add(position, 32), add(total, 32), mload(position))
+            mstore(64, free)
+        }
     }
 
     function _leaf(Run memory run, uint256 index) private pure returns (uint256) {

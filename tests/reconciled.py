@@ -71,7 +71,7 @@ class World:
         token = create("CommunityToken", *named)
         ledger = create("Ledger", admin.address, DAY, registry, token, WITHDRAWAL_DELAY)
         clearing = create("ClearingStub")
-        settlement = create("Settlement", registry, ledger, clearing, clearing)
+        settlement = create("Settlement", registry, ledger, clearing, clearing, clearing)
         self = cls(registry, token, ledger, clearing, settlement, admin, test_signer(1))
         for contract, role in (
             (registry, registry.REGISTRAR_ROLE()),
@@ -79,7 +79,7 @@ class World:
             (token, token.TREASURY_ROLE()),
         ):
             self.send(contract.grantRole, role, admin.address, sender=admin)
-        self.send(ledger.connectMarket, clearing, clearing, settlement, sender=admin)
+        self.send(ledger.connectMarket, clearing, clearing, settlement, clearing, sender=admin)
         self.send(token.treasuryMint, admin.address, 10**29, sender=admin)
         self.send(token.approve, ledger, 10**29, sender=admin)
         bounds = {"floorMicroPerKWh": -(10**8), "capMicroPerKWh": 10**8}

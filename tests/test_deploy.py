@@ -337,7 +337,9 @@ def test_deploy__contracts__are_connected_for_good(deployed: Chain) -> None:
     assert contracts.ledger.clearing() == contracts.clearing.address
     assert contracts.ledger.settlement() == contracts.settlement.address
     assert contracts.order_book.clearing() == contracts.clearing.address
-    accounts = (contracts.order_book, contracts.clearing, contracts.settlement)
+    assert contracts.ledger.trades() == contracts.trades.address
+    assert contracts.settlement.TRADES() == contracts.trades.address
+    accounts = (contracts.order_book, contracts.clearing, contracts.settlement, contracts.trades)
     again = [
         (contracts.registry.connectAccounts, (contracts.ledger,)),
         (contracts.ledger.connectMarket, accounts),

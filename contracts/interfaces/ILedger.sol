@@ -23,7 +23,8 @@ import {IPeerAccounts} from "./IPeerRegistry.sol";
 ///     nobody can stop what is then left of it. Credit, locks and arrears are not withdrawn. A request shrinks when a
 ///     peer owes more than it has besides, and does not grow again. Until it is paid or taken back nothing is borrowed:
 ///     or else credit could be spent, and what comes in later withdrawn in its place without having waited.
-/// R3  Only the order book locks and unlocks, only the clearing books clearings, only the settlement books imbalances.
+/// R3  Only the order book locks and unlocks, only the clearing books clearings, only the settlement books imbalances,
+///     only the continuous trading books trades.
 /// R4  Credit limits never exceed the fund; a limit in use is not withdrawn.
 /// R5  The fund is paid out by its manager, and to solvers by the clearing, and only what no credit limit needs.
 /// R6  What a clearing books adds up to zero, and every peer can pay its part: from what was locked for the session,
@@ -31,7 +32,8 @@ import {IPeerAccounts} from "./IPeerRegistry.sol";
 ///     gate closure does not reduce that.
 /// R7  What a debtor cannot pay is owed as arrears to that creditor, and paid as soon as anyone calls for it, or set off
 ///     against what the creditor comes to owe the debtor.
-/// R8  An account moves to another ledger, that of a newer deployment, as its wallet agreed, once for each signature: all
+/// R8  A trade moves what is free of the payer's funds to the payee, and no more than that.
+/// R9  An account moves to another ledger, that of a newer deployment, as its wallet agreed, once for each signature: all
 ///     that could be withdrawn, after the same wait, and nobody else has a say. It ends where it was agreed or nothing moves.
 interface ILedger is IPeerAccounts {
     /// @notice A peer's account.
@@ -113,7 +115,8 @@ interface ILedger is IPeerAccounts {
     event MarketConnected(
         address indexed orderBook,
         address indexed clearing,
-        address indexed settlement
+        address indexed settlement,
+        address trades
     );
 
     /// @notice R1: the token delivered another amount than it was asked to.
@@ -131,17 +134,17 @@ interface ILedger is IPeerAccounts {
     error WithdrawalNotReady(uint32 peer, uint256 availableFrom);
     /// @notice R2
     error NoWithdrawalRequested(uint32 peer);
-    /// @notice R8: the wallet that is in force for the peer did not sign it.
+    /// @notice R9: the wallet that is in force for the peer did not sign it.
     error MoveNotSigned(uint32 peer, address wallet);
-    /// @notice R8
+    /// @notice R9
     error MoveExpired(uint32 peer, uint256 validUntil);
-    /// @notice R8
+    /// @notice R9
     error MoveUsed(uint32 peer, bytes32 digest);
-    /// @notice R8: it is this ledger itself or no contract.
+    /// @notice R9: it is this ledger itself or no contract.
     error NoSuccessor(address successor);
-    /// @notice R8: the last that the peer asked for is a withdrawal, or nothing.
+    /// @notice R9: the last that the peer asked for is a withdrawal, or nothing.
     error NoMoveRequested(uint32 peer);
-    /// @notice R8: the successor did not take the tokens.
+    /// @notice R9: the successor did not take the tokens.
     error MoveNotTaken(address successor, uint256 leftWei);
     /// @notice R3
     error NotTheOrderBook(address caller);
@@ -149,6 +152,8 @@ interface ILedger is IPeerAccounts {
     error NotTheClearing(address caller);
     /// @notice R3
     error NotTheSettlement(address caller);
+    /// @notice R3
+    error NotTheTrades(address caller);
     /// @notice R6: the entries of a list come in order of the peers, none twice.
     error EntriesUnsorted(uint32 peer);
     /// @notice R6
@@ -210,6 +215,9 @@ interface ILedger is IPeerAccounts {
     /// @notice Books payments for imbalances; what a debtor cannot pay becomes arrears. A requested withdrawal is not
     /// safe from them, locks are. Callable by the settlement alone.
     function bookImbalances(Payment[] calldata payments) external;
+
+    /// @notice Books the payment for a continuous trade. Callable by the continuous trading alone.
+    function bookTrade(uint32 payer, uint32 payee, uint256 amountNano) external;
 
     /// @notice Lets a peer's balance go below zero to a limit.
     function setCredit(uint32 peer, uint64 creditNano) external;

@@ -18,6 +18,8 @@ pragma solidity 0.8.37;
 /// S4  A peer's reading of a session is settled once, and estimated at most once before. What comes again is passed
 ///     over, or else anyone could spoil a reconciliation by settling one of its readings first.
 /// S5  No reading exceeds the rating of the peer's connection.
+/// S6  What a peer traded continuously (`ITrades`) counts as if it had been cleared: readings are settled, and missing
+///     ones estimated, against the sum of both.
 ///
 /// # Energies
 ///
@@ -143,4 +145,20 @@ interface ISettlement {
 interface IClearedPositions {
     /// @notice Hash over the positions of a cleared session; 0 if it is not cleared, 1 if it has none.
     function positionsHash(uint32 market, uint40 sessionStart) external view returns (bytes32);
+}
+
+/// @title What the reconciliation asks of continuous trading
+interface ITradedPositions {
+    /// @notice Who traded in a session: bit (peer mod 256) is set for every peer that did. 0 if nobody did.
+    function traders(uint32 market, uint40 sessionStart) external view returns (uint256);
+
+    /// @notice Adds what a peer traded to a position of the session.
+    /// @param position Words of eight lanes, as `ISettlement` has them, for the session or the first part of it.
+    /// @return total As many words.
+    function withTraded(
+        uint32 market,
+        uint40 sessionStart,
+        uint32 peer,
+        bytes calldata position
+    ) external view returns (bytes memory total);
 }

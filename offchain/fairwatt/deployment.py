@@ -23,6 +23,7 @@ CONTRACTS: Final = {
     "ledger": "Ledger",
     "order_book": "OrderBook",
     "clearing": "Clearing",
+    "trades": "Trades",
     "settlement": "Settlement",
 }
 """Names of the contracts, by the names they go by in the chain module."""
@@ -41,6 +42,11 @@ class Deployment:
     def order_book(self) -> Domain:
         """Domain in which orders are signed."""
         return Domain(self.chain_id, self.addresses["order_book"])
+
+    @property
+    def trades(self) -> Domain:
+        """Domain in which continuous orders are signed."""
+        return Domain(self.chain_id, self.addresses["trades"])
 
     def to_document(self) -> dict[str, Any]:
         """As JSON."""

@@ -1,6 +1,6 @@
 """Moves of accounts to the ledger of a newer deployment, signed by their wallets (EIP-712).
 
-`Ledger.requestMove` and `completeMove` carry them out (R8 of `ILedger`).
+`Ledger.requestMove` and `completeMove` carry them out (R9 of `ILedger`).
 """
 
 from __future__ import annotations

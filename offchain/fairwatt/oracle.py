@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import TYPE_CHECKING, TypeAlias
 
+from fairwatt.continuous import ContinuousBook
 from fairwatt.errors import (
     ChainError,
     ContractError,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from fairwatt.chain import Chain, Receipt, Signer, Snapshot
+    from fairwatt.continuous import Pair, SignedContinuousOrder
     from fairwatt.market import Proof, Side
     from fairwatt.meter import SignedReading
     from fairwatt.orders import Order, SignedOrder
@@ -44,6 +46,7 @@ __all__ = [
     "Oracle",
     "ReconciliationRun",
     "Refusal",
+    "TradingRun",
 ]
 
 
@@ -84,6 +87,23 @@ class ClearingRun:
 
 
 @dataclass(frozen=True, slots=True)
+class TradingRun:
+    """What became of orders for continuous trading.
+
+    Attributes
+    ----------
+    pairs
+        Traded by this run, or to be traded by it if it was sent.
+    receipts
+        One per pair; none if nothing was sent.
+    """
+
+    pairs: tuple[Pair, ...]
+    refused: tuple[Refusal, ...] = ()
+    receipts: tuple[Receipt, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ReconciliationRun:
     """What became of a session's readings.
 
@@ -92,7 +112,7 @@ class ReconciliationRun:
     settled
         Settled by this run, or to be settled by it if it was sent; readings and estimates.
     missing
-        Metered peers with a position but no settled reading, when the run began.
+        Metered peers with a position, cleared or traded, but no settled reading, when it began.
     """
 
     settled: tuple[Imbalance, ...]
@@ -224,6 +244,47 @@ class Oracle:
             receipt = self.chain.clear(proposal, self.signer)
         return ClearingRun(proposal, proofs, tuple(refused), receipt)
 
+    def trade(self, orders: Iterable[SignedContinuousOrder]) -> TradingRun:
+        """Match orders for continuous trading by price and time, and settle every pair.
+
+        Pairs that the contract refuses are left out; their orders may trade with others.
+
+        Parameters
+        ----------
+        orders
+            In the sequence in which they arrived. Those of other markets, and those whose peers are
+            not known, are refused.
+        """
+        snapshot, now = self.chain.snapshot(), self.chain.now()
+        taken: dict[SignedContinuousOrder, int] = {}  # doubles once
+        nodes, refused = dict[int, int](), list[Refusal]()
+        for signed in orders:
+            order = signed.order
+            try:
+                if order.market != self.market:
+                    raise OracleError(f"it is for market {order.market}")  # noqa: TRY301
+                nodes[order.peer] = snapshot.peer(order.peer, order.session_start).node
+                taken[signed] = snapshot.traded_wh(order.peer, order.nonce)
+            except (ChainError, OracleError) as error:
+                refused.append(Refusal(order.peer, str(error), order.nonce))
+        book = ContinuousBook(nodes)
+        for signed, traded_wh in taken.items():
+            book.add(signed, traded_wh=traded_wh)
+        pairs, receipts = list[Pair](), list[Receipt]()
+        while (pair := book.next_pair(now)) is not None:
+            try:
+                self.chain.trade(pair, self.signer, dry_run=True)
+                if self.send and (receipt := self.chain.trade(pair, self.signer)) is not None:
+                    receipts.append(receipt)
+            except ContractError as error:
+                book.refuse(pair)
+                order = pair.incoming.order
+                refused.append(Refusal(order.peer, _reason(error), order.nonce))
+            else:
+                book.trade(pair)
+                pairs.append(pair)
+        return TradingRun(tuple(pairs), tuple(refused), tuple(receipts))
+
     def reconcile(
         self, start: int, readings: Iterable[SignedReading], *, estimate: bool = True
     ) -> ReconciliationRun:
@@ -255,7 +316,8 @@ class Oracle:
         if now > deadline:
             raise OracleError(f"session {start} had to be settled by {deadline}, it is {now}")
 
-        positions = snapshot.positions_wh(self.market, start)
+        cleared = snapshot.positions_wh(self.market, start)
+        positions = snapshot.total_positions_wh(self.market, start)
         taken: dict[int, SignedReading | None] = {}
         refused = []
         for signed in readings:
@@ -291,7 +353,7 @@ class Oracle:
             self._imbalance(start, peer, signed, positions, snapshot)
             for peer, signed in sorted(taken.items(), key=lambda entry: entry[0])
         )
-        receipt = self._send_readings(start, taken, positions, snapshot) if taken else None
+        receipt = self._send_readings(start, taken, cleared, snapshot) if taken else None
         if receipt is not None:
             done = {log.peer for log in receipt.events if log.event_name in _SETTLED}
             refused += [
@@ -365,7 +427,7 @@ class Oracle:
                         f"{total} Wh, more than the connection's {limit} Wh"
                     )
         except ContractError as error:
-            return f"{error.name}: {_listed(error)}"
+            return _reason(error)
         except SignatureError as error:
             return str(error)
         return None
@@ -419,7 +481,7 @@ class Oracle:
         self,
         start: int,
         taken: dict[int, SignedReading | None],
-        positions: dict[int, tuple[int, ...]],
+        cleared: dict[int, tuple[int, ...]],
         snapshot: Snapshot,
     ) -> Receipt | None:
         tariffs = {}
@@ -427,7 +489,7 @@ class Oracle:
             supplier = snapshot.peer(peer, start).supplier
             tariffs[peer], _ = snapshot.tariffs_of_session(self.market, start, supplier)
         brought = bring(
-            positions,
+            cleared,
             [
                 signed
                 for _, signed in sorted(taken.items(), key=itemgetter(0))
@@ -465,6 +527,10 @@ def _unfunded(accepted: Sequence[SignedOrder], proposal: Proposal) -> list[Refus
         for signed in accepted
         if (signed.order.peer, signed.order.nonce) not in cleared
     ]
+
+
+def _reason(error: ContractError) -> str:
+    return f"{error.name}: {_listed(error)}"
 
 
 def _listed(error: ContractError) -> str:

@@ -47,7 +47,10 @@ def folder(tmp_path: Path) -> Path:
         "chainId": 31337,
         "block": 0,
         "contracts": dict.fromkeys(
-            ("PeerRegistry", "CommunityToken", "Ledger", "OrderBook", "Clearing", "Settlement"),
+            (
+                *("PeerRegistry", "CommunityToken", "Ledger", "OrderBook"),
+                *("Clearing", "Trades", "Settlement"),
+            ),
             CONTRACT,
         ),
     }

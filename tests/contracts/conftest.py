@@ -1,4 +1,4 @@
-"""A ledger whose order book, clearing and settlement are test accounts: any booking can be made."""
+"""A ledger whose market, down to its trades, is test accounts: any booking can be made."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ class Books:
     order_book: Signer
     clearing: Signer
     settlement: Signer
+    trades: Signer
 
     @classmethod
     def open(cls, community: Community, token: Any | None = None, *, connect: bool = True) -> Books:
@@ -41,8 +42,10 @@ class Books:
             order_book=test_signer(9),
             clearing=community.solver,
             settlement=test_signer(17),
+            trades=test_signer(18),
         )
-        wiring = [who.address for who in (books.order_book, books.clearing, books.settlement)]
+        callers = (books.order_book, books.clearing, books.settlement, books.trades)
+        wiring = [who.address for who in callers]
         role, manager = ledger.FUND_MANAGER_ROLE(), community.fund_manager.address
         if connect:
             community.send(ledger.connectMarket, *wiring, sender=community.admin)
@@ -101,6 +104,11 @@ class Books:
         """Book imbalances (debtor, creditor, amount)."""
         book = self.ledger.bookImbalances
         return self.community.send(book, list(payments), sender=self.settlement)
+
+    def trade(self, payer: Member, payee: Member, nano: int) -> Receipt:
+        """Book the payment for a trade."""
+        book = self.ledger.bookTrade
+        return self.community.send(book, payer.peer, payee.peer, nano, sender=self.trades)
 
     def collect(self, debtor: Member, creditor: Member, sender: Signer | None = None) -> Receipt:
         sender = sender or self.community.outsider

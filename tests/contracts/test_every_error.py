@@ -24,6 +24,7 @@ TESTS_OF = {
     "IOrderBook": "test_order_book",
     "IPeerRegistry": "test_peer_registry",
     "ISettlement": "test_settlement",
+    "ITrades": "test_trades",
     "Orders": "test_order_book",
 }
 

@@ -122,7 +122,8 @@ def unconnected(books: Books) -> Books:
         WITHDRAWAL_DELAY,
         sender=community.admin.account,
     )
-    return Books(community, ledger, books.order_book, books.clearing, books.settlement)
+    callers = books.order_book, books.clearing, books.settlement, books.trades
+    return Books(community, ledger, *callers)
 
 
 def test_connect_market__by_the_admin__names_the_contracts(unconnected: Books) -> None:
@@ -131,21 +132,23 @@ def test_connect_market__by_the_admin__names_the_contracts(unconnected: Books) -
         "orderBook": unconnected.order_book.address,
         "clearing": unconnected.clearing.address,
         "settlement": unconnected.settlement.address,
+        "trades": unconnected.trades.address,
     }
     receipt = unconnected.community.send(ledger.connectMarket, *names.values(), sender=admin)
     assert events(receipt) == [event(ledger.MarketConnected, **names)]
-    assert [ledger.orderBook(), ledger.clearing(), ledger.settlement()] == list(names.values())
+    connected = [ledger.orderBook(), ledger.clearing(), ledger.settlement(), ledger.trades()]
+    assert connected == list(names.values())
 
 
 def test_connect_market__twice__reverts(books: Books) -> None:
-    wiring, admin = [books.order_book.address] * 3, books.community.admin
+    wiring, admin = [books.order_book.address] * 4, books.community.admin
     with reverts(books.ledger.AlreadyConnected):
         books.community.send(books.ledger.connectMarket, *wiring, sender=admin)
 
 
-@pytest.mark.parametrize("missing", [0, 1, 2])
+@pytest.mark.parametrize("missing", [0, 1, 2, 3])
 def test_connect_market__to_nothing__reverts(unconnected: Books, missing: int) -> None:
-    wiring = [unconnected.order_book.address] * 3
+    wiring = [unconnected.order_book.address] * 4
     wiring[missing] = NOBODY
     community, ledger = unconnected.community, unconnected.ledger
     with reverts(ledger.AddressZero):
@@ -157,7 +160,7 @@ def test_connect_market__by_anyone_else__reverts(unconnected: Books) -> None:
     with reverts(
         ledger.AccessControlUnauthorizedAccount, account=caller.address, neededRole=b"\0" * 32
     ):
-        community.send(ledger.connectMarket, *[caller.address] * 3, sender=caller)
+        community.send(ledger.connectMarket, *[caller.address] * 4, sender=caller)
 
 
 def test_lock__before_the_market_is_connected__reverts(unconnected: Books, peer: Member) -> None:

@@ -1,4 +1,4 @@
-"""`Ledger.requestMove` and `completeMove`: to another ledger, as the wallet signed, once (R8)."""
+"""`Ledger.requestMove` and `completeMove`: to another ledger, as the wallet signed, once (R9)."""
 
 from __future__ import annotations
 

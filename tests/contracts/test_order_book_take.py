@@ -40,7 +40,7 @@ class Desk:
         book = project().OrderBook.deploy(
             admin.address, DAY, registry, ledger, sender=admin.account
         )
-        wiring = (book, clearing.address, books.settlement.address)
+        wiring = (book, clearing.address, books.settlement.address, books.trades.address)
         community.send(ledger.connectMarket, *wiring, sender=admin)
         community.send(book.connectClearing, clearing.address, sender=admin)
         role = book.MARKET_OPERATOR_ROLE()

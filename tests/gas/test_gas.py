@@ -37,6 +37,8 @@ from tests.community import (
 from tests.contracts.parts import in_two_parts
 
 from fairwatt.chain import Role, Signer, connect, project
+from fairwatt.continuous import ContinuousOrder
+from fairwatt.market import Side
 from fairwatt.moves import Move
 from fairwatt.session import NetworkVersion
 
@@ -54,6 +56,7 @@ TOKENS = 10**27  # wei
 INTERNAL = {
     "bookClearing",
     "bookImbalances",
+    "bookTrade",
     "connectAccounts",
     "connectClearing",
     "connectMarket",
@@ -340,7 +343,38 @@ def reconcile(meter: Meter) -> None:
     meter.send("ledger.collect", ledger.collect, debtor, 1, sender=community.outsider)
 
 
-SCENARIOS = (registry, rosters, token, ledger, order_book, clear, reconcile)
+def trade(meter: Meter) -> None:
+    community, trades = meter.community, meter.contracts.trades
+    members = [member for member in meter.crowd(6) if member.node == C3]
+    day = _market_of_a_day(community)
+    start = community.open_session(day)
+    community.travel_to(TERMS.gate_closure(start))
+
+    def pair(energy_wh: int, periods: int) -> tuple[Any, ...]:
+        signed = []
+        for member, side, rests_from in zip(members, (Side.ASK, Side.BID), (0, start), strict=True):
+            product = (day, member.peer, start, 96 - periods, periods)
+            order = ContinuousOrder(*product, side, 50_000, 1_000, start, rests_from, 1)
+            signed.append(order.signed_by(member.key, community.chain.trade_domain).to_message())
+        return *signed, energy_wh
+
+    sender = community.outsider
+    for name, energy_wh, periods in (
+        ("first, 1 period", 300, 1),
+        ("again, 1 period", 200, 1),
+        ("first, 96 periods", 100, 96),
+    ):
+        meter.send(f"trades.trade: {name}", trades.trade, *pair(energy_wh, periods), sender=sender)
+    # A crowd has keys, but no ether: who cancels here has.
+    wallet = community.admit(Role.PROSUMER).wallet
+    meter.send("trades.cancel", trades.cancel, 1, sender=wallet)
+    community.travel_to(TERMS.clearing_deadline(start) + 24 * HOUR)
+    every = [community.read(member, start, *[700] * 96, market=day) for member in members]
+    name = "settlement.reconcile: 2 readings of 96 periods, both traded"
+    meter.take(name, community.reconcile(start, every, market=day))
+
+
+SCENARIOS = (registry, rosters, token, ledger, order_book, clear, reconcile, trade)
 
 
 def test_gas__is_what_git_says(meter: Meter) -> None:
@@ -360,7 +394,7 @@ def test_gas__is_what_git_says(meter: Meter) -> None:
 
 def _require_complete(meter: Meter) -> None:
     known = INTERNAL | BACKED | ACCESS_CONTROL | {"permit"}
-    for field in ("registry", "token", "ledger", "order_book", "clearing", "settlement"):
+    for field in ("registry", "token", "ledger", "order_book", "clearing", "trades", "settlement"):
         contract = getattr(meter.contracts, field)
         named = {method.name for method in contract.contract_type.mutable_methods}
         taken = {name.split(":")[0].split(".")[1] for name in meter.gas if name.startswith(field)}

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ape.api import AccountAPI, ReceiptAPI
     from eth_account.signers.local import LocalAccount
 
+    from fairwatt.continuous import Pair
     from fairwatt.deployment import Deployment
     from fairwatt.market import Network
     from fairwatt.session import MarketTerms, Proposal
@@ -147,6 +148,11 @@ class Chain:
     def order_domain(self) -> Domain:
         """What order signatures are meant for."""
         return Domain(self.chain_id, str(self.contracts.order_book.address))
+
+    @property
+    def trade_domain(self) -> Domain:
+        """What signatures of continuous orders are meant for."""
+        return Domain(self.chain_id, str(self.contracts.trades.address))
 
     @property
     def reading_domain(self) -> Domain:
@@ -286,6 +292,21 @@ class Chain:
             if number < len(parts):
                 carried = dict(zip(NOTHING_CARRIED, receipt.events[-1].carried, strict=True))
         return replace(receipt, gas_used=gas)
+
+    def trade(self, pair: Pair, sender: Signer, *, dry_run: bool = False) -> Receipt | None:
+        """Bring two orders that cross; with `dry_run` only ask the contract.
+
+        Raises
+        ------
+        ContractError, ChainError
+            As `send`.
+        """
+        trade = self.contracts.trades.trade
+        orders = pair.resting.to_message(), pair.incoming.to_message()
+        if dry_run:
+            self.simulate(trade, *orders, pair.energy_wh, sender=sender)
+            return None
+        return self.send(trade, *orders, pair.energy_wh, sender=sender)
 
     def clearing_arguments(self, proposal: Proposal, sender: Signer) -> tuple[Any, ...]:
         """What `Clearing.clear` takes for a whole clearing in one part; rosters are published."""

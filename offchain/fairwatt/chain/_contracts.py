@@ -45,6 +45,7 @@ class Contracts:
     ledger: ContractInstance
     order_book: ContractInstance
     clearing: ContractInstance
+    trades: ContractInstance
     settlement: ContractInstance
 
 

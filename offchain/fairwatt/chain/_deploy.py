@@ -128,6 +128,8 @@ def describe(settings: Settings) -> list[str]:
         f"deploy CommunityToken {settings.token_name!r} ({settings.token_symbol}), {kind}",
         f"deploy Ledger: withdrawals wait {settings.withdrawal_delay_seconds} s",
         "deploy OrderBook",
+        "deploy Clearing",
+        "deploy Trades",
         "deploy Settlement",
         "connect Ledger, OrderBook and PeerRegistry with each other, for good",
     ]
@@ -198,13 +200,15 @@ def deploy(
     )
     order_book = create("OrderBook", admin.address, delay, registry, ledger)
     clearing = create("Clearing", admin.address, delay, registry, ledger, order_book)
-    settlement = create("Settlement", registry, ledger, order_book, clearing)
-    contracts = Contracts(registry, token, ledger, order_book, clearing, settlement)
+    trades = create("Trades", registry, ledger, order_book)
+    settlement = create("Settlement", registry, ledger, order_book, clearing, trades)
+    contracts = Contracts(registry, token, ledger, order_book, clearing, trades, settlement)
     chain = Chain(contracts, first_block)
 
     progress("connect the contracts")
     chain.send(registry.connectAccounts, ledger, sender=admin)
-    chain.send(ledger.connectMarket, order_book, clearing, settlement, sender=admin)
+    connected = (order_book, clearing, settlement, trades)
+    chain.send(ledger.connectMarket, *connected, sender=admin)
     chain.send(order_book.connectClearing, clearing, sender=admin)
     for role, (field, constant) in _ROLES.items():
         if field == "token" and has_token:

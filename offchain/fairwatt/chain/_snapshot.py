@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from operator import add
 from typing import TYPE_CHECKING, Any
 
 import ape
@@ -13,7 +14,7 @@ from eth_utils.abi import function_signature_to_4byte_selector
 from fairwatt.calldata import ClearCall, positions_wh
 from fairwatt.chain._contracts import explained, structs
 from fairwatt.errors import ChainError
-from fairwatt.lanes import position_leaves, positions_hash
+from fairwatt.lanes import pack_energies, position_leaves, positions_hash, unpack_energies
 from fairwatt.market import Link, Network
 from fairwatt.orders import Order, SignedOrder
 from fairwatt.session import NOBODY, MarketTerms, NetworkVersion, Session, Tariff
@@ -364,6 +365,41 @@ class Snapshot:
                 "another contract made the call in a form that is not known here"
             )
         return positions
+
+    def traded_wh(self, peer: int, nonce: int) -> int:
+        """What a peer traded continuously under a nonce, in each period; 2^32 - 1 if cancelled."""
+        return int(self._read(self.contracts.trades.tradedWh, peer, nonce))
+
+    def traded_positions_wh(self, market: int, start: int) -> dict[int, tuple[int, ...]]:
+        """Per peer and period: sold (positive) and bought in continuous trades. Sorted by peer."""
+        trades = self.contracts.trades
+        events = self._events(trades, "Traded", market=market, sessionStart=start)
+        if not events:
+            return {}
+        periods = self.terms(market).periods_per_session
+        none = pack_energies((0,) * periods)
+        peers = set[int]()
+        for event in events:
+            seller, _, buyer, *_ = event.trade  # structs in events come without their names
+            peers |= {seller, buyer}
+        words = {
+            peer: self._read(trades.withTraded, market, start, peer, none) for peer in sorted(peers)
+        }
+        return {peer: unpack_energies(bytes(raw), periods) for peer, raw in words.items()}
+
+    def total_positions_wh(self, market: int, start: int) -> dict[int, tuple[int, ...]]:
+        """What readings are settled against: cleared and traded positions, added up.
+
+        Raises
+        ------
+        ChainError
+            As `positions_wh`.
+        """
+        total = self.positions_wh(market, start)
+        for peer, traded in self.traded_positions_wh(market, start).items():
+            cleared = total.get(peer, (0,) * len(traded))
+            total[peer] = tuple(map(add, cleared, traded))
+        return dict(sorted(total.items()))
 
     def _clear_calls(self, market: int, start: int) -> list[ClearCall]:
         """The parts of the clearing of a session."""
