@@ -24,6 +24,7 @@ CONTRACTS: Final = {
     "order_book": "OrderBook",
     "clearing": "Clearing",
     "settlement": "Settlement",
+    "bonds": "Bonds",
 }
 """Names of the contracts, by the names they go by in the chain module."""
 
@@ -41,6 +42,11 @@ class Deployment:
     def order_book(self) -> Domain:
         """Domain in which orders are signed."""
         return Domain(self.chain_id, self.addresses["order_book"])
+
+    @property
+    def bonds(self) -> Domain:
+        """Domain in which receipts are signed."""
+        return Domain(self.chain_id, self.addresses["bonds"])
 
     def to_document(self) -> dict[str, Any]:
         """As JSON."""

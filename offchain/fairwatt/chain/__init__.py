@@ -17,12 +17,14 @@ from fairwatt.chain._deploy import (
     describe,
     signer_for,
 )
-from fairwatt.chain._snapshot import Account, Peer, Role, Snapshot, Standing
+from fairwatt.chain._snapshot import Account, Bond, Claim, Peer, Role, Snapshot, Standing
 from fairwatt.deployment import Deployment
 
 __all__ = [
     "Account",
+    "Bond",
     "Chain",
+    "Claim",
     "Contracts",
     "Deployment",
     "Peer",

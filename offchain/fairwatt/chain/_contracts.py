@@ -46,6 +46,7 @@ class Contracts:
     order_book: ContractInstance
     clearing: ContractInstance
     settlement: ContractInstance
+    bonds: ContractInstance
 
 
 @cache
