@@ -106,6 +106,31 @@ library Orders {
         }
     }
 
+    /// @notice Room for the energies of a session, to be added to.
+    function noEnergies(uint256 periods) internal pure returns (uint256[] memory) {
+        return new uint256[](((periods + LANES - 1) / LANES) * LANES * 2);
+    }
+
+    /// @notice Adds what the order bids and asks in each period to the energies of a session: those bid in the period at
+    /// 2 * period, those asked after it. The curve must not go on beyond the session.
+    /// @return mostWh The largest energy that it has added to.
+    function addEnergies(
+        Order calldata order,
+        uint256[] memory energyWh
+    ) internal pure returns (uint256 mostWh) {
+        uint256 pairs = order.curve.length / PAIR_BYTES;
+        for (uint256 pair; pair < pairs; ++pair) {
+            uint256 first = (order.firstBlock + (pair % order.blocks)) * LANES;
+            for (uint256 lane; lane < LANES; ++lane) {
+                (Side side, , uint256 stepWh) = _stepAt(order, pair, lane);
+                if (stepWh == 0) continue;
+                uint256 place = (first + lane) * 2 + uint256(side);
+                energyWh[place] += stepWh;
+                if (energyWh[place] > mostWh) mostWh = energyWh[place];
+            }
+        }
+    }
+
     /// @notice The most energy the peer's connection carries in one period.
     function energyLimitWh(
         IPeerRegistry.Peer memory peer,

@@ -16,7 +16,7 @@ import numpy as np
 from fairwatt.errors import OracleError
 from fairwatt.lanes import words_of
 from fairwatt.market import Side, witnesses
-from fairwatt.orders import Step
+from fairwatt.orders import Curve, Step, order_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -34,6 +34,7 @@ __all__ = [
     "encode_clearing",
     "encode_orders",
     "encode_parts",
+    "order_hashes",
     "positions_wh",
 ]
 
@@ -174,6 +175,21 @@ def positions_wh(
                 filled = marginal.fill(step, cell, int(low[cell]), int(high[cell]))
                 energy[step.period] += filled if step.side is Side.ASK else -filled
     return {peer: tuple(energy) for peer, energy in sorted(positions.items()) if any(energy)}
+
+
+def order_hashes(calls: Iterable[ClearCall], market: int, session_start: int) -> list[bytes]:
+    """EIP-712 hashes of the orders in an accepted clearing, in their sequence, from its calldata.
+
+    Parameters
+    ----------
+    calls
+        Its parts, the first one first.
+    """
+    return [
+        order_hash(market, peer, session_start, nonce, curve)
+        for call in calls
+        for peer, nonce, curve in _read_records(call.orders)
+    ]
 
 
 # ------------------------------------------------------------------------------------------ writing
@@ -320,12 +336,18 @@ class _Marginal:
 
 
 def _read_orders(orders: bytes) -> Iterator[tuple[int, list[Step]]]:
+    for peer, _, curve in _read_records(orders):
+        yield peer, _steps(*curve)
+
+
+def _read_records(orders: bytes) -> Iterator[tuple[int, int, Curve]]:
+    """Peer, nonce and curve of each order."""
     at = 0
     while at < len(orders):
-        kind, peer, _, first, blocks, rows, held = _HEAD.unpack_from(orders, at)
+        kind, peer, nonce, first, blocks, rows, held = _HEAD.unpack_from(orders, at)
         at += _HEAD.size
         size = rows * blocks * _PAIR_BYTES
-        yield peer, _steps(first, blocks, orders[at : at + size])
+        yield peer, nonce, Curve(first, blocks, orders[at : at + size])
         at += size + 2 * held + (_SIGNATURE_BYTES if kind == _SIGNED else 0)
 
 

@@ -25,6 +25,7 @@ CONTRACTS: Final = {
     "clearing": "Clearing",
     "trades": "Trades",
     "settlement": "Settlement",
+    "bonds": "Bonds",
 }
 """Names of the contracts, by the names they go by in the chain module."""
 
@@ -47,6 +48,11 @@ class Deployment:
     def trades(self) -> Domain:
         """Domain in which continuous orders are signed."""
         return Domain(self.chain_id, self.addresses["trades"])
+
+    @property
+    def bonds(self) -> Domain:
+        """Domain in which receipts are signed."""
+        return Domain(self.chain_id, self.addresses["bonds"])
 
     def to_document(self) -> dict[str, Any]:
         """As JSON."""

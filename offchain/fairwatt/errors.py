@@ -6,6 +6,7 @@
     ├── KernelError             the solver failed, or its result did not pass the exact checks
     ├── SolverError             HiGHS refused a program or failed on it
     ├── OrderError              an order that cannot be signed; carries a path
+    ├── ReceiptError            a receipt that is malformed or for another order; carries a path
     ├── ReadingError            a meter reading that cannot be signed; carries a path
     ├── LaneError               energies that fit no words, or words that are no energies
     ├── SignatureError          bytes that are no signature, or somebody else's
@@ -116,6 +117,7 @@ __all__ = [
     "PricesOutOfBounds",
     "ProofError",
     "ReadingError",
+    "ReceiptError",
     "SharingError",
     "SignatureError",
     "SolverError",
@@ -158,6 +160,10 @@ class OrderError(_PlacedError):
 
 class ReadingError(_PlacedError):
     """A meter reading is malformed or out of range."""
+
+
+class ReceiptError(_PlacedError):
+    """A receipt is malformed, or for another order than the one it came with."""
 
 
 class LaneError(FairwattError):

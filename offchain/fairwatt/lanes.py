@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAX_ENERGY_WH",
+    "chained",
     "pack_energies",
     "position_leaf",
     "position_leaves",
@@ -87,7 +88,12 @@ def position_leaves(positions_wh: Mapping[int, Sequence[int]]) -> tuple[bytes, .
 
 def positions_hash(leaves: Iterable[bytes]) -> bytes:
     """What the clearing keeps of the leaves of a cleared session."""
-    chain = bytes(_WORD_BYTES)
-    for leaf in leaves:
-        chain = bytes(keccak(chain + leaf))
+    chain = chained(leaves)
     return chain if any(chain) else _NO_POSITIONS
+
+
+def chained(leaves: Iterable[bytes], start: bytes = bytes(_WORD_BYTES)) -> bytes:
+    """The chained hash over leaves, as the clearing keeps it: h = keccak256(h, leaf)."""
+    for leaf in leaves:
+        start = bytes(keccak(start + leaf))
+    return start

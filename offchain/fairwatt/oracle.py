@@ -7,8 +7,9 @@ sent. It reads at one block, does nothing twice, and sends nothing unless told t
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -21,6 +22,7 @@ from fairwatt.errors import (
     SignatureError,
 )
 from fairwatt.readings import bring
+from fairwatt.receipts import OrderReceipt, SignedReceipt
 from fairwatt.session import (
     NOBODY,
     Imbalance,
@@ -31,7 +33,7 @@ from fairwatt.session import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from fairwatt.chain import Chain, Receipt, Signer, Snapshot
     from fairwatt.continuous import Pair, SignedContinuousOrder
@@ -43,6 +45,7 @@ __all__ = [
     "ClearingRun",
     "Finding",
     "Imbalance",
+    "IssueRun",
     "Oracle",
     "ReconciliationRun",
     "Refusal",
@@ -78,12 +81,29 @@ class ClearingRun:
         Orders that no clearing may contain, or that cannot be paid.
     receipt
         None if nothing was sent.
+    excused
+        Peers with a receipt that no clearing can keep; excused on chain if it was sent.
     """
 
     proposal: Proposal | None
     proofs: tuple[Proof, ...] = ()
     refused: tuple[Refusal, ...] = ()
     receipt: Receipt | None = None
+    excused: tuple[Refusal, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class IssueRun:
+    """What the community manager answers to the orders of a session.
+
+    Attributes
+    ----------
+    answered
+        Orders that are taken, each with its receipt: the one it had, or a new one.
+    """
+
+    answered: tuple[tuple[SignedOrder, SignedReceipt], ...]
+    refused: tuple[Refusal, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +171,11 @@ class Oracle:
     most_steps: int | None = None
 
     def collect(
-        self, start: int, orders: Iterable[SignedOrder], snapshot: Snapshot
+        self,
+        start: int,
+        orders: Iterable[SignedOrder],
+        snapshot: Snapshot,
+        promised: Collection[bytes] = (),
     ) -> tuple[list[SignedOrder], list[Refusal]]:
         """Tell the orders a clearing may contain from those it may not.
 
@@ -163,6 +187,8 @@ class Oracle:
             As they were handed in; doubles are taken once. What a peer bids, or asks, in a period
             is within its connection in all orders together, or else the contract might refuse the
             whole clearing.
+        promised
+            Hashes of orders that have a receipt: they are taken before any other.
         """
         on_chain = [signed.order for signed in snapshot.placed_orders(self.market, start)]
         placed = {(order.peer, order.nonce) for order in on_chain}
@@ -172,13 +198,15 @@ class Oracle:
         most_steps = self._most_steps(snapshot)
         refused = []
         domain = self.chain.order_domain
-        # Of two orders with one nonce the lower digest is taken: whoever solves, it is the same.
+        # Of two orders with one nonce the promised one is taken, or else the one with the lower
+        # digest: whoever solves, it is the same.
         # Copies that differ in their signatures are all looked at, or else a false one handed in
         # by somebody could push out the true one.
         distinct = {(signed.order, signed.signature): signed for signed in orders}
         for signed in sorted(
             distinct.values(),
             key=lambda signed: (
+                signed.order.struct_hash not in promised,
                 signed.order.typed_data(domain).digest(),
                 signed.signature,
             ),
@@ -206,8 +234,70 @@ class Oracle:
                 refused.append(Refusal(order.peer, reason, order.nonce))
         return list(accepted.values()), refused
 
-    def clear(self, start: int, orders: Iterable[SignedOrder]) -> ClearingRun:
+    def issue(
+        self,
+        start: int,
+        orders: Iterable[SignedOrder],
+        issued: Iterable[SignedReceipt] = (),
+    ) -> IssueRun:
+        """Answer the orders of a session that a clearing may contain with receipts.
+
+        Parameters
+        ----------
+        issued
+            Receipts that are out already. Their orders are taken first, and get no second one.
+
+        Raises
+        ------
+        OracleError
+            If the signer's receipts would not bind, or nothing would stand behind them; or if the
+            book is not open.
+        """
+        snapshot = self.chain.snapshot()
+        terms, manager = snapshot.terms(self.market), self.signer.address
+        if manager != terms.manager or not terms.exclusive_window_seconds:
+            raise OracleError(
+                f"receipts of market {self.market} are signed by its manager, who has an exclusive "
+                f"window to keep them: {terms.manager}, {terms.exclusive_window_seconds} s"
+            )
+        now, (opens, gate) = self.chain.now(), snapshot.book_times(self.market, start)
+        if not opens <= now < gate:
+            raise OracleError(
+                f"receipts for session {start} are issued while its book is open, from {opens} to "
+                f"{gate - 1}; it is {now}"
+            )
+        bond = snapshot.bond(manager)
+        if bond.secured_wei < bond.penalty_wei:
+            raise OracleError(
+                f"the bond of {manager} secures {bond.secured_wei} wei, a broken receipt costs "
+                f"{bond.penalty_wei}; deposit more (fairwatt oracle bond)"
+            )
+        out = self._promises(start, issued, terms.manager)
+        accepted, refused = self.collect(start, orders, snapshot, out)
+        domain, answered = self.chain.receipt_domain, []
+        for signed in accepted:
+            answer = out.get(signed.order.struct_hash)
+            if answer is None:
+                receipt = OrderReceipt.of(signed.order, now)
+                answer = SignedReceipt(receipt, self.signer.sign(receipt.typed_data(domain)))
+            answered.append((signed, answer))
+        return IssueRun(tuple(answered), tuple(refused))
+
+    def clear(
+        self,
+        start: int,
+        orders: Iterable[SignedOrder],
+        issued: Iterable[SignedReceipt] = (),
+    ) -> ClearingRun:
         """Clear a session: collect, optimise, verify, ask the contract, send.
+
+        The solver's fee goes to the peer whose wallet the signer is, if it is one.
+
+        Parameters
+        ----------
+        issued
+            Receipts for orders of the session, where the signer is the manager that issued them.
+            Their orders are taken first; what no clearing can hold is excused before it is sent.
 
         Raises
         ------
@@ -229,7 +319,11 @@ class Oracle:
         if now > deadline:
             raise OracleError(f"session {start} had to be cleared by {deadline}, it is {now}")
 
-        accepted, refused = self.collect(start, orders, snapshot)
+        orders = list(orders)
+        promised = self._promises(start, issued, session.terms.manager)
+        if promised and snapshot.is_paused():
+            self._witness_pause(start)
+        accepted, refused = self.collect(start, orders, snapshot, promised)
         placed = snapshot.placed_orders(self.market, start)
         funds = {
             peer: snapshot.account(peer).means_nano(gate)
@@ -237,12 +331,19 @@ class Oracle:
         }
         nodes = {peer: snapshot.peer(peer, start).node for peer in funds}
         proposal = propose(session, accepted, nodes=nodes, funds_nano=funds, placed=placed)
+        if session.terms.solver_fee_nano:
+            proposal = replace(proposal, fee_to=snapshot.peer_of_wallet(self.signer.address))
         refused += _unfunded(accepted, proposal)
         proofs = proposal.check()
         receipt = self.chain.clear(proposal, self.signer, dry_run=True)
+        excused = []
+        if promised:
+            hashes = {signed.order.struct_hash for signed in accepted} | promised.keys()
+            shown = [signed for signed in orders if signed.order.struct_hash in hashes]
+            excused = self._excuse(start, proposal, promised, shown, snapshot)
         if self.send:
             receipt = self.chain.clear(proposal, self.signer)
-        return ClearingRun(proposal, proofs, tuple(refused), receipt)
+        return ClearingRun(proposal, proofs, tuple(refused), receipt, tuple(excused))
 
     def trade(self, orders: Iterable[SignedContinuousOrder]) -> TradingRun:
         """Match orders for continuous trading by price and time, and settle every pair.
@@ -400,6 +501,89 @@ class Oracle:
             else:
                 findings.append(Finding(False, f"session {before} was never cleared: it is void"))
         return findings
+
+    def _promises(
+        self, start: int, issued: Iterable[SignedReceipt], manager: str
+    ) -> dict[bytes, SignedReceipt]:
+        """The receipts that bind the manager in this session, by the hash of their order."""
+        promises: dict[bytes, SignedReceipt] = {}
+        for signed in issued:
+            receipt = signed.receipt
+            if (receipt.market, receipt.session_start) != (self.market, start):
+                continue
+            try:
+                binds = signed.signer(self.chain.receipt_domain) == manager
+            except SignatureError:
+                continue
+            if binds:
+                promises.setdefault(receipt.order_hash, signed)
+        return promises
+
+    def _witness_pause(self, start: int) -> None:
+        """Have it on record that nobody can clear now, as far as the contract takes it."""
+        if self.send:
+            witness = self.chain.contracts.bonds.witnessPause
+            with suppress(ContractError):  # the window is over, or the pause
+                self.chain.send(witness, self.market, start, sender=self.signer)
+
+    def _excuse(
+        self,
+        start: int,
+        proposal: Proposal,
+        promised: Mapping[bytes, SignedReceipt],
+        orders: Sequence[SignedOrder],
+        snapshot: Snapshot,
+    ) -> list[Refusal]:
+        """Excuse the peers whose promised orders are left out, where the contract sees why.
+
+        Parameters
+        ----------
+        orders
+            All that might have been cleared, beside those that are placed.
+        """
+        cleared = {signed.order.struct_hash for signed in proposal.orders}
+        left_out = defaultdict(list)
+        for hash_, answer in promised.items():
+            if hash_ not in cleared:
+                left_out[answer.receipt.peer].append(answer.receipt)
+        placed = {
+            signed.order.peer: signed for signed in snapshot.placed_orders(self.market, start)
+        }
+        said = []
+        for peer, receipts in sorted(left_out.items()):
+            shown = {signed.order.nonce: signed for signed in orders if signed.order.peer == peer}
+            if peer in placed:
+                shown[placed[peer].order.nonce] = placed[peer]
+            owed = [
+                receipt
+                for receipt in receipts
+                if not snapshot.is_cancelled(receipt)
+                and receipt.nonce != (placed[peer].order.nonce if peer in placed else None)
+            ]
+            if not owed:
+                continue  # the contract sees by itself that no clearing could contain them
+            reason = self._excuse_peer([signed for _, signed in sorted(shown.items())], snapshot)
+            said += [Refusal(peer, reason, receipt.nonce) for receipt in owed]
+        return said
+
+    def _excuse_peer(self, shown: Sequence[SignedOrder], snapshot: Snapshot) -> str:
+        """Excuse a peer by its orders; says what came of it."""
+        listed = [
+            {"order": signed.order.to_message(), "signature": signed.signature}
+            for signed in shown
+            if not snapshot.is_cancelled(signed.order)
+        ]
+        excuse = self.chain.contracts.bonds.excuse
+        try:
+            self.chain.simulate(excuse, listed, sender=self.signer)
+            if self.send:
+                self.chain.send(excuse, listed, sender=self.signer)
+        except ContractError as error:
+            return (
+                "it has a receipt and is left out without an excuse, which the bond pays for: "
+                f"{error.name}: {_listed(error)}"
+            )
+        return "it has a receipt, and is excused: its peer wants more than it can pay, or carry"
 
     def _most_steps(self, snapshot: Snapshot) -> int:
         if self.most_steps is not None:

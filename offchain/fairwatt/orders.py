@@ -10,6 +10,9 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from eth_abi.abi import encode
+from eth_utils.crypto import keccak
+
 from fairwatt.eip712 import Domain, TypedData, recover, sign, signature_from_hex
 from fairwatt.errors import OrderError
 from fairwatt.jsontext import place, short
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 
     from fairwatt.jsontext import Path
 
-__all__ = ["MAX_ENERGY_WH", "Curve", "Order", "SignedOrder", "Step"]
+__all__ = ["MAX_ENERGY_WH", "Curve", "Order", "SignedOrder", "Step", "order_hash"]
 
 MAX_ENERGY_WH: Final = (1 << 31) - 1
 """The most energy of a step."""
@@ -38,6 +41,13 @@ _TYPES: Final = {
         ("bytes", "curve"),
     ),
 }
+_TYPE_HASH: Final = keccak(
+    text=f"Order({','.join(f'{kind} {field}' for kind, field in _TYPES['Order'])})"
+)
+_HASHED: Final = (
+    "bytes32",
+    *("bytes32" if kind == "bytes" else kind for kind, _ in _TYPES["Order"]),
+)
 _MESSAGE: Final = tuple(field for _, field in _TYPES["Order"])
 _HEAD: Final = {"market": 32, "peer": 32, "sessionStart": 40, "nonce": 32}
 _DOCUMENT: Final = (*_HEAD, "steps")
@@ -215,6 +225,11 @@ class Order:
         """What the peer's wallet signs; `domain` is that of the order book."""
         return TypedData(domain, "Order", _TYPES, self.to_message())
 
+    @property
+    def struct_hash(self) -> bytes:
+        """EIP-712 hash without a domain: what a clearing chains, and a receipt names."""
+        return order_hash(self.market, self.peer, self.session_start, self.nonce, self.curve)
+
     def signed_by(self, account: LocalAccount, domain: Domain) -> SignedOrder:
         """Sign with a key held in memory."""
         return SignedOrder(self, sign(self.typed_data(domain), account))
@@ -268,6 +283,12 @@ class SignedOrder:
             raise OrderError("order", "must be an object")
         raw = signature_from_hex(signature)
         return cls(Order.from_document(order), raw)
+
+
+def order_hash(market: int, peer: int, session_start: int, nonce: int, curve: Curve) -> bytes:
+    """EIP-712 hash of an order without a domain, whatever its curve looks like."""
+    head = (market, peer, session_start, nonce, curve.first_block, curve.blocks)
+    return bytes(keccak(encode(_HASHED, [_TYPE_HASH, *head, keccak(curve.words)])))
 
 
 def _pack(steps: Sequence[Step]) -> Curve:

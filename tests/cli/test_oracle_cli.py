@@ -15,11 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner, Result
+from eth_utils.address import to_checksum_address
 
 from fairwatt.cases import Case
-from fairwatt.chain import Settings, connect
+from fairwatt.chain import Chain, Role, Settings, connect
+from fairwatt.chain import test_signer as local_signer
 from fairwatt.cli import main
 from fairwatt.deployment import CONTRACTS, Deployment
+from fairwatt.market import Side
+from fairwatt.orders import Order, Step
 from fairwatt.session import MarketTerms
 from fairwatt.simulation import Simulation
 
@@ -210,6 +214,7 @@ def test_oracle__a_market_day__is_dry_unless_told_to_send_and_does_nothing_twice
         "orders": 5,
         "welfare": [45_424_000_000],
         "refused": [],
+        "excused": [],
     }
     assert day.node.block() == height + 2  # with a roster
     again = json.loads(day.process("clear", *day.orders, "--send", "--json"))
@@ -379,7 +384,134 @@ def test_check__chain_that_is_not_there__says_so(day: Day) -> None:
     assert run.output.startswith("error: cannot connect to http://127.0.0.1:1: ")
 
 
-@pytest.mark.parametrize("command", ["check", "clear", "reconcile"])
+# ---------------------------------------------------------------------------------------- receipts
+
+MANAGER, CHALLENGER, TREASURY = "test:0", "test:18", 6
+TOKEN = 10**18
+
+
+@dataclass(frozen=True)
+class Managed:
+    """A second market on the node, whose manager answers orders with receipts."""
+
+    day: Day
+    folder: Path
+    start: int
+
+    def run(self, command: str, *arguments: str, account: str = MANAGER) -> Result:
+        market = ["--market", "2", "--account", account, command]
+        return CliRunner().invoke(main, ["oracle", *self.day.arguments, *market, *arguments])
+
+    def ask(self, command: str, *arguments: str) -> dict[str, Any]:
+        run = self.run(command, *arguments, "--json")
+        assert run.exit_code == 0, run.output
+        document: dict[str, Any] = json.loads(run.output)
+        return document
+
+    def receipt(self, command: str, name: str, *arguments: str) -> Result:
+        documents = [
+            str(self.folder / "orders" / "receipts" / name),
+            "--order",
+            str(self.folder / "kept" / name),
+        ]
+        return CliRunner().invoke(
+            main, ["receipt", command, *documents, *self.day.arguments, *arguments]
+        )
+
+
+@pytest.fixture
+def managed(day: Day, tmp_path: Path) -> Managed:
+    (tmp_path / "orders").mkdir()
+    (tmp_path / "kept").mkdir()
+    deployment = Deployment.load(day.folder / "deployment.json")
+    manager = address_of(day.node, 0)
+    with connect(day.node.url):
+        chain = Chain.of(deployment)
+        terms = replace(TERMS, manager=manager, exclusive_window_seconds=600)
+        assert chain.create_market(terms, sender=local_signer(3)) == 2
+        mint = chain.contracts.token.treasuryMint
+        chain.send(mint, manager, 25 * TOKEN, sender=local_signer(TREASURY))
+        start = terms.next_open_session(chain.now())
+        for name, index in (("P3", 9), ("P4", 10)):
+            key = local_signer(index).key
+            assert key is not None
+            wallet = local_signer(index).address
+            peer = chain.snapshot().peer_of_wallet(wallet)
+            role = chain.snapshot().peer(peer).role
+            side = Side.BID if role is Role.CONSUMER else Side.ASK
+            order = Order(2, peer, start, (Step(0, side, 100_000, 1_000),))
+            signed = order.signed_by(key, chain.order_domain)
+            write(tmp_path / "orders" / f"{name}.json", signed.to_document())
+            write(tmp_path / "kept" / f"{name}.json", signed.to_document())
+    return Managed(day, tmp_path, start)
+
+
+def test_receipts__from_bond_to_challenge(managed: Managed) -> None:
+    node, orders = managed.day.node, ["--orders", str(managed.folder / "orders")]
+    refused = managed.run("receipts", *orders, "--send")
+    assert (refused.exit_code, "deposit more (fairwatt oracle bond)" in refused.output) == (1, True)
+    assert managed.ask("bond", "--deposit", str(25 * TOKEN))["bondWei"] == 0
+    bond = managed.ask("bond", "--deposit", str(25 * TOKEN), "--send")
+    assert (bond["bondWei"], bond["securedWei"], bond["sent"]) == (25 * TOKEN, 25 * TOKEN, True)
+    assert "secures 25.00 token; a breach costs 10.00 token" in managed.run("bond").output
+
+    assert managed.ask("receipts", *orders)["new"] == ["P3.json", "P4.json"]
+    assert not (managed.folder / "orders" / "receipts").exists()
+    answered = managed.ask("receipts", *orders, "--send")
+    assert (answered["session"], answered["answered"]) == (managed.start, 2)
+    again = managed.ask("receipts", *orders, "--send")
+    assert (again["answered"], again["new"]) == (2, [])
+
+    checked = managed.receipt("check", "P4.json")
+    assert checked.exit_code == 0, checked.output
+    assert f"signer      {to_checksum_address(address_of(node, 0))}, the manager" in checked.output
+    assert "state       not cleared" in checked.output
+    offline = [
+        "receipt", "check", str(managed.folder / "orders" / "receipts" / "P4.json"),
+        "--order", str(managed.folder / "orders" / "P3.json"),
+        "--deployment", str(managed.day.folder / "deployment.json"),
+    ]  # fmt: skip
+    wrong = CliRunner().invoke(main, offline)
+    assert wrong.exit_code == 1
+    assert "rejected: ReceiptError: receipt: is for another order than this one" in wrong.output
+
+    # The manager loses an order, and clears without it.
+    node.travel_to(TERMS.gate_closure(managed.start))
+    (managed.folder / "orders" / "P4.json").unlink()
+    session = ["--session", str(managed.start), *orders]
+    cleared = managed.ask("clear", *session, "--send")
+    assert (cleared["orders"], len(cleared["excused"])) == (1, 1)
+    claim = ["--account", CHALLENGER]
+    kept = managed.receipt("challenge", "P3.json", *claim)
+    assert kept.exit_code == 1
+    assert "rejected: ContractError: " in kept.output
+    assert "OrderIsThere" in kept.output
+    assert "state       missing" in managed.receipt("check", "P4.json").output
+    dry = managed.receipt("challenge", "P4.json", *claim)
+    assert "none of the 1 order in the clearing" in dry.output
+    assert "the contract would pay; not sent (dry run)" in dry.output
+    sent = managed.receipt("challenge", "P4.json", *claim, "--send", "--json")
+    document = json.loads(sent.output)
+    assert (document["compensationWei"], document["rewardWei"]) == (8 * TOKEN, 2 * TOKEN)
+    assert "state       paid" in managed.receipt("check", "P4.json").output
+    assert managed.ask("bond")["bondWei"] == 15 * TOKEN
+
+    # A receipt that cannot be read must not be forgotten.
+    (managed.folder / "orders" / "receipts" / "P4.json").write_text("{", encoding="utf-8")
+    broken = managed.run("clear", *session)
+    assert (broken.exit_code, "P4.json: is no receipt: " in broken.output) == (1, True)
+
+    request = managed.ask("bond", "--withdraw", str(5 * TOKEN), "--send")
+    assert (request["requestedWei"], request["securedWei"]) == (5 * TOKEN, 10 * TOKEN)
+    early = managed.run("bond", "--collect", "--send")
+    assert (early.exit_code, "WithdrawalNotReady" in early.output) == (1, True)
+    node.travel_to(request["availableFrom"])
+    assert managed.ask("bond", "--collect", "--send")["bondWei"] == 10 * TOKEN
+    both = managed.run("bond", "--collect", "--withdraw", "1")
+    assert (both.exit_code, "Give one of --deposit" in both.output) == (2, True)
+
+
+@pytest.mark.parametrize("command", ["check", "clear", "reconcile", "receipts", "bond"])
 def test_help__teaches(command: str) -> None:
     run = CliRunner().invoke(main, ["oracle", command, "--help"])
     assert run.exit_code == 0

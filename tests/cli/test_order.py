@@ -13,6 +13,7 @@ from eth_account.messages import encode_typed_data
 from eth_keyfile.keyfile import create_keyfile_json
 
 from fairwatt.cli import main
+from fairwatt.deployment import CONTRACTS
 
 KEY = "ab" * 32
 WALLET = Account.from_key("0x" + KEY).address
@@ -47,10 +48,7 @@ def folder(tmp_path: Path) -> Path:
         "chainId": 31337,
         "block": 0,
         "contracts": dict.fromkeys(
-            (
-                *("PeerRegistry", "CommunityToken", "Ledger", "OrderBook"),
-                *("Clearing", "Trades", "Settlement"),
-            ),
+            CONTRACTS.values(),
             CONTRACT,
         ),
     }

@@ -18,6 +18,7 @@ CONTRACTS = TESTS.parents[1] / "contracts"
 # Whose tests try the errors of a source.
 TESTS_OF = {
     "ClearingProof": "test_clearing",
+    "IBonds": "test_bonds",
     "IClearing": "test_clearing",
     "ICommunityToken": "test_community_token",
     "ILedger": "test_ledger",

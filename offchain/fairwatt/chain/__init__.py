@@ -18,13 +18,15 @@ from fairwatt.chain._deploy import (
     describe,
     signer_for,
 )
-from fairwatt.chain._snapshot import Account, Peer, Role, Snapshot, Standing
+from fairwatt.chain._snapshot import Account, Bond, Claim, Peer, Role, Snapshot, Standing
 from fairwatt.chain._succession import Succession, copy_community
 from fairwatt.deployment import Deployment
 
 __all__ = [
     "Account",
+    "Bond",
     "Chain",
+    "Claim",
     "Contracts",
     "Deployment",
     "Peer",

@@ -16,8 +16,9 @@ from fairwatt.calldata import NOTHING_CARRIED, encode_clearing, encode_parts
 from fairwatt.chain._contracts import Contracts, explained, first_line, project, structs
 from fairwatt.chain._snapshot import Snapshot
 from fairwatt.deployment import CONTRACTS
-from fairwatt.eip712 import Domain
+from fairwatt.eip712 import Domain, sign
 from fairwatt.errors import ChainError, ContractError
+from fairwatt.lanes import chained
 from fairwatt.session import NetworkVersion
 
 if TYPE_CHECKING:
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
 
     from fairwatt.continuous import Pair
     from fairwatt.deployment import Deployment
+    from fairwatt.eip712 import TypedData
     from fairwatt.market import Network
+    from fairwatt.orders import SignedOrder
+    from fairwatt.receipts import SignedReceipt
     from fairwatt.session import MarketTerms, Proposal
 
 _TICKS = 5
@@ -34,6 +38,9 @@ _PAGE_PEERS = 64  # of a roster
 _NO_ROSTER = 2**32 - 1
 _PART_BYTES = 48_000
 """Orders of a part: with prices, flows and sums well below the 128 KiB that nodes pass on."""
+
+_MOST_HASHES = 2_000
+"""Order hashes of a transaction, likewise."""
 
 __all__ = [
     "Chain",
@@ -57,6 +64,22 @@ class Signer:
     def address(self) -> str:
         """Checksummed address."""
         return str(self.account.address)
+
+    def sign(self, data: TypedData) -> bytes:
+        """Sign typed data; 65 bytes r, s, v.
+
+        Raises
+        ------
+        ChainError
+            If the account does not.
+        """
+        if self.key is not None:
+            return sign(data, self.key)
+        with explained("sign"):
+            signature = self.account.sign_message(data.signable())
+        if signature is None:
+            raise ChainError(f"account {self.address} did not sign")
+        return bytes(signature.encode_rsv())
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +186,11 @@ class Chain:
     def ledger_domain(self) -> Domain:
         """What moves of accounts are signed for."""
         return Domain(self.chain_id, str(self.contracts.ledger.address))
+
+    @property
+    def receipt_domain(self) -> Domain:
+        """What receipts of community managers are signed for."""
+        return Domain(self.chain_id, str(self.contracts.bonds.address))
 
     def snapshot(self, block: int | None = None) -> Snapshot:
         """Read at a block, the latest by default."""
@@ -307,6 +335,54 @@ class Chain:
             self.simulate(trade, *orders, pair.energy_wh, sender=sender)
             return None
         return self.send(trade, *orders, pair.energy_wh, sender=sender)
+
+    def challenge(
+        self,
+        signed: SignedOrder,
+        receipt: SignedReceipt,
+        sender: Signer,
+        *,
+        dry_run: bool = False,
+        most_hashes: int = _MOST_HASHES,
+    ) -> Receipt | None:
+        """Show a receipt whose order is missing from the clearing, or whose session is void.
+
+        The hashes of the orders in the clearing are read from its calldata. They go out in several
+        transactions if they are many.
+
+        Parameters
+        ----------
+        dry_run
+            Only ask the contract whether it would pay, or go through the first of the hashes.
+
+        Returns
+        -------
+        Receipt
+            Of the last transaction, which pays, with the gas of all.
+
+        Raises
+        ------
+        ContractError, ChainError
+            As `send`.
+        """
+        order, bonds = signed.order, self.contracts.bonds
+        snapshot = self.snapshot()
+        hashes = snapshot.order_hashes(order.market, order.session_start)
+        last = max(0, len(hashes) - 1) // most_hashes * most_hashes
+        reached, gas = bytes(32), 0
+        for at in range(0, last, most_hashes):
+            scan = (order.struct_hash, reached, hashes[at : at + most_hashes])
+            if dry_run:
+                self.simulate(bonds.scan, *scan, sender=sender)
+                return None
+            gas += self.send(bonds.scan, *scan, sender=sender).gas_used
+            reached = chained(hashes[at : at + most_hashes], reached)
+        arguments = (receipt.to_message(signed), reached, hashes[last:])
+        if dry_run:
+            self.simulate(bonds.challenge, *arguments, sender=sender)
+            return None
+        sent = self.send(bonds.challenge, *arguments, sender=sender)
+        return replace(sent, gas_used=gas + sent.gas_used)
 
     def clearing_arguments(self, proposal: Proposal, sender: Signer) -> tuple[Any, ...]:
         """What `Clearing.clear` takes for a whole clearing in one part; rosters are published."""

@@ -47,6 +47,7 @@ class Contracts:
     clearing: ContractInstance
     trades: ContractInstance
     settlement: ContractInstance
+    bonds: ContractInstance
 
 
 @cache

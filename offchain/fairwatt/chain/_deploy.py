@@ -89,6 +89,10 @@ class Settings:
         How far ahead changes of peers, networks and tariffs are published.
     withdrawal_delay_seconds
         How long a withdrawal waits.
+    penalty_wei, reward_wei
+        What a broken receipt costs its community manager, and how much of it the challenger gets.
+    challenge_window_seconds
+        How long after its clearing deadline a session's receipts may be challenged.
     networks, markets
         To publish and create at once, numbered from 1; their operators must be able to sign.
     """
@@ -103,6 +107,9 @@ class Settings:
     roles: Roles
     networks: tuple[Network, ...] = ()
     markets: tuple[MarketTerms, ...] = ()
+    penalty_wei: int = 10 * _WEI_PER_TOKEN
+    reward_wei: int = 2 * _WEI_PER_TOKEN
+    challenge_window_seconds: int = 7 * 86_400
 
     @classmethod
     def load(cls, path: Path) -> Settings:
@@ -123,6 +130,11 @@ def describe(settings: Settings) -> list[str]:
         if settings.backing
         else f"of a treasury, at most {settings.supply_cap_wei / _WEI_PER_TOKEN:,.0f} tokens"
     )
+    receipts = (
+        f"a broken receipt costs {settings.penalty_wei / _WEI_PER_TOKEN:,g} tokens, "
+        f"{settings.reward_wei / _WEI_PER_TOKEN:,g} of them for whoever shows it within "
+        f"{settings.challenge_window_seconds} s"
+    )
     steps = [
         f"deploy PeerRegistry: changes take effect {settings.notice_seconds} s after publication",
         f"deploy CommunityToken {settings.token_name!r} ({settings.token_symbol}), {kind}",
@@ -131,6 +143,7 @@ def describe(settings: Settings) -> list[str]:
         "deploy Clearing",
         "deploy Trades",
         "deploy Settlement",
+        f"deploy Bonds: {receipts}",
         "connect Ledger, OrderBook and PeerRegistry with each other, for good",
     ]
     steps += [f"grant {role} to {getattr(settings.roles, role)}" for role in _ROLES]
@@ -202,7 +215,18 @@ def deploy(
     clearing = create("Clearing", admin.address, delay, registry, ledger, order_book)
     trades = create("Trades", registry, ledger, order_book)
     settlement = create("Settlement", registry, ledger, order_book, clearing, trades)
-    contracts = Contracts(registry, token, ledger, order_book, clearing, trades, settlement)
+    bonds = create(
+        "Bonds",
+        registry,
+        ledger,
+        order_book,
+        clearing,
+        token,
+        settings.penalty_wei,
+        settings.reward_wei,
+        settings.challenge_window_seconds,
+    )
+    contracts = Contracts(registry, token, ledger, order_book, clearing, trades, settlement, bonds)
     chain = Chain(contracts, first_block)
 
     progress("connect the contracts")
@@ -272,6 +296,7 @@ def _settings(table: Table) -> Settings:
     token, roles = table.table("token"), table.table("roles")
     backing, cap = _backing(token)
     networks = tuple(_network(entry) for entry in table.tables("networks"))
+    receipts = _receipts(table.table("receipts")) if table.has("receipts") else {}
     settings = Settings(
         token_name=token.text("name"),
         token_symbol=token.text("symbol"),
@@ -283,6 +308,7 @@ def _settings(table: Table) -> Settings:
         roles=Roles(**{field.name: roles.text(field.name) for field in fields(Roles)}),
         networks=networks,
         markets=tuple(_market(entry, len(networks)) for entry in table.tables("markets")),
+        **receipts,
     )
     for entry in (token, roles, table):
         entry.done()
@@ -300,6 +326,18 @@ def _backing(token: Table) -> tuple[str | None, int]:
         problem = f"must be the address of an ERC-20, not {backing!r}"
         raise CaseError(token.place("backing"), problem)
     return to_checksum_address(backing), 0
+
+
+def _receipts(table: Table) -> dict[str, int]:
+    penalty = table.whole("penalty_milli_tokens", 1, _MOST_TOKENS)
+    reward = table.whole("reward_milli_tokens", 0, penalty)
+    window = table.whole("challenge_window_seconds", 1, _UINT40_MAX)
+    table.done()
+    return {
+        "penalty_wei": penalty * _WEI_PER_TOKEN // 1000,
+        "reward_wei": reward * _WEI_PER_TOKEN // 1000,
+        "challenge_window_seconds": window,
+    }
 
 
 def _network(table: Table) -> Network:

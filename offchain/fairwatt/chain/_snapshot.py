@@ -11,10 +11,16 @@ import ape
 from eth_abi.abi import decode
 from eth_utils.abi import function_signature_to_4byte_selector
 
-from fairwatt.calldata import ClearCall, positions_wh
+from fairwatt.calldata import ClearCall, order_hashes, positions_wh
 from fairwatt.chain._contracts import explained, structs
 from fairwatt.errors import ChainError
-from fairwatt.lanes import pack_energies, position_leaves, positions_hash, unpack_energies
+from fairwatt.lanes import (
+    chained,
+    pack_energies,
+    position_leaves,
+    positions_hash,
+    unpack_energies,
+)
 from fairwatt.market import Link, Network
 from fairwatt.orders import Order, SignedOrder
 from fairwatt.session import NOBODY, MarketTerms, NetworkVersion, Session, Tariff
@@ -25,8 +31,9 @@ if TYPE_CHECKING:
     from ape.contracts import ContractInstance
 
     from fairwatt.chain._contracts import Contracts
+    from fairwatt.receipts import OrderReceipt
 
-__all__ = ["Account", "Peer", "Role", "Snapshot", "Standing"]
+__all__ = ["Account", "Bond", "Claim", "Peer", "Role", "Snapshot", "Standing"]
 
 
 class Role(IntEnum):
@@ -91,6 +98,35 @@ class Account:
         if self.withdrawal_nano and self.withdrawal_requested_at >= gate_closure:
             means += self.withdrawal_nano + self.credit_nano
         return max(0, means)
+
+
+class Claim(IntEnum):
+    """As `IBonds.Claim`."""
+
+    OPEN = 0
+    EXCUSED = 1
+    PAID = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Bond:
+    """A community manager's bond, wei.
+
+    Attributes
+    ----------
+    requested_wei
+        To be withdrawn from `available_from` on.
+    secured_wei
+        What of it stands behind receipts that are issued from now on.
+    penalty_wei
+        What a broken receipt costs.
+    """
+
+    amount_wei: int
+    requested_wei: int
+    available_from: int
+    secured_wei: int
+    penalty_wei: int
 
 
 @dataclass(frozen=True)
@@ -319,7 +355,7 @@ class Snapshot:
         message = structs(signed.order.to_message())
         self._read(self.contracts.order_book.requireValid, message, signed.signature)
 
-    def is_cancelled(self, order: Order) -> bool:
+    def is_cancelled(self, order: Order | OrderReceipt) -> bool:
         """Whether the peer has cancelled the order."""
         return bool(
             self._read(
@@ -330,6 +366,42 @@ class Snapshot:
                 order.nonce,
             )
         )
+
+    # ------------------------------------------------------------------------------ receipts
+
+    def book_times(self, market: int, start: int) -> tuple[int, int]:
+        """When the book of a session opens and closes."""
+        opens, gate = self._read(self.contracts.order_book.bookTimes, market, start)
+        return int(opens), int(gate)
+
+    def bond(self, manager: str) -> Bond:
+        """What a community manager's receipts are worth."""
+        bonds = self.contracts.bonds
+        bond = self._read(bonds.bondOf, manager)
+        return Bond(
+            amount_wei=bond.amountWei,
+            requested_wei=bond.requestedWei,
+            available_from=bond.availableFrom,
+            secured_wei=int(self._read(bonds.securedWei, manager)),
+            penalty_wei=int(self._read(bonds.PENALTY_WEI)),
+        )
+
+    def challenge_deadline(self, market: int, start: int) -> int:
+        """Last second in which a receipt for the session may be challenged."""
+        window = int(self._read(self.contracts.bonds.CHALLENGE_WINDOW_SECONDS))
+        return self.terms(market).clearing_deadline(start) + window
+
+    def claim(self, market: int, start: int, peer: int) -> Claim:
+        """What became of the promises to a peer for a session."""
+        return Claim(self._read(self.contracts.bonds.claimOf, market, start, peer))
+
+    def is_paused(self) -> bool:
+        """Whether the guardian has stopped clearings."""
+        return bool(self._read(self.contracts.clearing.paused))
+
+    def peer_of_wallet(self, wallet: str) -> int:
+        """The peer whose wallet this is now; 0 if none."""
+        return int(self._read(self.contracts.registry.peerInForce, wallet))
 
     # ---------------------------------------------------------------------------- settlement
 
@@ -400,6 +472,27 @@ class Snapshot:
             cleared = total.get(peer, (0,) * len(traded))
             total[peer] = tuple(map(add, cleared, traded))
         return dict(sorted(total.items()))
+
+    def order_hashes(self, market: int, start: int) -> list[bytes]:
+        """EIP-712 hashes of the orders in the clearing of a session; none if it is not cleared.
+
+        Read from the calldata of the clearing, in its sequence.
+
+        Raises
+        ------
+        ChainError
+            If what is read is not what the contract keeps the hash of.
+        """
+        if not self.is_cleared(market, start):
+            return []
+        hashes = order_hashes(self._clear_calls(market, start), market, start)
+        kept = bytes(self._read(self.contracts.clearing.ordersHash, market, start))
+        if chained(hashes) != kept:
+            raise ChainError(
+                f"the calldata of the clearing of session {start} does not give its orders; "
+                "another contract made the call in a form that is not known here"
+            )
+        return hashes
 
     def _clear_calls(self, market: int, start: int) -> list[ClearCall]:
         """The parts of the clearing of a session."""

@@ -40,6 +40,7 @@ _COMMANDS: Final = {
     "verify": _Lazy("fairwatt.cli.market:verify", "Prove that a clearing is an optimum."),
     "schema": _Lazy("fairwatt.cli.market:schema", "Print the format of a book, case or clearing."),
     "order": _Lazy("fairwatt.cli.order:order", "Write, sign and check orders."),
+    "receipt": _Lazy("fairwatt.cli.receipt:receipt", "Check receipts for orders, and claim."),
     "case": _Lazy("fairwatt.cli.case:case", "Look at communities, check them, write new ones."),
     "plan": _Lazy("fairwatt.cli.plan:plan", "Plan the day of a community."),
     "study": _Lazy("fairwatt.cli.study:study", "Compare market designs on a community."),
@@ -47,7 +48,7 @@ _COMMANDS: Final = {
     "demo": _Lazy("fairwatt.cli.demo:demo", "Run a market day on a chain in this process."),
     "meter": _Lazy("fairwatt.cli.metering:meter", "Bring meter data to the periods of a market."),
     "move": _Lazy("fairwatt.cli.move:move", "Move accounts to a newer deployment."),
-    "oracle": _Lazy("fairwatt.cli.oracle:oracle", "Check, clear and reconcile on a chain."),
+    "oracle": _Lazy("fairwatt.cli.oracle:oracle", "Run the market day on a chain."),
 }
 
 

@@ -29,6 +29,7 @@ __all__ = [
     "price",
     "printable",
     "value",
+    "wei",
 ]
 
 MOST_ROWS: Final = 200
@@ -102,6 +103,12 @@ def money(values_nano: Iterable[int]) -> list[str]:
 def value(amount_nano: int) -> str:
     """One amount with its unit."""
     return f"{money([amount_nano])[0]} token"
+
+
+def wei(amount_wei: int) -> str:
+    """An amount of tokens with 18 decimals, exact."""
+    nano, rest = divmod(amount_wei, 10**9)
+    return f"{amount_wei:,} wei" if rest else value(nano)
 
 
 def plural(count: int, noun: str) -> str:

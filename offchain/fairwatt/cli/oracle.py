@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -10,12 +11,13 @@ import click
 
 from fairwatt import files, jsontext
 from fairwatt.chain import Chain, connect, signer_for
-from fairwatt.cli._text import echo_json, json_option, printable
+from fairwatt.cli._text import echo_json, json_option, printable, wei
 from fairwatt.deployment import Deployment
-from fairwatt.errors import FairwattError, OrderError, ReadingError
+from fairwatt.errors import FairwattError, FileError, OrderError, ReadingError, ReceiptError
 from fairwatt.meter import SignedReading
 from fairwatt.oracle import Oracle
 from fairwatt.orders import SignedOrder
+from fairwatt.receipts import SignedReceipt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["oracle"]
 
 _T = TypeVar("_T")
+_RECEIPTS = "receipts"
+"""Folder in that of the orders."""
 
 
 @click.group()
@@ -44,7 +48,7 @@ def oracle(
     market: int,
     account: str | None,
 ) -> None:
-    """Run the market day: check, clear, reconcile. A dry run unless told to --send.
+    """Run the market day: check, receipts, clear, reconcile. A dry run unless told to --send.
 
     \b
     Example:
@@ -96,13 +100,17 @@ def check(connected: Callable[[bool], Any], as_json: bool) -> None:
 def clear(
     connected: Callable[[bool], Any], session: int | None, orders: Path, send: bool, as_json: bool
 ) -> None:
-    """Clear a session: collect, optimise, verify, ask the contract, and --send."""
+    """Clear a session: collect, optimise, verify, ask the contract, and --send.
+
+    Orders with a receipt (ORDERS/receipts/) come first. A peer whose order no clearing can hold, as
+    it emptied its account, is excused on chain before the clearing is sent.
+    """
     signed, unreadable = _load(orders, SignedOrder.from_document, OrderError)
     with connected(send) as run:
         terms = run.chain.snapshot().terms(run.market)
         if session is None:
             session = terms.next_open_session(run.chain.now()) - terms.session_seconds
-        result = run.clear(session, signed)
+        result = run.clear(session, signed, _issued(orders).values())
     if result.proposal is None:
         _say(as_json, {"session": session, "cleared": True, "sent": False}, "is cleared already")
         return
@@ -114,6 +122,7 @@ def clear(
         "orders": len(result.proposal.orders),
         "welfare": [proof.welfare for proof in result.proofs],
         "refused": [*unreadable, *_refusals(result.refused)],
+        "excused": _refusals(result.excused),
     }
     sent = f"sent, {result.receipt.gas_used:,} gas" if result.receipt else "not sent (dry run)"
     _say(
@@ -122,6 +131,108 @@ def clear(
         f"clears {len(result.proposal.orders)} orders with welfare "
         f"{sum(proof.welfare for proof in result.proofs):,} nano-token; {sent}",
     )
+
+
+@oracle.command()
+@click.option("--session", type=int, help="Its start; by default the next with an open gate.")
+@click.option(
+    "--orders",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    required=True,
+    help="Folder of signed orders, *.json, as written by `fairwatt order sign`.",
+)
+@click.option("--send", is_flag=True, help="Sign and write the receipts.")
+@json_option
+@click.pass_obj
+def receipts(
+    connected: Callable[[bool], Any], session: int | None, orders: Path, send: bool, as_json: bool
+) -> None:
+    """Answer orders with receipts, as the market's manager, and --send.
+
+    The receipt for ORDERS/NAME.json is written to ORDERS/receipts/NAME.json; hand it to the peer.
+    An order that has one keeps it. A receipt promises that the order will be in the clearing: run
+    `clear` with the same folder, in the exclusive window, or the bond pays.
+    """
+    by_file, unreadable = _load_named(orders, SignedOrder.from_document, OrderError)
+    issued = _issued(orders)
+    with connected(send) as run:
+        if session is None:
+            session = run.chain.snapshot().terms(run.market).next_open_session(run.chain.now())
+        result = run.issue(session, by_file.values(), issued.values())
+    answers = {signed.order.struct_hash: answer for signed, answer in result.answered}
+    new = {
+        name: answers[signed.order.struct_hash]
+        for name, signed in by_file.items()
+        if signed.order.struct_hash in answers and name not in issued
+    }
+    if send:
+        (orders / _RECEIPTS).mkdir(exist_ok=True)
+        for name, answer in new.items():
+            path = orders / _RECEIPTS / name
+            files.write(path, json.dumps(answer.to_document(), indent=2) + "\n")
+    document = {
+        "session": session,
+        "sent": send,
+        "answered": len(result.answered),
+        "new": sorted(new),
+        "refused": [*unreadable, *_refusals(result.refused)],
+    }
+    written = f"written to {orders / _RECEIPTS}" if send else "not written (dry run)"
+    _say(
+        as_json,
+        document,
+        f"takes {len(result.answered)} orders, {len(new)} new receipts; {written}",
+    )
+
+
+@oracle.command()
+@click.option("--deposit", type=click.IntRange(1), help="Add so many wei of the token to it.")
+@click.option("--withdraw", type=click.IntRange(0), help="Request to withdraw so many wei.")
+@click.option("--collect", is_flag=True, help="Take what was requested, after its delay.")
+@click.option("--send", is_flag=True, help="Send it.")
+@json_option
+@click.pass_obj
+def bond(
+    connected: Callable[[bool], Any],
+    *,
+    deposit: int | None,
+    withdraw: int | None,
+    collect: bool,
+    send: bool,
+    as_json: bool,
+) -> None:
+    """Show the account's bond, which broken receipts are paid from, or change it."""
+    if sum([deposit is not None, withdraw is not None, collect]) > 1:
+        raise click.UsageError("Give one of --deposit, --withdraw and --collect.")
+    with connected(send) as run:
+        chain, signer = run.chain, run.signer
+        token, bonds = chain.contracts.token, chain.contracts.bonds
+        if send and deposit is not None:
+            chain.send(token.approve, bonds, deposit, sender=signer)
+            chain.send(bonds.deposit, signer.address, deposit, sender=signer)
+        elif send and withdraw is not None:
+            chain.send(bonds.requestWithdrawal, withdraw, sender=signer)
+        elif send and collect:
+            chain.send(bonds.withdraw, sender=signer)
+        state = chain.snapshot().bond(signer.address)
+    document = {
+        "manager": signer.address,
+        "sent": send and (deposit, withdraw, collect) != (None, None, False),
+        "bondWei": state.amount_wei,
+        "requestedWei": state.requested_wei,
+        "availableFrom": state.available_from,
+        "securedWei": state.secured_wei,
+        "penaltyWei": state.penalty_wei,
+    }
+    if as_json:
+        echo_json(document)
+        return
+    click.echo(f"bond of {signer.address}: {wei(state.amount_wei)}")
+    if state.requested_wei:
+        click.echo(
+            f"  of which {wei(state.requested_wei)} may leave from {state.available_from} on"
+        )
+    click.echo(f"  secures {wei(state.secured_wei)}; a breach costs {wei(state.penalty_wei)}")
 
 
 @oracle.command()
@@ -186,13 +297,34 @@ def _load(
     error: type[OrderError | ReadingError],
 ) -> tuple[list[_T], list[dict[str, Any]]]:
     """Read every document of a folder; one that is malformed does not stop the day."""
-    loaded, unreadable = [], []
+    loaded, unreadable = _load_named(folder, read, error)
+    return list(loaded.values()), unreadable
+
+
+def _load_named(
+    folder: Path,
+    read: Callable[[Any], _T],
+    error: type[OrderError | ReadingError | ReceiptError],
+) -> tuple[dict[str, _T], list[dict[str, Any]]]:
+    """As `_load`, by the names of the files."""
+    loaded, unreadable = {}, []
     for path in sorted(folder.glob("*.json")):
         try:
-            loaded.append(read(jsontext.parse(files.read(path), path.name, error)))
+            loaded[path.name] = read(jsontext.parse(files.read(path), path.name, error))
         except FairwattError as problem:
             unreadable.append({"file": path.name, "reason": str(problem)})
     return loaded, unreadable
+
+
+def _issued(orders: Path) -> dict[str, SignedReceipt]:
+    """The receipts beside the orders of a folder; none may be lost, so none may be unreadable."""
+    issued, unreadable = _load_named(orders / _RECEIPTS, SignedReceipt.from_document, ReceiptError)
+    if unreadable:
+        raise FileError(
+            str(orders / _RECEIPTS / unreadable[0]["file"]),
+            f"is no receipt: {unreadable[0]['reason']}; mend it or move it away",
+        )
+    return issued
 
 
 def _refusals(refused: tuple[Refusal, ...]) -> list[dict[str, Any]]:
@@ -204,6 +336,7 @@ def _say(as_json: bool, document: dict[str, Any], summary: str) -> None:
         echo_json(document)
         return
     click.echo(f"session {document['session']} {summary}")
-    for entry in document.get("refused", ()):
-        who = entry.get("file") or f"peer {entry['peer']}"
-        click.echo(printable(f"  refused: {who}: {entry['reason']}"))
+    for kind in ("refused", "excused"):
+        for entry in document.get(kind, ()):
+            who = entry.get("file") or f"peer {entry['peer']}"
+            click.echo(printable(f"  {kind}: {who}: {entry['reason']}"))
