@@ -179,7 +179,7 @@ class _Site:
             "OrderBook", sender, 0, self.registry.address, self.ledger.address
         )
         parts = self.registry.address, self.ledger.address, self.order_book.address
-        self.clearing = self._contract("Clearing", sender, 0, *parts)
+        self.clearing = self._contract("Clearing", *parts)
         self.settlement = self._contract("Settlement", *parts, self.clearing.address)
         send = self.node.send
         send(self.registry, "connectAccounts", self.ledger.address)

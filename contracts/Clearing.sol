@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {AccessControlDefaultAdminRules} from "@openzeppelin/contracts/access/extensions/AccessControlDefaultAdminRules.sol";
-import {Pausable} from "@openzeppelin/contracts/utils/Pausable.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
@@ -18,13 +16,10 @@ import {Sessions} from "./Sessions.sol";
 
 /// @title Clearing
 /// @notice Specified in `IClearing`.
-contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
+contract Clearing is IClearing {
     using ClearingProof for ClearingProof.Tally;
     using SafeCast for *;
     using Sessions for Market;
-
-    /// @notice Pauses and resumes clearings.
-    bytes32 public constant GUARDIAN_ROLE = keccak256("GUARDIAN_ROLE");
 
     uint256 private constant HEAD_BYTES = 16;
     uint256 private constant PAIR_BYTES = 64; // prices and steps of one block
@@ -100,27 +95,10 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
         uint256 curveBytes;
     }
 
-    /// @param admin Grants the roles; handing it on takes `adminDelaySeconds`.
-    constructor(
-        address admin,
-        uint48 adminDelaySeconds,
-        IPeerRegistry registry,
-        ILedger ledger,
-        IOrderBook orderBook
-    ) AccessControlDefaultAdminRules(adminDelaySeconds, admin) {
+    constructor(IPeerRegistry registry, ILedger ledger, IOrderBook orderBook) {
         REGISTRY = registry;
         LEDGER = ledger;
         ORDER_BOOK = orderBook;
-    }
-
-    /// @notice Stops clearings.
-    function pause() external onlyRole(GUARDIAN_ROLE) {
-        _pause();
-    }
-
-    /// @notice Lets sessions be cleared again.
-    function unpause() external onlyRole(GUARDIAN_ROLE) {
-        _unpause();
     }
 
     /// @inheritdoc IClearing
@@ -129,7 +107,8 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
         Part calldata part,
         Carried calldata before,
         bool isLast
-    ) external whenNotPaused {
+    ) external {
+        require(!ORDER_BOOK.paused(), ClearingPaused()); // C1
         Work memory work = _open(proposal, part.orders.length, before); // C1, C2, C8
         _addOrders(work, part.orders, part.rosters); // C3, C4
         _takeOrders(work);

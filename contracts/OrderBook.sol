@@ -21,7 +21,7 @@ contract OrderBook is IOrderBook, AccessControlDefaultAdminRules, EIP712, Pausab
 
     /// @notice Creates markets.
     bytes32 public constant MARKET_OPERATOR_ROLE = keccak256("MARKET_OPERATOR_ROLE");
-    /// @notice Pauses and resumes the placing of orders.
+    /// @notice Pauses and resumes the placing of orders, and clearings.
     bytes32 public constant GUARDIAN_ROLE = keccak256("GUARDIAN_ROLE");
 
     /// @notice Says who trades where.
@@ -121,12 +121,12 @@ contract OrderBook is IOrderBook, AccessControlDefaultAdminRules, EIP712, Pausab
         emit ClearingConnected(clearing_);
     }
 
-    /// @notice Stops the placing of orders.
+    /// @notice Stops the placing of orders, and clearings.
     function pause() external onlyRole(GUARDIAN_ROLE) {
         _pause();
     }
 
-    /// @notice Lets orders be placed again.
+    /// @notice Lets orders be placed and sessions be cleared again.
     function unpause() external onlyRole(GUARDIAN_ROLE) {
         _unpause();
     }
@@ -220,6 +220,11 @@ contract OrderBook is IOrderBook, AccessControlDefaultAdminRules, EIP712, Pausab
     }
 
     // -------------------------------------------------------------------------------------------------------- views
+
+    /// @inheritdoc IOrderBook
+    function paused() public view override(IOrderBook, Pausable) returns (bool) {
+        return super.paused();
+    }
 
     /// @inheritdoc IOrderBook
     function marketTerms(uint32 market) public view returns (Market memory terms) {

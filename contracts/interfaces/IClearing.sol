@@ -35,7 +35,7 @@ import {IPeerRegistry} from "./IPeerRegistry.sol";
 /// the first period, then of the second, ...
 ///
 /// Requirements
-/// C1  The session exists, its gate is closed, its clearing deadline is not over, it is not cleared yet; until the
+/// C1  The order book is not paused; the session exists, its gate is closed, its clearing deadline is not over, it is not cleared yet; until the
 ///     exclusive window is over the market's manager proposes it. Anyone else could clear an empty book at gate
 ///     closure, so that no order that is not placed is ever traded; after the window the market needs no manager.
 /// C2  Every period names the network version in force when it starts, with the very links that were published.
@@ -114,6 +114,8 @@ interface IClearing {
         uint256 rentNano
     );
 
+    /// @notice C1: the guardian has paused the order book.
+    error ClearingPaused();
     /// @notice C1
     error GateStillOpen(uint32 market, uint40 sessionStart, uint256 gateClosure);
     /// @notice C1

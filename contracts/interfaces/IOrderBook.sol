@@ -22,7 +22,7 @@ import {Market, Order} from "../MarketTypes.sol";
 /// R6  A clearing takes every placed order of its session, and no cancelled one. Only the clearing takes. Where nothing
 ///     is placed and nothing cancelled it need not ask for any order.
 /// R7  Locks of a session that was not cleared in time are released by anyone.
-/// R8  The guardian stops new orders, nothing else.
+/// R8  The guardian stops new orders and, since a clearing asks `paused`, clearings; nothing else.
 interface IOrderBook {
     /// @notice An order as the clearing presents it.
     /// @param placed It comes without a signature and must have been placed.
@@ -139,6 +139,9 @@ interface IOrderBook {
         uint32 market,
         uint40 sessionStart
     ) external view returns (uint32 placedOrders, bool anyCancelled, bool taken);
+
+    /// @notice Whether the guardian has stopped new orders and clearings.
+    function paused() external view returns (bool);
 
     function marketCount() external view returns (uint32);
 
