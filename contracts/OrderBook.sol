@@ -8,7 +8,7 @@ import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {ILedger} from "./interfaces/ILedger.sol";
 import {IOrderBook} from "./interfaces/IOrderBook.sol";
 import {IPeerRegistry} from "./interfaces/IPeerRegistry.sol";
-import {Market, Order} from "./MarketTypes.sol";
+import {FlexibleOrder, Market, Order} from "./MarketTypes.sol";
 import {Orders} from "./Orders.sol";
 import {Sessions} from "./Sessions.sol";
 import {Signatures} from "./Signatures.sol";
@@ -245,6 +245,11 @@ contract OrderBook is IOrderBook, AccessControlDefaultAdminRules, EIP712, Pausab
     /// @inheritdoc IOrderBook
     function orderDigest(Order calldata order) external view returns (bytes32) {
         return _hashTypedDataV4(order.hash());
+    }
+
+    /// @inheritdoc IOrderBook
+    function flexibleOrderDigest(FlexibleOrder calldata order) external view returns (bytes32) {
+        return _hashTypedDataV4(Orders.hash(order));
     }
 
     /// @inheritdoc IOrderBook

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {Market, Order} from "../MarketTypes.sol";
+import {FlexibleOrder, Market, Order} from "../MarketTypes.sol";
 
 /// @title Markets, their gates, and the orders that a clearing may not leave out
 /// @notice An order is an EIP-712 message; it costs nothing until it is cleared. Whoever does not want to depend on
@@ -9,6 +9,9 @@ import {Market, Order} from "../MarketTypes.sol";
 /// good when it is placed and locks the most it can cost, so it can neither be refused nor block the clearing.
 /// Nonces count per session; a session is cleared once and its orders come sorted, so no nonce is used twice and
 /// nothing is written for an order that is cleared.
+///
+/// A flexible order is not placed: its proof is made together with that of all others. It is handed to a solver, shares
+/// the nonces of the peer's orders and is cancelled as they are.
 ///
 /// Requirements
 /// R1  Only the market operator creates markets. In a market the book of a session opens before it closes, and what
@@ -156,6 +159,9 @@ interface IOrderBook {
 
     /// @notice The EIP-712 digest a wallet signs.
     function orderDigest(Order calldata order) external view returns (bytes32);
+
+    /// @notice The EIP-712 digest a wallet signs.
+    function flexibleOrderDigest(FlexibleOrder calldata order) external view returns (bytes32);
 
     function domainSeparator() external view returns (bytes32);
 
