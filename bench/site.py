@@ -179,7 +179,7 @@ class _Site:
             "OrderBook", sender, 0, self.registry.address, self.ledger.address
         )
         parts = self.registry.address, self.ledger.address, self.order_book.address
-        self.clearing = self._contract("Clearing", sender, 0, *parts)
+        self.clearing = self._contract("Clearing", *parts)
         trades = self._contract("Trades", *parts).address
         self.settlement = self._contract("Settlement", *parts, self.clearing.address, trades)
         send = self.node.send

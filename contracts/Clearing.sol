@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {AccessControlDefaultAdminRules} from "@openzeppelin/contracts/access/extensions/AccessControlDefaultAdminRules.sol";
-import {Pausable} from "@openzeppelin/contracts/utils/Pausable.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
@@ -18,18 +16,20 @@ import {Sessions} from "./Sessions.sol";
 
 /// @title Clearing
 /// @notice Specified in `IClearing`.
-contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
+contract Clearing is IClearing {
     using ClearingProof for ClearingProof.Tally;
     using SafeCast for *;
     using Sessions for Market;
 
-    /// @notice Pauses and resumes clearings.
-    bytes32 public constant GUARDIAN_ROLE = keccak256("GUARDIAN_ROLE");
-
     uint256 private constant HEAD_BYTES = 16;
+    uint256 private constant LEAST_RECORD_BYTES = HEAD_BYTES + PAIR_BYTES;
     uint256 private constant PAIR_BYTES = 64; // prices and steps of one block
     uint256 private constant SIGNATURE_BYTES = 64;
     uint256 private constant FLOW_BYTES = 5;
+    uint256 private constant FLEXIBLE = 2; // kind of record
+    uint256 private constant FLEXIBLE_HEAD_BYTES = 9;
+    uint256 private constant TERMS_BYTES = 32;
+    uint256 private constant SCHEDULED_BYTES = 4;
     uint256 private constant PAGE_PEERS = 64;
     uint32 private constant NO_ROSTER = type(uint32).max;
     bytes32 private constant NOTHING_TRADED = bytes32(uint256(1));
@@ -59,6 +59,8 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
     /// @param hasNoRoster Whether the records of the page are read one by one.
     /// @param peer Whose orders are being added; 0 before the first.
     /// @param record Its roster word (see `IPeerRegistry.publishRoster`).
+    /// @param nodes Of the network; those of flexible orders come after them.
+    /// @param flexible How many flexible orders there were.
     struct Work {
         Market terms;
         uint32 market;
@@ -82,14 +84,18 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
         bool hasNoRoster;
         uint32 peer;
         uint256 record;
+        uint256 nodes;
+        uint256 flexible;
     }
 
-    /// @notice The head of an order record, and where its curve lies in the calldata.
+    /// @notice The head of an order record, and where its curve lies in the calldata; of a flexible order its terms and its
+    /// schedule.
     /// @param offset Where the record begins among the orders.
     /// @param held Number of prices that its steps hold.
     struct OrderRecord {
         uint256 offset;
         bool placed;
+        bool isFlexible;
         uint32 peer;
         uint32 nonce;
         uint16 firstBlock;
@@ -100,27 +106,10 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
         uint256 curveBytes;
     }
 
-    /// @param admin Grants the roles; handing it on takes `adminDelaySeconds`.
-    constructor(
-        address admin,
-        uint48 adminDelaySeconds,
-        IPeerRegistry registry,
-        ILedger ledger,
-        IOrderBook orderBook
-    ) AccessControlDefaultAdminRules(adminDelaySeconds, admin) {
+    constructor(IPeerRegistry registry, ILedger ledger, IOrderBook orderBook) {
         REGISTRY = registry;
         LEDGER = ledger;
         ORDER_BOOK = orderBook;
-    }
-
-    /// @notice Stops clearings.
-    function pause() external onlyRole(GUARDIAN_ROLE) {
-        _pause();
-    }
-
-    /// @notice Lets sessions be cleared again.
-    function unpause() external onlyRole(GUARDIAN_ROLE) {
-        _unpause();
     }
 
     /// @inheritdoc IClearing
@@ -129,7 +118,8 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
         Part calldata part,
         Carried calldata before,
         bool isLast
-    ) external whenNotPaused {
+    ) external {
+        require(!ORDER_BOOK.paused(), ClearingPaused()); // C1
         Work memory work = _open(proposal, part.orders.length, before); // C1, C2, C8
         _addOrders(work, part.orders, part.rosters); // C3, C4
         _takeOrders(work);
@@ -149,8 +139,9 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
         _requireClearable(work.terms, work.market, work.sessionStart); // C1
         uint256 nodes = _requireNetworks(work, proposal.networks); // C2
         IPeerRegistry.PriceBounds memory bounds = REGISTRY.boundsOf(work.terms.network);
+        work.nodes = nodes;
         work.tally = ClearingProof.open(
-            nodes,
+            ClearingProof.nodesOf(work.terms.periodsPerSession, proposal.cells.length, nodes),
             work.terms.periodsPerSession,
             bounds.floorMicroPerKWh,
             bounds.capMicroPerKWh,
@@ -165,7 +156,7 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
         );
         work.looks = placed > 0 || anyCancelled;
 
-        uint256 most = orderBytes / (HEAD_BYTES + PAIR_BYTES);
+        uint256 most = orderBytes / LEAST_RECORD_BYTES;
         work.payments = new uint256[](before.payments.length + most);
         if (work.looks) work.taken = new IOrderBook.TakenOrder[](most);
         if (before.sums.length > 0) _resume(work, proposal, before); // C8
@@ -187,6 +178,7 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
         work.ordersHash = before.ordersHash;
         work.orders = before.orders;
         work.placed = before.placed;
+        work.flexible = before.flexible;
         // A peer has one position and one payment, so all its orders come in one part.
         work.lastOrder = before.lastOrder | type(uint32).max;
     }
@@ -268,8 +260,9 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
                 _takePosition(work);
                 _openPeer(work, order.peer, rosters);
             }
-            _authenticate(work, order);
-            _addCurve(work.tally, order, uint16(work.record >> 80));
+            bytes32 orderHash = _authenticate(work, order);
+            if (order.isFlexible) _addFlexible(work, order, orderHash);
+            else _addCurve(work.tally, order, uint16(work.record >> 80));
             ++work.orders;
         }
         _takePosition(work);
@@ -287,6 +280,7 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
                 place := add(orders.offset, at)
                 head := calldataload(place)
             }
+            if (head >> 248 == FLEXIBLE) return _readFlexible(orders, at, head, place);
             order.offset = at;
             order.placed = head >> 248 == 1;
             order.peer = uint32(head >> 216);
@@ -303,6 +297,33 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
                 head >> 248 < 2 && order.peer != 0 && order.curveBytes > 0 && next <= orders.length,
                 OrdersMalformed(at)
             );
+        }
+    }
+
+    function _readFlexible(
+        bytes calldata orders,
+        uint256 at,
+        uint256 head,
+        uint256 place
+    ) private pure returns (OrderRecord memory order, uint256 next) {
+        unchecked {
+            order.offset = at;
+            order.isFlexible = true;
+            order.peer = uint32(head >> 216);
+            order.nonce = uint32(head >> 184);
+            order.curve = place + FLEXIBLE_HEAD_BYTES;
+            uint256 periods = uint16(_termsOf(order) >> 224);
+            order.curveBytes = TERMS_BYTES + periods * SCHEDULED_BYTES;
+            next = at + FLEXIBLE_HEAD_BYTES + order.curveBytes + SIGNATURE_BYTES;
+            require(order.peer != 0 && next <= orders.length, OrdersMalformed(at));
+        }
+    }
+
+    function _termsOf(OrderRecord memory order) private pure returns (uint256 terms) {
+        uint256 place = order.curve;
+        // solhint-disable-next-line no-inline-assembly
+        assembly ("memory-safe") {
+            terms := calldataload(place)
         }
     }
 
@@ -368,8 +389,11 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
     }
 
     /// @dev An order without signature must have been placed, where its signature was checked for good.
-    function _authenticate(Work memory work, OrderRecord memory order) private view {
-        bytes32 orderHash = _hash(work, order);
+    function _authenticate(
+        Work memory work,
+        OrderRecord memory order
+    ) private view returns (bytes32 orderHash) {
+        orderHash = _hash(work, order);
         work.ordersHash = _chain(work.ordersHash, orderHash);
         if (work.looks) {
             work.taken[work.takers++] = IOrderBook.TakenOrder(
@@ -408,6 +432,15 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
         Work memory work,
         OrderRecord memory order
     ) private pure returns (bytes32 orderHash) {
+        if (order.isFlexible)
+            return
+                Orders.flexibleHashWith(
+                    work.market,
+                    order.peer,
+                    work.sessionStart,
+                    order.nonce,
+                    _termsOf(order)
+                );
         uint256 curve = order.curve;
         uint256 size = order.curveBytes;
         bytes32 curveHash;
@@ -459,6 +492,27 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
                     entry >> 15 == 1
                 );
             }
+        }
+    }
+
+    function _addFlexible(
+        Work memory work,
+        OrderRecord memory order,
+        bytes32 orderHash
+    ) private pure {
+        unchecked {
+            uint256 node = work.nodes + work.flexible++;
+            work.tally.requireNodes(node + 1, false);
+            bool isKept = work.tally.addFlexible(
+                ClearingProof.Flexible(
+                    uint16(work.record >> 80),
+                    node,
+                    _termsOf(order),
+                    orderHash,
+                    order.curve + TERMS_BYTES
+                )
+            );
+            require(isKept, OrdersMalformed(order.offset));
         }
     }
 
@@ -538,6 +592,7 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
             work.ordersHash,
             uint32(work.orders),
             uint32(work.placed),
+            uint32(work.flexible),
             work.lastOrder
         );
         draft[msg.sender][work.market][work.sessionStart] = keccak256(
@@ -549,6 +604,7 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
     // slither-disable-next-line reentrancy-benign,reentrancy-events (the order book and the ledger call nobody back)
     function _finish(Work memory work, Proposal calldata proposal) private {
         (uint32 market, uint40 sessionStart) = (work.market, work.sessionStart);
+        work.tally.requireNodes(work.nodes + work.flexible, true);
         ILedger.Income[] memory incomes = _addFlows(work, proposal);
         work.tally.close(); // C6
         ORDER_BOOK.take(market, sessionStart, work.placed); // C5

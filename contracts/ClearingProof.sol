@@ -26,6 +26,16 @@ import {Link} from "./MarketTypes.sol";
 ///     orders    of the marginal asks something is sold: tail >= 0, something is not: tail <= 0
 ///               of the marginal bids something is bought: tail <= B, something is not: tail >= B
 ///
+/// A *flexible order* (a storage, a vehicle) is a node of its own, with a cell in each period. Three links lead through its
+/// window, charging (peer -> it, tariff 0), discharging (it -> peer, tariff its wear) and holding (it -> it, a period
+/// later). It begins full of what it holds: that much is offered in its last cell at its value, and can be brought back
+/// through time to an earlier one; what it wants beyond that is bid for there at the same value. So with a level L
+/// between two periods and s held at the start, the one bound for holding, L <= K, stands for two links: L - s runs
+/// forward in time, up to K - s, or backward, up to s. The prices along it say of either
+///
+///     L > 0 needs d, e >= 0,  L < K needs d, e <= 0
+///     and where d = e = 0:  rise of the tails >= t if L > s, >= -t if 0 < L;  <= t if L < K, <= -t if L < s
+///
 /// Marginal asks of a cell share what is sold of them pro rata, rounded down on running totals in order of their ids; so do
 /// marginal bids.
 ///
@@ -129,19 +139,40 @@ library ClearingProof {
     }
 
     /// @notice What a link carries in one period.
+    /// @param link Its number; of a flexible order its node times 2^16, + 0 for charging, 1 for discharging, 2 for holding.
+    /// @param tail If it is 0, it is drawn from `seed` where it is needed.
+    /// @param baseWh The flow that costs no tail.
     struct Flow {
         uint256 link;
         uint256 period;
         uint256 flowWh;
         uint256 tail;
+        bytes32 seed;
+        uint256 baseWh;
     }
 
-    /// @dev A flow between two cells.
+    /// @dev A link between two cells, and whether it carries anything and could carry more.
     struct Arc {
         uint256 source;
         uint256 target;
+        uint256 tariffMicroPerKWh;
+        uint256 capacityWh;
         bool carries;
         bool spare;
+    }
+
+    /// @notice A flexible order in a clearing.
+    /// @param peerNode Where it charges and discharges.
+    /// @param node Its own.
+    /// @param terms Packed (see `FlexibleOrder`).
+    /// @param seed Hash of the order, of which the tails of its links are made.
+    /// @param schedule Where its energies lie in the calldata: 4 bytes for each period, energyWh << 1, + 1 if charged.
+    struct Flexible {
+        uint256 peerNode;
+        uint256 node;
+        uint256 terms;
+        bytes32 seed;
+        uint256 schedule;
     }
 
     // ------------------------------------------------------------------------------------------------------ opening
@@ -182,6 +213,29 @@ library ClearingProof {
         }
         _openPrices(tally, cells);
         _openDetails(tally, details);
+    }
+
+    /// @notice How many nodes the cells are for: those of the network, and one for each flexible order.
+    function nodesOf(
+        uint256 periods,
+        uint256 cellBytes,
+        uint256 networkNodes
+    ) internal pure returns (uint256 nodes) {
+        unchecked {
+            // slither-disable-next-line divide-before-multiply (blocks are whole)
+            nodes = cellBytes / (((periods + LANES - 1) / LANES) * 96);
+            if (nodes < networkNodes) nodes = networkNodes;
+        }
+    }
+
+    /// @notice Requires that the cells are for so many nodes, or for no fewer.
+    function requireNodes(Tally memory tally, uint256 nodes, bool exactly) internal pure {
+        unchecked {
+            require(
+                exactly ? nodes == tally.nodes : nodes <= tally.nodes,
+                CellsMalformed(nodes * tally.blocks * 96, tally.nodes * tally.blocks * 96)
+            );
+        }
     }
 
     /// @notice What has been added up, to be carried to the next part of a clearing.
@@ -526,17 +580,12 @@ library ClearingProof {
     ) internal pure returns (uint256 tariffNano, uint256 rentNano) {
         unchecked {
             uint256 flowWh = flow.flowWh;
-            require(
-                flowWh <= link.capacityWh,
-                FlowAboveCapacity(flow.link, flow.period, flowWh, link.capacityWh)
-            );
-            Arc memory arc = Arc(
-                _cell(tally, link.source, flow.period),
-                _cell(tally, link.target, flow.period),
-                flowWh > 0,
-                flowWh < link.capacityWh
-            );
-            uint256 spread = _requireImplied(tally, link, flow, arc);
+            Arc memory arc;
+            arc.source = _cell(tally, link.source, flow.period);
+            arc.target = _cell(tally, link.target, flow.period);
+            arc.tariffMicroPerKWh = link.tariffMicroPerKWh;
+            arc.capacityWh = link.capacityWh;
+            uint256 spread = _requireImplied(tally, arc, flow);
             if (flowWh == 0) return (0, 0);
             _add(tally.inflow + arc.source * 32, 0 - flowWh);
             _add(tally.inflow + arc.target * 32, flowWh);
@@ -545,20 +594,25 @@ library ClearingProof {
         }
     }
 
-    /// @dev Checks a flow against both prices, and takes what it says of their support.
+    /// @dev Checks a flow between two cells against both prices, and takes what it says of their support.
     /// @return spread Price at the target minus price at the source.
     function _requireImplied(
         Tally memory tally,
-        Link memory link,
-        Flow memory flow,
-        Arc memory arc
+        Arc memory arc,
+        Flow memory flow
     ) private pure returns (uint256 spread) {
         unchecked {
-            (uint256 low, uint256 high) = _prices(tally, link.source, flow.period);
-            (uint256 lowThere, uint256 highThere) = _prices(tally, link.target, flow.period);
+            require(
+                flow.flowWh <= arc.capacityWh,
+                FlowAboveCapacity(flow.link, flow.period, flow.flowWh, arc.capacityWh)
+            );
+            arc.carries = flow.flowWh > 0;
+            arc.spare = flow.flowWh < arc.capacityWh;
+            (uint256 low, uint256 high) = _pricesAt(tally, arc.source);
+            (uint256 lowThere, uint256 highThere) = _pricesAt(tally, arc.target);
             spread = ((lowThere + highThere) >> 1) - ((low + high) >> 1);
-            int256 d = int256(lowThere - low - link.tariffMicroPerKWh);
-            int256 e = int256(highThere - high - link.tariffMicroPerKWh);
+            int256 d = int256(lowThere - low - arc.tariffMicroPerKWh);
+            int256 e = int256(highThere - high - arc.tariffMicroPerKWh);
             require(
                 !(arc.carries && (d < 0 || e < 0)) && !(arc.spare && (d > 0 || e > 0)),
                 FlowNotImplied(flow.link, flow.period, flow.flowWh)
@@ -571,9 +625,14 @@ library ClearingProof {
 
     function _requireTails(Tally memory tally, Arc memory arc, Flow memory flow) private pure {
         unchecked {
-            int256 rise = _tail(tally, arc.target) - _tail(tally, arc.source) - int256(flow.tail);
+            int256 rise = _tail(tally, arc.target) - _tail(tally, arc.source);
+            int256 tail = int256(
+                flow.tail > 0 ? flow.tail : linkTail(flow.seed, 3 * flow.period + (flow.link & 3))
+            );
+            int256 least = flow.flowWh > flow.baseWh ? tail : -tail;
+            int256 most = flow.flowWh < flow.baseWh ? -tail : tail;
             require(
-                !(arc.carries && rise < 0) && !(arc.spare && rise > 0),
+                !(arc.carries && rise < least) && !(arc.spare && rise > most),
                 FlowNotUnique(flow.link, flow.period, flow.flowWh)
             );
         }
@@ -593,6 +652,125 @@ library ClearingProof {
         uint256 to = _rank(tally, arc.target, 0);
         if (arc.spare && from < to) _hold(tally, arc.target, HIGH_HELD);
         if (arc.carries && to < from) _hold(tally, arc.source, HIGH_HELD);
+    }
+
+    // ----------------------------------------------------------------------------------------------- flexible orders
+
+    /// @notice Checks the schedule of a flexible order and adds it to the position of its peer.
+    /// @return whether its terms are ones that can be kept, in periods of the session.
+    function addFlexible(Tally memory tally, Flexible memory order) internal pure returns (bool) {
+        unchecked {
+            uint256 terms = order.terms;
+            uint256 first = terms >> 240;
+            uint256 last = first + uint16(terms >> 224);
+            uint256 capacityWh = uint32(terms >> 128);
+            uint256 startWh = uint32(terms >> 64);
+            uint256 wantedWh = uint32(terms >> 32);
+            if (
+                !(first < last &&
+                    last <= tally.periods &&
+                    startWh <= wantedWh &&
+                    wantedWh <= capacityWh)
+            ) return false;
+
+            Flow memory flow;
+            flow.seed = order.seed;
+            Arc memory arc;
+            int256 levelWh = int256(startWh);
+            uint256 place = order.schedule;
+            for (uint256 t = first; t < last; ++t) {
+                flow.period = t;
+                flow.baseWh = 0;
+                levelWh += _exchange(tally, order, flow, arc, _calldata(place) >> 224);
+                place += 4;
+                require(levelWh >= 0, NodeUnbalanced(order.node, t, levelWh));
+                if (t + 1 == last) break;
+                flow.link = (order.node << 16) | 2;
+                flow.flowWh = uint256(levelWh);
+                flow.baseWh = startWh;
+                arc.source = _cell(tally, order.node, t);
+                arc.target = arc.source + 1;
+                arc.tariffMicroPerKWh = 0;
+                arc.capacityWh = capacityWh;
+                _requireImplied(tally, arc, flow);
+            }
+            _requireHeld(tally, order, last - 1, levelWh);
+            return true;
+        }
+    }
+
+    /// @dev What it charges or discharges in a period.
+    /// @param lane energyWh << 1, + 1 if it is charged.
+    /// @return chargedWh Negative if it is discharged.
+    function _exchange(
+        Tally memory tally,
+        Flexible memory order,
+        Flow memory flow,
+        Arc memory arc,
+        uint256 lane
+    ) private pure returns (int256 chargedWh) {
+        unchecked {
+            (uint256 energyWh, bool charges, uint256 period) = (
+                lane >> 1,
+                lane & 1 == 1,
+                flow.period
+            );
+            arc.source = _cell(tally, order.peerNode, period);
+            arc.target = _cell(tally, order.node, period);
+            arc.tariffMicroPerKWh = 0;
+            arc.capacityWh = uint32(order.terms >> 192);
+            flow.link = order.node << 16;
+            flow.flowWh = charges ? energyWh : 0;
+            if (arc.capacityWh | flow.flowWh != 0) _requireImplied(tally, arc, flow);
+            (arc.source, arc.target) = (arc.target, arc.source);
+            arc.tariffMicroPerKWh = uint32(order.terms >> 96);
+            arc.capacityWh = uint32(order.terms >> 160);
+            flow.link = (order.node << 16) | 1;
+            flow.flowWh = charges ? 0 : energyWh;
+            if (arc.capacityWh | flow.flowWh != 0) _requireImplied(tally, arc, flow);
+            if (energyWh == 0) return 0;
+            // slither-disable-next-line divide-before-multiply (rounded down to the block)
+            uint256 place = tally.position + (period / LANES) * SUM_BYTES + (period & 1) * 32;
+            _add(charges ? place + 64 : place, energyWh << (192 - 64 * ((period % LANES) >> 1)));
+            return charges ? int256(energyWh) : -int256(energyWh);
+        }
+    }
+
+    /// @dev What it holds at the end follows from the price of its last cell; it is the fill of the bid for what is wanted
+    /// beyond the start, plus what is not sold of that.
+    function _requireHeld(
+        Tally memory tally,
+        Flexible memory order,
+        uint256 period,
+        int256 levelWh
+    ) private pure {
+        unchecked {
+            uint256 startWh = uint32(order.terms >> 64);
+            uint256 wantedWh = uint32(order.terms >> 32);
+            uint256 cell = _cell(tally, order.node, period);
+            if (wantedWh > 0) {
+                uint256 value = uint32(order.terms) ^ Lanes.BIAS;
+                (uint256 low, uint256 high) = _pricesAt(tally, cell);
+                if (low == high && value == low) {
+                    uint256 given = _load(tally.given + cell * 64);
+                    levelWh -= int256(startWh) + int256((given >> 64) & MASK_64);
+                    levelWh += int256(given >> 192);
+                    _add(
+                        tally.running + cell * 32,
+                        (startWh << 160) | ((wantedWh - startWh) << 64)
+                    );
+                } else {
+                    require(
+                        value <= low || high <= value,
+                        LimitBetweenPrices(order.node, period, int32(uint32(order.terms)))
+                    );
+                    if (value > low) levelWh -= int256(wantedWh);
+                    if (value == low) _hold(tally, cell, LOW_HELD);
+                    if (value == high) _hold(tally, cell, HIGH_HELD);
+                }
+            }
+            require(levelWh == 0, NodeUnbalanced(order.node, period, levelWh));
+        }
     }
 
     // ------------------------------------------------------------------------------------------------------- closing
@@ -699,11 +877,18 @@ library ClearingProof {
         uint256 period
     ) private pure returns (uint256 low, uint256 high) {
         unchecked {
-            uint256 place =
-                tally.grid +
-                    (node * tally.blocks + period / LANES) * GRID_BYTES +
-                    (period & 1) * 32;
-            uint256 lane = (period % LANES) >> 1;
+            return _pricesAt(tally, _cell(tally, node, period));
+        }
+    }
+
+    function _pricesAt(
+        Tally memory tally,
+        uint256 cell
+    ) private pure returns (uint256 low, uint256 high) {
+        unchecked {
+            // slither-disable-next-line divide-before-multiply (rounded down to the block)
+            uint256 place = tally.grid + (cell / LANES) * GRID_BYTES + (cell & 1) * 32;
+            uint256 lane = (cell % LANES) >> 1;
             return (_load(place).at(lane), _load(place + 64).at(lane));
         }
     }

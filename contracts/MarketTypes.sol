@@ -35,6 +35,37 @@ struct Order {
     bytes curve;
 }
 
+/// @notice What a storage or a vehicle of a peer may do in one session; the clearing finds when. Signed as EIP-712 typed
+/// data like `Order`, with which it shares the nonces. In each of its periods it charges or discharges at the peer's
+/// node; what it holds after the last one is bought by its owner, up to `wantedWh`, at `valueMicroPerKWh`. So a vehicle
+/// starts with 0, wants what it needs and does not discharge; a battery starts with and wants what it holds.
+///
+/// A clearing has the terms in one word, from `firstPeriod` in the highest bits to `valueMicroPerKWh` in the lowest.
+/// @param firstPeriod Of its window; 0 is the first of the session.
+/// @param periods Length of its window, at least 1.
+/// @param chargeWh Most that it takes in one period.
+/// @param dischargeWh Most that it gives in one period.
+/// @param capacityWh Most that it holds from a period to the next.
+/// @param wearMicroPerKWh Cost of discharging. A preference: it is paid to nobody.
+/// @param startWh Holds at the start; at most `wantedWh`.
+/// @param wantedWh Most that is of value at the end; at most `capacityWh`.
+/// @param valueMicroPerKWh Value of what it holds at the end. A preference: it is paid by nobody.
+struct FlexibleOrder {
+    uint32 market;
+    uint32 peer;
+    uint40 sessionStart;
+    uint32 nonce;
+    uint16 firstPeriod;
+    uint16 periods;
+    uint32 chargeWh;
+    uint32 dischargeWh;
+    uint32 capacityWh;
+    uint32 wearMicroPerKWh;
+    uint32 startWh;
+    uint32 wantedWh;
+    int32 valueMicroPerKWh;
+}
+
 /// @notice A directed connection over which energy may flow from `source` to `target`.
 /// @param owner Account that earns the tariff; 0 is the community fund.
 /// @param tariffMicroPerKWh Charge for each kWh that flows.

@@ -8,7 +8,7 @@ import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {ILedger} from "./interfaces/ILedger.sol";
 import {IOrderBook} from "./interfaces/IOrderBook.sol";
 import {IPeerRegistry} from "./interfaces/IPeerRegistry.sol";
-import {Market, Order} from "./MarketTypes.sol";
+import {FlexibleOrder, Market, Order} from "./MarketTypes.sol";
 import {Orders} from "./Orders.sol";
 import {Sessions} from "./Sessions.sol";
 import {Signatures} from "./Signatures.sol";
@@ -21,7 +21,7 @@ contract OrderBook is IOrderBook, AccessControlDefaultAdminRules, EIP712, Pausab
 
     /// @notice Creates markets.
     bytes32 public constant MARKET_OPERATOR_ROLE = keccak256("MARKET_OPERATOR_ROLE");
-    /// @notice Pauses and resumes the placing of orders.
+    /// @notice Pauses and resumes the placing of orders, and clearings.
     bytes32 public constant GUARDIAN_ROLE = keccak256("GUARDIAN_ROLE");
 
     /// @notice Says who trades where.
@@ -121,12 +121,12 @@ contract OrderBook is IOrderBook, AccessControlDefaultAdminRules, EIP712, Pausab
         emit ClearingConnected(clearing_);
     }
 
-    /// @notice Stops the placing of orders.
+    /// @notice Stops the placing of orders, and clearings.
     function pause() external onlyRole(GUARDIAN_ROLE) {
         _pause();
     }
 
-    /// @notice Lets orders be placed again.
+    /// @notice Lets orders be placed and sessions be cleared again.
     function unpause() external onlyRole(GUARDIAN_ROLE) {
         _unpause();
     }
@@ -245,6 +245,11 @@ contract OrderBook is IOrderBook, AccessControlDefaultAdminRules, EIP712, Pausab
     /// @inheritdoc IOrderBook
     function orderDigest(Order calldata order) external view returns (bytes32) {
         return _hashTypedDataV4(order.hash());
+    }
+
+    /// @inheritdoc IOrderBook
+    function flexibleOrderDigest(FlexibleOrder calldata order) external view returns (bytes32) {
+        return _hashTypedDataV4(Orders.hash(order));
     }
 
     /// @inheritdoc IOrderBook

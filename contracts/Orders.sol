@@ -2,7 +2,7 @@
 pragma solidity 0.8.37;
 
 import {IPeerRegistry} from "./interfaces/IPeerRegistry.sol";
-import {Market, Order, Side} from "./MarketTypes.sol";
+import {FlexibleOrder, Market, Order, Side} from "./MarketTypes.sol";
 
 /// @title What makes an order an order
 /// @notice The rules an order obeys that is placed on chain, its EIP-712 hash, and what it can cost. A curve has only one
@@ -42,6 +42,9 @@ library Orders {
 
     bytes32 internal constant ORDER_TYPEHASH = keccak256(
         "Order(uint32 market,uint32 peer,uint40 sessionStart,uint32 nonce,uint16 firstBlock,uint16 blocks,bytes curve)"
+    );
+    bytes32 internal constant FLEXIBLE_ORDER_TYPEHASH = keccak256(
+        "FlexibleOrder(uint32 market,uint32 peer,uint40 sessionStart,uint32 nonce,uint16 firstPeriod,uint16 periods,uint32 chargeWh,uint32 dischargeWh,uint32 capacityWh,uint32 wearMicroPerKWh,uint32 startWh,uint32 wantedWh,int32 valueMicroPerKWh)"
     );
     /// @notice Periods of a block.
     uint256 internal constant LANES = 8;
@@ -181,6 +184,39 @@ library Orders {
                     firstBlock,
                     blocks,
                     curveHash
+                )
+            );
+    }
+
+    /// @notice EIP-712 hash of a flexible order, without the domain.
+    function hash(FlexibleOrder memory order) internal pure returns (bytes32) {
+        return keccak256(abi.encode(FLEXIBLE_ORDER_TYPEHASH, order));
+    }
+
+    /// @notice As `hash`, of a flexible order whose terms are packed into a word (see `FlexibleOrder`).
+    function flexibleHashWith(
+        uint32 market,
+        uint32 peer,
+        uint40 sessionStart,
+        uint32 nonce,
+        uint256 terms
+    ) internal pure returns (bytes32) {
+        return
+            hash(
+                FlexibleOrder(
+                    market,
+                    peer,
+                    sessionStart,
+                    nonce,
+                    uint16(terms >> 240),
+                    uint16(terms >> 224),
+                    uint32(terms >> 192),
+                    uint32(terms >> 160),
+                    uint32(terms >> 128),
+                    uint32(terms >> 96),
+                    uint32(terms >> 64),
+                    uint32(terms >> 32),
+                    int32(uint32(terms))
                 )
             );
     }

@@ -290,7 +290,6 @@ def test_signer_for__test_account_on_a_public_chain__is_refused(
 ROLES = {
     "registry": ("REGISTRAR_ROLE", "NETWORK_OPERATOR_ROLE"),
     "order_book": ("MARKET_OPERATOR_ROLE", "GUARDIAN_ROLE"),
-    "clearing": ("GUARDIAN_ROLE",),
     "ledger": ("FUND_MANAGER_ROLE",),
     "token": ("TREASURY_ROLE",),
 }
@@ -377,8 +376,8 @@ def test_deploy__whoever_must_sign_cannot__deploys_nothing(community: Community)
 def test_deploy__role_of_an_address__is_granted_to_it(community: Community) -> None:
     settings = Settings.load(LOCAL)
     deployment = deploy(replace(settings, roles=replace(settings.roles, guardian=SOMEBODY)))
-    clearing = Chain.of(deployment).contracts.clearing
-    assert clearing.hasRole(clearing.GUARDIAN_ROLE(), SOMEBODY)
+    book = Chain.of(deployment).contracts.order_book
+    assert book.hasRole(book.GUARDIAN_ROLE(), SOMEBODY)
 
 
 def test_chain__deployment_of_another_chain__is_refused(community: Community) -> None:

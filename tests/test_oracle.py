@@ -633,13 +633,13 @@ def test_clear__unknown_market__is_refused(community: Community) -> None:
 
 def test_clear__contract_refuses__nothing_is_sent(community: Community) -> None:
     start = community.open_session()
-    pause = community.chain.contracts.clearing.pause
+    pause = community.chain.contracts.order_book.pause
     community.send(pause, sender=community.guardian)
     to_gate(community, start)
     height = block()
     with pytest.raises(ContractError) as refusal:
         oracle(community, send=True).clear(start, [])
-    assert refusal.value.name == "EnforcedPause"
+    assert refusal.value.name == "ClearingPaused"
     assert block() == height
 
 

@@ -19,7 +19,7 @@ import {IPeerRegistry} from "./IPeerRegistry.sol";
 ///
 /// Format 1 of `orders`, one record after another, ascending by peer and nonce:
 ///
-///     1 byte   kind: 0 signed, 1 placed
+///     1 byte   kind: 0 signed, 1 placed, 2 flexible
 ///     4        peer
 ///     4        nonce
 ///     2        first block of the curve, a block is eight periods
@@ -31,15 +31,23 @@ import {IPeerRegistry} from "./IPeerRegistry.sol";
 ///                          lane = (row * blocks + block) * 8 + period in the block
 ///     64       signature r, vs (EIP-2098), only of a signed order
 ///
+/// A record of a flexible order goes on after its nonce with
+///
+///     32       its terms (see `FlexibleOrder`)
+///     4 * periods          for each period of its window energyWh << 1, + 1 if it is charged
+///     64       signature
+///
+/// In the proof it is a node of its own. These are numbered after the nodes of the network, in the order of the records.
+///
 /// `cells` and `details` are described at `ClearingProof.open`. `flows` has 5 bytes for each period and link: all links of
 /// the first period, then of the second, ...
 ///
 /// Requirements
-/// C1  The session exists, its gate is closed, its clearing deadline is not over, it is not cleared yet; until the
+/// C1  The order book is not paused; the session exists, its gate is closed, its clearing deadline is not over, it is not cleared yet; until the
 ///     exclusive window is over the market's manager proposes it. Anyone else could clear an empty book at gate
 ///     closure, so that no order that is not placed is ever traded; after the window the market needs no manager.
 /// C2  Every period names the network version in force when it starts, with the very links that were published.
-/// C3  Orders come sorted by peer and nonce, none twice, all of a peer in one part, and are well formed.
+/// C3  Orders, flexible ones among them, come sorted by peer and nonce, none twice, all of a peer in one part, and are well formed.
 /// C4  Every peer may trade in the market, on the sides that its role allows; every order is signed by the key of the
 ///     peer's wallet for this session (see `Signatures`) or placed, and not cancelled.
 /// C5  Every placed order is among them.
@@ -86,6 +94,7 @@ interface IClearing {
         bytes32 ordersHash;
         uint32 orders;
         uint32 placed;
+        uint32 flexible;
         uint64 lastOrder;
     }
 
@@ -114,6 +123,8 @@ interface IClearing {
         uint256 rentNano
     );
 
+    /// @notice C1: the guardian has paused the order book.
+    error ClearingPaused();
     /// @notice C1
     error GateStillOpen(uint32 market, uint40 sessionStart, uint256 gateClosure);
     /// @notice C1
@@ -129,7 +140,7 @@ interface IClearing {
     /// @notice C2: one flow for each period and link.
     error FlowCountMismatch(uint256 expectedBytes, uint256 actualBytes);
     /// @notice C3: the record that begins here is cut off, of an unknown kind or of peer 0, has no curve, or names a lane
-    /// beyond its curve.
+    /// beyond its curve; or its window does not lie in the session, or it wants less than it has or more than it holds.
     error OrdersMalformed(uint256 offset);
     /// @notice C3, C8: or an earlier part has orders of this peer.
     error OrdersUnsorted(uint32 peer, uint32 nonce);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {Market, Order} from "../MarketTypes.sol";
+import {FlexibleOrder, Market, Order} from "../MarketTypes.sol";
 
 /// @title Markets, their gates, and the orders that a clearing may not leave out
 /// @notice An order is an EIP-712 message; it costs nothing until it is cleared. Whoever does not want to depend on
@@ -9,6 +9,9 @@ import {Market, Order} from "../MarketTypes.sol";
 /// good when it is placed and locks the most it can cost, so it can neither be refused nor block the clearing.
 /// Nonces count per session; a session is cleared once and its orders come sorted, so no nonce is used twice and
 /// nothing is written for an order that is cleared.
+///
+/// A flexible order is not placed: its proof is made together with that of all others. It is handed to a solver, shares
+/// the nonces of the peer's orders and is cancelled as they are.
 ///
 /// Requirements
 /// R1  Only the market operator creates markets. In a market the book of a session opens before it closes, and what
@@ -22,7 +25,7 @@ import {Market, Order} from "../MarketTypes.sol";
 /// R6  A clearing takes every placed order of its session, and no cancelled one. Only the clearing takes. Where nothing
 ///     is placed and nothing cancelled it need not ask for any order.
 /// R7  Locks of a session that was not cleared in time are released by anyone.
-/// R8  The guardian stops new orders, and continuous trades (`ITrades`) with them, nothing else.
+/// R8  The guardian stops new orders, continuous trades (`ITrades`) and clearings with one switch, nothing else.
 interface IOrderBook {
     /// @notice An order as the clearing presents it.
     /// @param placed It comes without a signature and must have been placed.
@@ -140,7 +143,7 @@ interface IOrderBook {
         uint40 sessionStart
     ) external view returns (uint32 placedOrders, bool anyCancelled, bool taken);
 
-    /// @notice Whether the guardian has stopped new orders.
+    /// @notice Whether the guardian has stopped new orders, trades and clearings.
     function paused() external view returns (bool);
 
     function marketCount() external view returns (uint32);
@@ -156,6 +159,9 @@ interface IOrderBook {
 
     /// @notice The EIP-712 digest a wallet signs.
     function orderDigest(Order calldata order) external view returns (bytes32);
+
+    /// @notice The EIP-712 digest a wallet signs.
+    function flexibleOrderDigest(FlexibleOrder calldata order) external view returns (bytes32);
 
     function domainSeparator() external view returns (bytes32);
 

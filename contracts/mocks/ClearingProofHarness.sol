@@ -10,6 +10,9 @@ import {PlainLanes} from "./PlainLanes.sol";
 contract ClearingProofHarness {
     using ClearingProof for ClearingProof.Tally;
 
+    /// @notice The terms of a flexible order cannot be kept.
+    error FlexibleOrderRefused();
+
     /// @notice The bounds and sizes of a book.
     struct Frame {
         uint256 nodes;
@@ -31,7 +34,8 @@ contract ClearingProofHarness {
 
     /// @notice Reverts as `ClearingProof` does, or returns what it comes to.
     /// @param orders Per peer: 2 bytes node, 2 first block, 2 blocks, 2 rows, 1 number of supports; the rows; per support 2
-    /// bytes lane, with the highest bit set for the highest price.
+    /// bytes lane, with the highest bit set for the highest price. A peer with a flexible order: 2 bytes node, highest bit
+    /// set, 2 its own node, 32 seed, 32 terms, 4 for each period.
     /// @param flows Per period and link 5 bytes.
     function check(
         Frame calldata frame,
@@ -78,6 +82,7 @@ contract ClearingProofHarness {
         assembly ("memory-safe") {
             head := calldataload(start)
         }
+        if (head >> 255 == 1) return _addFlexible(tally, start, at);
         node = head >> 240;
         uint256 firstBlock = (head >> 224) & 0xffff;
         uint256 blocks = (head >> 208) & 0xffff;
@@ -109,6 +114,31 @@ contract ClearingProofHarness {
         next = at + 9 + rows * blocks * 64 + 2 * holds;
     }
 
+    function _addFlexible(
+        ClearingProof.Tally memory tally,
+        uint256 start,
+        uint256 at
+    ) private pure returns (uint256 node, uint256 next) {
+        ClearingProof.Flexible memory order;
+        uint256 head;
+        uint256 terms;
+        bytes32 seed;
+        // solhint-disable-next-line no-inline-assembly
+        assembly ("memory-safe") {
+            head := calldataload(start)
+            seed := calldataload(add(start, 4))
+            terms := calldataload(add(start, 36))
+        }
+        node = (head >> 240) & 0x7fff;
+        order.peerNode = node;
+        order.node = (head >> 224) & 0xffff;
+        order.terms = terms;
+        order.seed = seed;
+        order.schedule = start + 68;
+        require(tally.addFlexible(order), FlexibleOrderRefused());
+        next = at + 68 + 4 * uint16(terms >> 224);
+    }
+
     function _addFlows(
         ClearingProof.Tally memory tally,
         Frame calldata frame,
@@ -120,12 +150,11 @@ contract ClearingProofHarness {
             Link memory link = frame.links[index];
             for (uint256 t; t < frame.periods; ++t) {
                 uint256 at = (t * count + index) * 5;
-                ClearingProof.Flow memory flow = ClearingProof.Flow(
-                    index,
-                    t,
-                    uint40(bytes5(flows[at:at + 5])),
-                    frame.tails[index]
-                );
+                ClearingProof.Flow memory flow;
+                flow.link = index;
+                flow.period = t;
+                flow.flowWh = uint40(bytes5(flows[at:at + 5]));
+                flow.tail = frame.tails[index];
                 (uint256 tariff, uint256 rent) = tally.addFlow(link, flow);
                 outcome.tariffsNano += tariff;
                 outcome.rentsNano += rent;

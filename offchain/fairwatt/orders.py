@@ -2,12 +2,15 @@
 
 People read and write an order as a list of steps, in a JSON document. What is signed, and what the
 contracts take, is the same steps packed into words: the message. Each has one form for the other.
+
+A flexible order says what a storage or a vehicle may do in a window of periods; the clearing finds
+when. Its document is its message.
 """
 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from eth_abi.abi import encode
@@ -25,7 +28,16 @@ if TYPE_CHECKING:
 
     from fairwatt.jsontext import Path
 
-__all__ = ["MAX_ENERGY_WH", "Curve", "Order", "SignedOrder", "Step", "order_hash"]
+__all__ = [
+    "MAX_ENERGY_WH",
+    "Curve",
+    "FlexibleOrder",
+    "Order",
+    "SignedOrder",
+    "Step",
+    "order_from_document",
+    "order_hash",
+]
 
 MAX_ENERGY_WH: Final = (1 << 31) - 1
 """The most energy of a step."""
@@ -48,6 +60,40 @@ _HASHED: Final = (
     "bytes32",
     *("bytes32" if kind == "bytes" else kind for kind, _ in _TYPES["Order"]),
 )
+_FLEXIBLE_TYPES: Final = {
+    "FlexibleOrder": (
+        ("uint32", "market"),
+        ("uint32", "peer"),
+        ("uint40", "sessionStart"),
+        ("uint32", "nonce"),
+        ("uint16", "firstPeriod"),
+        ("uint16", "periods"),
+        ("uint32", "chargeWh"),
+        ("uint32", "dischargeWh"),
+        ("uint32", "capacityWh"),
+        ("uint32", "wearMicroPerKWh"),
+        ("uint32", "startWh"),
+        ("uint32", "wantedWh"),
+        ("int32", "valueMicroPerKWh"),
+    ),
+}
+_FLEXIBLE_MESSAGE: Final = tuple(field for _, field in _FLEXIBLE_TYPES["FlexibleOrder"])
+_TERMS: Final = struct.Struct(">HHIIIIIIi")
+_FIELDS: Final = {
+    "market": "market",
+    "peer": "peer",
+    "sessionStart": "session_start",
+    "nonce": "nonce",
+    "firstPeriod": "first_period",
+    "periods": "periods",
+    "chargeWh": "charge_wh",
+    "dischargeWh": "discharge_wh",
+    "capacityWh": "capacity_wh",
+    "wearMicroPerKWh": "wear_micro_per_kwh",
+    "startWh": "start_wh",
+    "wantedWh": "wanted_wh",
+    "valueMicroPerKWh": "value_micro_per_kwh",
+}
 _MESSAGE: Final = tuple(field for _, field in _TYPES["Order"])
 _HEAD: Final = {"market": 32, "peer": 32, "sessionStart": 40, "nonce": 32}
 _DOCUMENT: Final = (*_HEAD, "steps")
@@ -244,13 +290,156 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
+class FlexibleOrder:
+    """What a storage or vehicle of a peer may do in one session, as in `MarketTypes.sol`.
+
+    The clearing finds when it charges and discharges. Each period it pays or receives the price of
+    its peer's node. What it holds at the end, up to `wanted_wh`, is worth `value_micro_per_kwh` to
+    its peer: whatever the prices, no other schedule within these terms is worth more. A vehicle
+    starts with 0, wants what it needs and does not discharge; a battery that is to hold at the end
+    what it held at the start wants that, at a value above all prices.
+
+    Parameters
+    ----------
+    market, peer, session_start, nonce
+        As in `Order`, with which it shares the nonces.
+    first_period, periods
+        Its window in the session.
+    charge_wh, discharge_wh
+        Most energy in one period.
+    capacity_wh
+        Most it holds from one period to the next.
+    wear_micro_per_kwh
+        Cost of discharging: it sells only at prices so much above those it buys at. It is paid to
+        nobody.
+    start_wh
+        Held at the start; at most `wanted_wh`.
+    wanted_wh
+        Most that is of value at the end; at most `capacity_wh`.
+    value_micro_per_kwh
+        Value of what it holds at the end. It is paid by nobody.
+
+    Raises
+    ------
+    OrderError
+        If a value does not fit its type, or the terms contradict each other, with the path of the
+        field.
+    """
+
+    market: int
+    peer: int
+    session_start: int
+    first_period: int
+    periods: int
+    charge_wh: int
+    discharge_wh: int
+    capacity_wh: int
+    start_wh: int
+    wanted_wh: int
+    value_micro_per_kwh: int
+    wear_micro_per_kwh: int = 0
+    nonce: int = 0
+
+    def __post_init__(self) -> None:
+        message = self.to_message()
+        for kind, field in _FLEXIBLE_TYPES["FlexibleOrder"]:
+            signed, bits = kind.startswith("int"), int(kind.lstrip("uint"))
+            low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
+            _require_between(field, message[field], low, high)
+        for field, least, most in (
+            ("periods", 1, (1 << 16) - self.first_period),
+            ("chargeWh", 0, MAX_ENERGY_WH),
+            ("dischargeWh", 0, MAX_ENERGY_WH),
+            ("wantedWh", self.start_wh, self.capacity_wh),
+        ):
+            if not least <= message[field] <= most:
+                problem = f"must be {least} to {most}, not {message[field]}"
+                if field == "wantedWh":
+                    problem += "; it is at least startWh and at most capacityWh"
+                raise OrderError(field, problem)
+
+    @property
+    def window(self) -> range:
+        """Its periods."""
+        return range(self.first_period, self.first_period + self.periods)
+
+    @property
+    def terms(self) -> bytes:
+        """Its terms in one word, as a clearing has them."""
+        return _TERMS.pack(
+            *(self.first_period, self.periods, self.charge_wh, self.discharge_wh),
+            *(self.capacity_wh, self.wear_micro_per_kwh, self.start_wh, self.wanted_wh),
+            self.value_micro_per_kwh,
+        )
+
+    def to_message(self) -> dict[str, Any]:
+        """The EIP-712 message; also what the contract takes as its struct."""
+        fields = asdict(self)
+        return {field: fields[_FIELDS[field]] for field in _FLEXIBLE_MESSAGE}
+
+    def to_document(self) -> dict[str, Any]:
+        """As JSON: the message."""
+        return self.to_message()
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> FlexibleOrder:
+        """Read what `to_document` wrote.
+
+        Raises
+        ------
+        OrderError
+            With the path of the field that is missing, unknown or wrong.
+        """
+        if not isinstance(document, dict):
+            raise OrderError("", f"an order is an object, not {short(document)}")
+        _require_fields((), document, _FLEXIBLE_MESSAGE)
+        return cls(**{_FIELDS[field]: document[field] for field in _FLEXIBLE_MESSAGE})
+
+    def typed_data(self, domain: Domain) -> TypedData:
+        """What the peer's wallet signs; `domain` is that of the order book."""
+        return TypedData(domain, "FlexibleOrder", _FLEXIBLE_TYPES, self.to_message())
+
+    def struct_hash(self) -> bytes:
+        """EIP-712 hash of the message without the domain: the seed of its tails in the proof."""
+        signable = self.typed_data(Domain(0, "0x" + "0" * 40)).signable()
+        return bytes(signable.body)
+
+    def signed_by(self, account: LocalAccount, domain: Domain) -> SignedOrder:
+        """Sign with a key held in memory."""
+        return SignedOrder(self, sign(self.typed_data(domain), account))
+
+    @property
+    def worst_case_nano(self) -> int:
+        """The most the order can cost its peer, in nano-token.
+
+        At the prices of a clearing its schedule is worth no less than to do nothing, so it pays no
+        more than what it gains in value.
+        """
+        value = self.value_micro_per_kwh
+        return max(0, value * (self.wanted_wh - self.start_wh), -value * self.start_wh)
+
+
+def order_from_document(document: Mapping[str, Any]) -> Order | FlexibleOrder:
+    """Read an order of either kind: a flexible one is told by its window.
+
+    Raises
+    ------
+    OrderError
+        With the path of the field that is missing, unknown or wrong.
+    """
+    if isinstance(document, dict) and "firstPeriod" in document:
+        return FlexibleOrder.from_document(document)
+    return Order.from_document(document)
+
+
+@dataclass(frozen=True, slots=True)
 class SignedOrder:
     """An order with its signature: 65 bytes r, s, v, or what an ERC-1271 wallet accepts.
 
     An empty signature stands for an order that is placed on chain.
     """
 
-    order: Order
+    order: Order | FlexibleOrder
     signature: bytes
 
     def signer(self, domain: Domain) -> str:
@@ -282,7 +471,7 @@ class SignedOrder:
         if not isinstance(order, dict):
             raise OrderError("order", "must be an object")
         raw = signature_from_hex(signature)
-        return cls(Order.from_document(order), raw)
+        return cls(order_from_document(order), raw)
 
 
 def order_hash(market: int, peer: int, session_start: int, nonce: int, curve: Curve) -> bytes:

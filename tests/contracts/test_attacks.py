@@ -803,7 +803,7 @@ def test_solver__favours_one_of_two_equal_bids__is_refused(
 
 
 def test_guardian__pauses_everything__stops_no_money_that_is_due(
-    community: Community, clearing: Any, ledger: Any, producer: Member, consumer: Member
+    community: Community, ledger: Any, producer: Member, consumer: Member
 ) -> None:
     """Cancelling, reconciling, collecting, releasing and withdrawing go on."""
     order_book = community.chain.contracts.order_book
@@ -812,8 +812,7 @@ def test_guardian__pauses_everything__stops_no_money_that_is_due(
     for member in (consumer, other):
         community.place(community.sign(member, bid(100_000, 1_000), session=start))
     community.send(ledger.requestWithdrawal, NANO // 2, sender=producer.wallet)
-    for contract in (order_book, clearing):
-        community.send(contract.pause, sender=community.guardian)
+    community.send(order_book.pause, sender=community.guardian)
 
     community.send(order_book.cancel, 1, start, 0, sender=other.wallet)
     community.travel_to(community.terms().clearing_deadline(start) + 1)
@@ -831,9 +830,10 @@ def test_guardian__pauses_until_the_deadline__voids_the_session_and_moves_no_fun
 ) -> None:
     start = proposal.session.start
     deadline = community.terms().clearing_deadline(start)
-    community.send(clearing.pause, sender=community.guardian)
+    book = community.chain.contracts.order_book
+    community.send(book.pause, sender=community.guardian)
     community.travel_to(deadline + 1)
-    community.send(clearing.unpause, sender=community.guardian)
+    community.send(book.unpause, sender=community.guardian)
     with reverts(clearing.ClearingTooLate, market=1, sessionStart=start, deadline=deadline):
         community.clear(proposal)
     assert (community.balance(producer), community.balance(consumer)) == (NANO, NANO)

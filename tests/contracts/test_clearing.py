@@ -468,54 +468,21 @@ def test_clear__by_whose_turn_it_is__is_accepted(
 def test_clear__while_paused__reverts(
     community: Community, clearing: Any, closed: Call, is_last: bool
 ) -> None:
-    community.send(clearing.pause, sender=community.guardian)
-    with reverts(clearing.EnforcedPause):
+    book = community.chain.contracts.order_book
+    community.send(book.pause, sender=community.guardian)
+    with reverts(clearing.ClearingPaused):
         closed.send(is_last=is_last)
-    community.send(clearing.unpause, sender=community.guardian)
+    community.send(book.unpause, sender=community.guardian)
     closed.send()
 
 
-@pytest.mark.parametrize("switch", ["pause", "unpause"])
-def test_pause__by_anyone_but_the_guardian__reverts(
-    community: Community, clearing: Any, switch: str
-) -> None:
-    for caller in (community.solver, community.admin, community.market_operator):
-        with reverts(
-            clearing.AccessControlUnauthorizedAccount,
-            account=caller.address,
-            neededRole=clearing.GUARDIAN_ROLE(),
-        ):
-            community.send(getattr(clearing, switch), sender=caller)
-
-
-def test_pause__while_paused__reverts(community: Community, clearing: Any) -> None:
-    community.send(clearing.pause, sender=community.guardian)
-    with reverts(clearing.EnforcedPause):
-        community.send(clearing.pause, sender=community.guardian)
-
-
-def test_unpause__while_not_paused__reverts(community: Community, clearing: Any) -> None:
-    with reverts(clearing.ExpectedPause):
-        community.send(clearing.unpause, sender=community.guardian)
-
-
-def test_constructor__keeps_what_it_is_given_and_grants_no_role(community: Community) -> None:
-    contracts, admin = community.chain.contracts, community.admin
+def test_constructor__keeps_what_it_is_given(community: Community) -> None:
+    contracts = community.chain.contracts
     parts = (contracts.registry, contracts.ledger, contracts.order_book)
-    made = project().Clearing.deploy(admin.address, DAY, *parts, sender=admin.account)
+    made = project().Clearing.deploy(*parts, sender=community.admin.account)
     assert (made.REGISTRY(), made.LEDGER(), made.ORDER_BOOK()) == tuple(
         part.address for part in parts
     )
-    assert (made.defaultAdmin(), made.defaultAdminDelay()) == (admin.address, DAY)
-    assert not made.hasRole(made.GUARDIAN_ROLE(), admin.address)
-    assert not made.paused()
-
-
-def test_constructor__without_an_admin__reverts(community: Community, clearing: Any) -> None:
-    contracts = community.chain.contracts
-    parts = (contracts.registry, contracts.ledger, contracts.order_book)
-    with reverts(clearing.AccessControlInvalidDefaultAdmin, defaultAdmin=NOBODY):
-        project().Clearing.deploy(NOBODY, DAY, *parts, sender=community.admin.account)
 
 
 # --------------------------------------------------------------------------------- C2 networks

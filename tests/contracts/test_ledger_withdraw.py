@@ -269,7 +269,6 @@ def test_withdraw__by_a_peer_that_left__pays(community: Community, citizen: Memb
 def test_withdraw__while_the_market_is_paused__pays(community: Community, citizen: Member) -> None:
     contracts = community.chain.contracts
     community.send(contracts.order_book.pause, sender=community.guardian)
-    community.send(contracts.clearing.pause, sender=community.guardian)
     _requires_its_money(community, citizen)
 
 

@@ -326,7 +326,7 @@ def test_pause__by_the_guardian__stops_placing_until_it_ends(
     assert book.sessionState(HOURLY, signed.order.session_start)[0] == 1
 
 
-def test_pause__stops_nothing_else(
+def test_pause__stops_no_cancelling_and_no_money(
     community: Community, book: Any, ledger: Any, member: Member
 ) -> None:
     start = community.open_session()

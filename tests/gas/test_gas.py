@@ -248,10 +248,8 @@ def order_book(meter: Meter) -> None:
     whole = [bid(100_000 - at, 1_000, at) for at in range(64)]
     fourth = community.sign(member, *whole, market=day, session=start)
     meter.take("order_book.place: 64 periods", community.place(fourth))
-    for contract, name in ((book, "order_book"), (meter.contracts.clearing, "clearing")):
-        for method in ("pause", "unpause"):
-            action = getattr(contract, method)
-            meter.send(f"{name}.{method}", action, sender=community.guardian)
+    for method in ("pause", "unpause"):
+        meter.send(f"order_book.{method}", getattr(book, method), sender=community.guardian)
 
 
 def _market_of_a_day(community: Community) -> int:

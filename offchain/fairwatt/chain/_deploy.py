@@ -46,7 +46,7 @@ _ROLES: Final = {
     "registrar": ("registry", "REGISTRAR_ROLE"),
     "network_operator": ("registry", "NETWORK_OPERATOR_ROLE"),
     "market_operator": ("order_book", "MARKET_OPERATOR_ROLE"),
-    "guardian": ("clearing", "GUARDIAN_ROLE"),
+    "guardian": ("order_book", "GUARDIAN_ROLE"),
     "fund_manager": ("ledger", "FUND_MANAGER_ROLE"),
     "treasury": ("token", "TREASURY_ROLE"),
 }
@@ -212,7 +212,7 @@ def deploy(
         "Ledger", admin.address, delay, registry, token, settings.withdrawal_delay_seconds
     )
     order_book = create("OrderBook", admin.address, delay, registry, ledger)
-    clearing = create("Clearing", admin.address, delay, registry, ledger, order_book)
+    clearing = create("Clearing", registry, ledger, order_book)
     trades = create("Trades", registry, ledger, order_book)
     settlement = create("Settlement", registry, ledger, order_book, clearing, trades)
     bonds = create(
@@ -238,11 +238,9 @@ def deploy(
         if field == "token" and has_token:
             continue
         progress(f"grant {role}")
-        holders = [field, "order_book"] if role == "guardian" else [field]
-        for holder in holders:
-            contract = getattr(contracts, holder)
-            role_id = getattr(contract, constant)()
-            chain.send(contract.grantRole, role_id, addresses[role], sender=admin)
+        contract = getattr(contracts, field)
+        role_id = getattr(contract, constant)()
+        chain.send(contract.grantRole, role_id, addresses[role], sender=admin)
     for at, network in enumerate(settings.networks, start=1):
         progress(f"publish network {at}")
         chain.create_network(network, sender=dso)
