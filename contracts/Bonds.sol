@@ -3,7 +3,6 @@ pragma solidity 0.8.37;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
-import {Pausable} from "@openzeppelin/contracts/utils/Pausable.sol";
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
@@ -156,7 +155,7 @@ contract Bonds is IBonds, EIP712, ReentrancyGuardTransient {
         Market memory terms = ORDER_BOOK.marketTerms(market);
         terms.requireSession(sessionStart);
         _requireTurn(terms, market, sessionStart);
-        require(Pausable(address(CLEARING)).paused(), NotPaused());
+        require(ORDER_BOOK.paused(), NotPaused());
         wasPaused[market][sessionStart] = true;
         emit PauseWitnessed(market, sessionStart);
     }

@@ -109,9 +109,9 @@ library Orders {
         }
     }
 
-    /// @notice Room for the energies of a session, to be added to.
+    /// @notice Room for the energies of a session, to be added to; its last block may go on beyond it.
     function noEnergies(uint256 periods) internal pure returns (uint256[] memory) {
-        return new uint256[](((periods + LANES - 1) / LANES) * LANES * 2);
+        return new uint256[]((periods + LANES - 1) * 2);
     }
 
     /// @notice Adds what the order bids and asks in each period to the energies of a session: those bid in the period at

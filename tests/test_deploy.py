@@ -109,6 +109,22 @@ def test_load__backed_token__has_no_cap(tmp_path: Path) -> None:
     assert settings.supply_cap_wei == 0
 
 
+def test_load__receipts__may_be_set(tmp_path: Path) -> None:
+    table = (
+        "[receipts]\npenalty_milli_tokens = 2_500\nreward_milli_tokens = 500\n"
+        "challenge_window_seconds = 60\n"
+    )
+    settings = load(tmp_path, SMALL.replace("[[networks]]", table + "[[networks]]"))
+    assert (settings.penalty_wei, settings.reward_wei) == (25 * 10**17, 5 * 10**17)
+    assert settings.challenge_window_seconds == 60
+    greedy = table.replace("= 500", "= 2501")
+    with pytest.raises(CaseError, match=r"receipts.reward_milli_tokens: must be 0 to 2500"):
+        load(tmp_path, SMALL.replace("[[networks]]", greedy + "[[networks]]"))
+    shipped, default = Settings.load(LOCAL), load(tmp_path, SMALL)
+    assert (shipped.penalty_wei, shipped.reward_wei) == (default.penalty_wei, default.reward_wei)
+    assert any("a broken receipt costs 10 tokens, 2 of them" in step for step in describe(shipped))
+
+
 def test_load__without_networks_and_markets__has_none(tmp_path: Path) -> None:
     settings = load(tmp_path, SMALL[: SMALL.index("[[networks]]")])
     assert (settings.networks, settings.markets) == ((), ())
@@ -338,6 +354,8 @@ def test_deploy__contracts__are_connected_for_good(deployed: Chain) -> None:
     assert contracts.order_book.clearing() == contracts.clearing.address
     assert contracts.ledger.trades() == contracts.trades.address
     assert contracts.settlement.TRADES() == contracts.trades.address
+    assert contracts.bonds.CLEARING() == contracts.clearing.address
+    assert contracts.bonds.TOKEN() == contracts.token.address
     accounts = (contracts.order_book, contracts.clearing, contracts.settlement, contracts.trades)
     again = [
         (contracts.registry.connectAccounts, (contracts.ledger,)),

@@ -282,7 +282,7 @@ def test_clear__paused__has_it_on_record(office: Office) -> None:
     community, contracts = office.community, office.community.chain.contracts
     answers = office.issue()
     office.to_gate()
-    community.send(contracts.clearing.pause, sender=community.guardian)
+    community.send(contracts.order_book.pause, sender=community.guardian)
     with pytest.raises(ContractError) as refusal:
         office.oracle.clear(office.start, office.orders, answers)
     assert refusal.value.name == "EnforcedPause"

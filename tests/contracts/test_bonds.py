@@ -754,7 +754,7 @@ def test_excuse__orders_that_are_not_one_peers_in_sequence__revert(desk: Desk) -
 def test_witness_pause__in_the_managers_window__frees_it_from_its_receipts(desk: Desk) -> None:
     """A guardian could otherwise pause until the window is over, and let others collect."""
     community, bonds = desk.community, desk.bonds
-    clearing = community.chain.contracts.clearing
+    book = community.chain.contracts.order_book
     where = {"market": desk.market, "sessionStart": desk.start}
     gate = desk.terms.gate_closure(desk.start)
     with reverts(bonds.NotTheManagersTurn, **where, **{"from": gate}, until=gate + EXCLUSIVE):
@@ -762,13 +762,13 @@ def test_witness_pause__in_the_managers_window__frees_it_from_its_receipts(desk:
     desk.to_gate()
     with reverts(bonds.NotPaused):
         community.send(bonds.witnessPause, *where.values(), sender=community.outsider)
-    community.send(clearing.pause, sender=community.guardian)
+    community.send(book.pause, sender=community.guardian)
     receipt = community.send(bonds.witnessPause, *where.values(), sender=community.outsider)
     assert events(receipt) == [event(bonds.PauseWitnessed, **where)]
     assert bonds.wasPaused(*where.values())
     with reverts(bonds.ClearingWasPaused, **where):
         desk.excuse(desk.order)
-    community.send(clearing.unpause, sender=community.guardian)
+    community.send(book.unpause, sender=community.guardian)
     hashes = cleared_by_an_outsider(desk)
     with reverts(bonds.ClearingWasPaused, **where):
         desk.challenge(hashes)

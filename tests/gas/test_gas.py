@@ -40,6 +40,7 @@ from fairwatt.chain import Role, Signer, connect, project
 from fairwatt.continuous import ContinuousOrder
 from fairwatt.market import Side
 from fairwatt.moves import Move
+from fairwatt.receipts import OrderReceipt
 from fairwatt.session import NetworkVersion
 
 if TYPE_CHECKING:
@@ -372,7 +373,42 @@ def trade(meter: Meter) -> None:
     meter.take(name, community.reconcile(start, every, market=day))
 
 
-SCENARIOS = (registry, rosters, token, ledger, order_book, clear, reconcile, trade)
+def bonds(meter: Meter) -> None:
+    community, contracts = meter.community, meter.contracts
+    bonds, manager, payer = contracts.bonds, community.solver, community.outsider
+    terms = replace(TERMS, manager=manager.address, exclusive_window_seconds=600)
+    market = community.chain.create_market(terms, sender=community.market_operator)
+    members = meter.crowd(11)
+    start = community.open_session(market)
+    *orders, lost = _orders(community, members, market, 1, session=start)
+    community.send(contracts.token.approve, bonds, TOKENS, sender=payer)
+    meter.send("bonds.deposit", bonds.deposit, manager.address, 20 * 10**18, sender=payer)
+    meter.send("bonds.requestWithdrawal", bonds.requestWithdrawal, 10**18, sender=manager)
+    assert manager.key is not None
+    issued = OrderReceipt.of(lost.order, terms.gate_closure(start) - 1)
+    receipt = issued.signed_by(manager.key, community.chain.receipt_domain).to_message(lost)
+    poor = Member(1, community.supplier.wallet, members[0].meter, GRID)  # without funds
+    wish = community.sign(poor, bid(9, 9), market=market, session=start)
+    community.travel_to(terms.gate_closure(start))
+    shown = [{"order": wish.order.to_message(), "signature": wish.signature}]
+    meter.send("bonds.excuse: 1 order of 1 period", bonds.excuse, shown, sender=manager)
+    before = ape.chain.snapshot()
+    community.send(contracts.order_book.pause, sender=community.guardian)
+    meter.send("bonds.witnessPause", bonds.witnessPause, market, start, sender=payer)
+    ape.chain.restore(before)
+    community.clear(community.propose(*orders))
+    hashes = community.chain.snapshot().order_hashes(market, start)
+    before = ape.chain.snapshot()
+    name, scanned = "bonds.scan: 10 orders", (lost.order.struct_hash, bytes(32), hashes)
+    meter.send(name, bonds.scan, *scanned, sender=payer)
+    ape.chain.restore(before)
+    arguments = (receipt, bytes(32), hashes)
+    meter.send("bonds.challenge: 10 orders", bonds.challenge, *arguments, sender=payer)
+    community.travel_to(bonds.bondOf(manager.address).availableFrom)
+    meter.send("bonds.withdraw", bonds.withdraw, sender=manager)
+
+
+SCENARIOS = (registry, rosters, token, ledger, order_book, clear, reconcile, trade, bonds)
 
 
 def test_gas__is_what_git_says(meter: Meter) -> None:
@@ -392,7 +428,8 @@ def test_gas__is_what_git_says(meter: Meter) -> None:
 
 def _require_complete(meter: Meter) -> None:
     known = INTERNAL | BACKED | ACCESS_CONTROL | {"permit"}
-    for field in ("registry", "token", "ledger", "order_book", "clearing", "trades", "settlement"):
+    fields = ("registry", "token", "ledger", "order_book", "clearing", "trades", "settlement")
+    for field in (*fields, "bonds"):
         contract = getattr(meter.contracts, field)
         named = {method.name for method in contract.contract_type.mutable_methods}
         taken = {name.split(":")[0].split(".")[1] for name in meter.gas if name.startswith(field)}

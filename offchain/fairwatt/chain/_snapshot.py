@@ -397,7 +397,7 @@ class Snapshot:
 
     def is_paused(self) -> bool:
         """Whether the guardian has stopped clearings."""
-        return bool(self._read(self.contracts.clearing.paused))
+        return bool(self._read(self.contracts.order_book.paused))
 
     def peer_of_wallet(self, wallet: str) -> int:
         """The peer whose wallet this is now; 0 if none."""
