@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 from datetime import UTC, datetime
-from functools import wraps
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
-from eth_account import Account
-from eth_utils.exceptions import ValidationError
 
 from fairwatt import jsontext
+from fairwatt.cli._signing import ADDRESS, already_json, echo_signed, with_domain, with_key
 from fairwatt.cli._text import (
     FILE,
     MOST_ROWS,
@@ -25,10 +21,9 @@ from fairwatt.cli._text import (
     value,
 )
 from fairwatt.cli._verdict import reject
-from fairwatt.deployment import Deployment
-from fairwatt.eip712 import Domain, checksummed
-from fairwatt.errors import FileError, OrderError, SignatureError
-from fairwatt.files import read, write
+from fairwatt.eip712 import Domain
+from fairwatt.errors import OrderError, SignatureError
+from fairwatt.files import read
 from fairwatt.market import Side
 from fairwatt.orders import Order, SignedOrder, Step
 
@@ -40,8 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = ["order"]
 
-_KEY_ENV: Final = "FAIRWATT_KEY"
-_PRIVATE_KEY_BYTES: Final = 32
 _TEMPLATE: Final = Order(
     market=1,
     peer=1,
@@ -49,63 +42,6 @@ _TEMPLATE: Final = Order(
     steps=(Step(0, Side.BID, 250_000, 1_000), Step(0, Side.BID, 150_000, 2_000)),
     nonce=0,
 )
-_BROKEN_KEYSTORE: Final = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    MemoryError,
-    NotImplementedError,
-    TypeError,
-    ValueError,
-)
-"""What eth_keyfile ends with if a keystore is not one."""
-
-
-class _Address(click.ParamType):
-    name = "address"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if (address := checksummed(value)) is None:
-            self.fail(f"{value!r} is not an address, or has a wrong checksum.", param, ctx)
-        return address
-
-
-_ADDRESS: Final = _Address()
-_already_json = click.option(
-    "--json", is_flag=True, expose_value=False, help="The output is JSON in any case."
-)
-
-
-def _with_domain(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the order book that orders are signed for."""
-
-    @click.option("--chain-id", type=click.IntRange(0, (1 << 64) - 1), help="Id of the chain.")
-    @click.option("--contract", type=_ADDRESS, help="Address of the order book.")
-    @click.option(
-        "--deployment", type=FILE, help="Deployment file that says both, from deployments/."
-    )
-    @wraps(command)
-    def wrapped(
-        *args: Any,
-        chain_id: int | None,
-        contract: str | None,
-        deployment: Path | None,
-        **kwargs: Any,
-    ) -> None:
-        if deployment is not None:
-            if chain_id is not None or contract is not None:
-                raise click.UsageError(
-                    "--deployment says what --chain-id and --contract say; give one or the other."
-                )
-            domain = Deployment.load(deployment).order_book
-        elif chain_id is None or contract is None:
-            raise click.UsageError("Give --chain-id and --contract, or --deployment.")
-        else:
-            domain = Domain(chain_id, contract)
-        command(*args, domain=domain, **kwargs)
-
-    return wrapped
 
 
 @click.group(
@@ -131,7 +67,7 @@ Example:
   fairwatt order template > order.json
 """
 )
-@_already_json
+@already_json
 def template() -> None:
     """Print an order to fill in.
 
@@ -157,8 +93,8 @@ Example:
 """,
 )
 @click.argument("order_path", metavar="ORDER", type=FILE)
-@_with_domain
-@_already_json
+@with_domain("order_book")
+@already_json
 def typed_data(order_path: Path, *, domain: Domain) -> None:
     """Print what a wallet signs, for eth_signTypedData_v4.
 
@@ -176,48 +112,21 @@ Examples:
 """
 )
 @click.argument("order_path", metavar="ORDER", type=FILE)
-@_with_domain
-@click.option("--keystore", type=FILE, help="Encrypted key file; its password is asked for.")
-@click.option("--password-file", type=FILE, help="Take the password from its first line.")
-@click.option(
-    "--key-env",
-    metavar="NAME",
-    help=f"Environment variable with a raw key, if there is no keystore [default: {_KEY_ENV}].",
-)
+@with_domain("order_book")
+@with_key
 @click.option("--out", type=FILE, help="Write the signed order to this file.")
-@_already_json
+@already_json
 def sign(
-    order_path: Path,
-    *,
-    domain: Domain,
-    keystore: Path | None,
-    password_file: Path | None,
-    key_env: str | None,
-    out: Path | None,
+    order_path: Path, *, domain: Domain, account: Callable[[], LocalAccount], out: Path | None
 ) -> None:
     """Sign an order with a key on this machine.
 
     The key comes from a keystore (as geth and most wallets write it) or from an environment
     variable, never from the command line. The signed order is printed as JSON, or written.
     """
-    if keystore is not None and key_env is not None:
-        raise click.UsageError("Give --keystore or --key-env, not both.")
-    if password_file is not None and keystore is None:
-        raise click.UsageError("--password-file belongs to --keystore.")
     unsigned = _read_order(order_path)
-    account = (
-        _from_environment(key_env or _KEY_ENV)
-        if keystore is None
-        else _from_keystore(keystore, password_file)
-    )
-    document = unsigned.signed_by(account, domain).to_document()
-    if out is None:
-        echo_json(document)
-    else:
-        write(out, json.dumps(document, indent=2) + "\n")
-    click.echo(
-        f"signed by {account.address}{'' if out is None else f', written to {out}'}", err=True
-    )
+    key = account()
+    echo_signed(unsigned.signed_by(key, domain).to_document(), key, out)
 
 
 @order.command(
@@ -227,8 +136,8 @@ Example:
 """
 )
 @click.argument("signed_path", metavar="SIGNED", type=FILE)
-@_with_domain
-@click.option("--wallet", type=_ADDRESS, help="The peer's wallet; exit with 1 if another signed.")
+@with_domain("order_book")
+@click.option("--wallet", type=ADDRESS, help="The peer's wallet; exit with 1 if another signed.")
 @json_option
 def check(signed_path: Path, *, domain: Domain, wallet: str | None, as_json: bool) -> None:
     """Say who signed an order, and what it can cost.
@@ -267,51 +176,6 @@ def _signer(signed: SignedOrder, domain: Domain, wallet: str | None) -> str:
 
 def _read_order(path: Path) -> Order:
     return Order.from_document(jsontext.parse(read(path), "order", OrderError))
-
-
-def _from_environment(name: str) -> LocalAccount:
-    key = os.environ.get(name, "").strip()
-    if not key:
-        raise SignatureError(
-            f"there is no key in the environment variable {name}; set it, or use --keystore"
-        )
-    try:
-        raw = bytes.fromhex(key.removeprefix("0x"))
-    except ValueError:
-        raw = b""
-    return _account(raw, f"the environment variable {name}")
-
-
-def _from_keystore(path: Path, password_file: Path | None) -> LocalAccount:
-    content = jsontext.parse(read(path), f"keystore {path}", FileError)
-    if password_file is None:
-        password = click.prompt(
-            f"Password of {path}", default="", show_default=False, hide_input=True, err=True
-        )
-    else:
-        first = read(password_file).split(b"\n", 1)[0].removesuffix(b"\r")
-        try:
-            password = first.decode()
-        except UnicodeDecodeError:
-            raise FileError(str(password_file), "is not UTF-8 text") from None
-    try:
-        raw = bytes(Account.decrypt(content, password))
-    except _BROKEN_KEYSTORE as error:
-        if "mismatch" in str(error):
-            raise SignatureError(f"wrong password for the keystore {path}") from None
-        raise FileError(str(path), "is not a keystore (Web3 Secret Storage)") from None
-    return _account(raw, f"the keystore {path}")
-
-
-def _account(key: bytes, where: str) -> LocalAccount:
-    """Take a private key; nothing that is said if it is wrong contains it."""
-    try:
-        if len(key) == _PRIVATE_KEY_BYTES:
-            account: LocalAccount = Account.from_key(key)
-            return account
-    except (ValueError, ValidationError):
-        pass
-    raise SignatureError(f"{where} does not hold a private key: 32 bytes, 64 hexadecimal digits")
 
 
 def _show(checked: Order, signer: str, wallet: str | None) -> None:
