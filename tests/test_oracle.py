@@ -16,8 +16,9 @@ from eth_account import Account
 from fairwatt.calldata import _held, _record
 from fairwatt.chain import Chain, Role, Signer, connect, structs
 from fairwatt.chain import test_signer as local_signer
+from fairwatt.continuous import ContinuousOrder
 from fairwatt.errors import ChainError, ContractError, OracleError
-from fairwatt.market import Link
+from fairwatt.market import Link, Side
 from fairwatt.meter import Reading, SignedReading
 from fairwatt.oracle import ClearingRun, Finding, Oracle, Refusal
 from fairwatt.orders import SignedOrder
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 NOBODY = "0x" + "0" * 40
 KWH = 1000
+NEVER = (1 << 40) - 1
 
 
 def oracle(community: Community, market: int = HOURLY, *, send: bool = False) -> Oracle:
@@ -1235,3 +1237,72 @@ def test_snapshot__node_with_a_useless_name__is_called_by_its_index(
     assert nodes[:3] == ("grid", "c2", "c3")
     assert len(set(nodes)) == 4
     assert nodes[3].isprintable()
+
+
+# ----------------------------------------------------------------------------------------- trading
+
+
+def _floor(community: Community, *who: tuple[Member, Side, int, int, int]) -> list[Any]:
+    """Orders (member, side, price, energy, rests from) for the next session, its gate closed."""
+    start = community.open_session()
+    to_gate(community, start)
+    return [
+        ContinuousOrder(HOURLY, member.peer, start, 0, 1, side, price, energy, start, rests, at)
+        .signed_by(member.key, community.chain.trade_domain)
+        for at, (member, side, price, energy, rests) in enumerate(who)
+    ]  # fmt: skip
+
+
+def test_trade__orders_that_cross__trade_by_price_and_time_and_only_once(
+    community: Community,
+) -> None:
+    cheap, dear, buyer = (community.admit(Role.PROSUMER, tokens=1) for _ in range(3))
+    orders = _floor(
+        community,
+        (dear, Side.ASK, 60_000, 500, 0),
+        (cheap, Side.ASK, 50_000, 400, 0),
+        (buyer, Side.BID, 70_000, 700, NEVER),
+    )
+    before, height = [community.balance(who) for who in (cheap, dear, buyer)], block()
+    dry = oracle(community).trade([*orders, orders[0]])
+    assert (block(), dry.receipts, dry.refused) == (height, (), ())
+    sent = oracle(community, send=True).trade(orders)
+    assert sent.pairs == dry.pairs
+    assert len(sent.receipts) == 2
+    assert [(pair.seller, pair.energy_wh) for pair in sent.pairs] == [
+        (cheap.peer, 400),
+        (dear.peer, 300),
+    ]
+    paid = [400 * 50_000, 300 * 60_000]
+    after = [community.balance(who) for who in (cheap, dear, buyer)]
+    assert after == [have + more for have, more in zip(before, [*paid, -sum(paid)], strict=True)]
+    again = oracle(community, send=True).trade(orders)
+    assert (again.pairs, again.refused) == ((), ())
+
+
+def test_trade__what_the_contract_refuses__is_told_and_stops_nobody(community: Community) -> None:
+    seller, buyer, far = (
+        community.admit(Role.PROSUMER, node=node, tokens=1) for node in (C3, C3, C2)
+    )
+    poor = community.admit(Role.PROSUMER)
+    good, forged, bought, wanted, stranger = _floor(
+        community,
+        (seller, Side.ASK, 60_000, 500, 0),
+        (far, Side.ASK, 10_000, 500, 0),
+        (buyer, Side.BID, 70_000, 200, NEVER),
+        (poor, Side.BID, 80_000, 100, NEVER),
+        (buyer, Side.BID, 70_000, 100, NEVER),
+    )
+    unknown = replace(stranger, order=replace(stranger.order, peer=99))
+    elsewhere = replace(stranger, order=replace(stranger.order, market=QUARTERS))
+    forged = replace(good, order=replace(good.order, price_micro_per_kwh=40_000, nonce=9))
+    run = oracle(community, send=True).trade([unknown, elsewhere, forged, wanted, good, bought])
+    assert [(pair.seller, pair.buyer, pair.energy_wh) for pair in run.pairs] == [
+        (seller.peer, buyer.peer, 200)
+    ]
+    assert [(entry.peer, entry.reason.split(":")[0]) for entry in run.refused] == [
+        (99, "there is no peer 99; ask the registrar to admit it"),
+        (buyer.peer, f"it is for market {QUARTERS}"),
+        (seller.peer, "WrongSigner"),
+        (poor.peer, "InsufficientFunds"),
+    ]

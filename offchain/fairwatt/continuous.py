@@ -229,6 +229,20 @@ class Pair:
         """What the buyer pays the seller, nano-token; negative where the price is."""
         return self.energy_wh * self.resting.order.periods * self.price_micro_per_kwh
 
+    def to_document(self) -> dict[str, Any]:
+        """As JSON, to be read; not to be signed."""
+        return {
+            "seller": self.seller,
+            "buyer": self.buyer,
+            "resting": self.resting.order.peer,
+            "sessionStart": self.resting.order.session_start,
+            "firstPeriod": self.resting.order.first_period,
+            "periods": self.resting.order.periods,
+            "energyWh": self.energy_wh,
+            "priceMicroPerKWh": self.price_micro_per_kwh,
+            "valueNano": self.value_nano,
+        }
+
 
 class _Entry(NamedTuple):
     """Sorts by price, best first, and then by arrival."""

@@ -39,15 +39,9 @@ class Deployment:
     block: int
     addresses: dict[str, str]
 
-    @property
-    def order_book(self) -> Domain:
-        """Domain in which orders are signed."""
-        return Domain(self.chain_id, self.addresses["order_book"])
-
-    @property
-    def trades(self) -> Domain:
-        """Domain in which continuous orders are signed."""
-        return Domain(self.chain_id, self.addresses["trades"])
+    def domain(self, contract: str) -> Domain:
+        """Domain in which is signed what a contract, by its key of `CONTRACTS`, takes."""
+        return Domain(self.chain_id, self.addresses[contract])
 
     @property
     def bonds(self) -> Domain:

@@ -371,7 +371,8 @@ class Oracle:
         book = ContinuousBook(nodes)
         for signed, traded_wh in taken.items():
             book.add(signed, traded_wh=traded_wh)
-        pairs, receipts = list[Pair](), list[Receipt]()
+        pairs: list[Pair] = []
+        receipts: list[Receipt] = []
         while (pair := book.next_pair(now)) is not None:
             try:
                 self.chain.trade(pair, self.signer, dry_run=True)
@@ -379,8 +380,9 @@ class Oracle:
                     receipts.append(receipt)
             except ContractError as error:
                 book.refuse(pair)
-                order = pair.incoming.order
-                refused.append(Refusal(order.peer, _reason(error), order.nonce))
+                refusal = _at_fault(error, pair)
+                if refusal not in refused:
+                    refused.append(refusal)
             else:
                 book.trade(pair)
                 pairs.append(pair)
@@ -711,6 +713,14 @@ def _unfunded(accepted: Sequence[SignedOrder], proposal: Proposal) -> list[Refus
         for signed in accepted
         if (signed.order.peer, signed.order.nonce) not in cleared
     ]
+
+
+def _at_fault(error: ContractError, pair: Pair) -> Refusal:
+    """Whose order it is that the contract names; the incoming one if it names none."""
+    named = error.values.get("peer")
+    resting, incoming = pair.resting.order, pair.incoming.order
+    order = resting if named == resting.peer else incoming
+    return Refusal(order.peer, _reason(error), order.nonce)
 
 
 def _reason(error: ContractError) -> str:

@@ -41,6 +41,7 @@ _COMMANDS: Final = {
     "schema": _Lazy("fairwatt.cli.market:schema", "Print the format of a book, case or clearing."),
     "order": _Lazy("fairwatt.cli.order:order", "Write, sign and check orders."),
     "receipt": _Lazy("fairwatt.cli.receipt:receipt", "Check receipts for orders, and claim."),
+    "trade": _Lazy("fairwatt.cli.trade:trade", "Write, sign and match continuous orders."),
     "case": _Lazy("fairwatt.cli.case:case", "Look at communities, check them, write new ones."),
     "plan": _Lazy("fairwatt.cli.plan:plan", "Plan the day of a community."),
     "study": _Lazy("fairwatt.cli.study:study", "Compare market designs on a community."),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -11,12 +10,12 @@ import click
 
 from fairwatt import jsontext
 from fairwatt.chain import Chain, connect, signer_for
-from fairwatt.cli._keys import with_key
+from fairwatt.cli._signing import echo_signed, with_key
 from fairwatt.cli._text import FILE, echo_json, json_option, printable
 from fairwatt.deployment import Deployment
 from fairwatt.eip712 import Domain
 from fairwatt.errors import ContractError, FairwattError, SignatureError
-from fairwatt.files import read, write
+from fairwatt.files import read
 from fairwatt.moves import Move, SignedMove
 
 if TYPE_CHECKING:
@@ -49,6 +48,7 @@ def move() -> None:
 @click.option("--to", "new", type=FILE, required=True, help="Deployment that takes over.")
 @click.option(
     "--account",
+    "number",
     type=click.IntRange(0, _UINT32_MAX),
     required=True,
     help="Number of the account there; 0 is the community fund.",
@@ -67,9 +67,9 @@ def sign(
     *,
     old: Path,
     new: Path,
-    account: int,
+    number: int,
     days: int,
-    key: Callable[[], LocalAccount],
+    account: Callable[[], LocalAccount],
     out: Path | None,
 ) -> None:
     """Agree that all that PEER can withdraw goes to its account in another deployment."""
@@ -80,16 +80,11 @@ def sign(
             "a chain"
         )
     until = datetime.now(UTC) + timedelta(days=days)
-    wanted = Move(peer, there.addresses["ledger"], account, int(until.timestamp()))
-    signer = key()
+    wanted = Move(peer, there.addresses["ledger"], number, int(until.timestamp()))
+    key = account()
     domain = Domain(here.chain_id, here.addresses["ledger"])
-    document = wanted.signed_by(signer, domain).to_document()
-    if out is None:
-        echo_json(document)
-    else:
-        write(out, json.dumps(document, indent=2) + "\n")
-    written = "" if out is None else f", written to {out}"
-    click.echo(f"signed by {signer.address}, good until {until:%Y-%m-%d}{written}", err=True)
+    echo_signed(wanted.signed_by(key, domain).to_document(), key, out)
+    click.echo(f"good until {until:%Y-%m-%d}", err=True)
 
 
 @move.command()

@@ -11,7 +11,8 @@ import click
 
 from fairwatt import files, jsontext
 from fairwatt.chain import Chain, connect, signer_for
-from fairwatt.cli._text import echo_json, json_option, printable, wei
+from fairwatt.cli._text import echo_json, json_option, plural, printable, wei
+from fairwatt.continuous import SignedContinuousOrder
 from fairwatt.deployment import Deployment
 from fairwatt.errors import FairwattError, FileError, OrderError, ReadingError, ReceiptError
 from fairwatt.meter import SignedReading
@@ -291,6 +292,37 @@ def reconcile(
     )
 
 
+@oracle.command()
+@click.option(
+    "--orders",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    required=True,
+    help="Folder of signed orders, *.json, as written by `fairwatt trade sign`.",
+)
+@click.option("--send", is_flag=True, help="Send the trades that the contract would accept.")
+@json_option
+@click.pass_obj
+def trade(connected: Callable[[bool], Any], orders: Path, send: bool, as_json: bool) -> None:
+    """Match continuous orders by price and time, ask the contract, and --send.
+
+    Orders arrived in the sequence of their files' names.
+    """
+    signed, unreadable = _load(orders, SignedContinuousOrder.from_document, OrderError)
+    with connected(send) as run:
+        result = run.trade(signed)
+    gas = sum(receipt.gas_used for receipt in result.receipts)
+    document = {
+        "sent": bool(result.receipts),
+        "gasUsed": gas or None,
+        "trades": [pair.to_document() for pair in result.pairs],
+        "refused": [*unreadable, *_refusals(result.refused)],
+    }
+    sent = f"sent, {gas:,} gas" if result.receipts else "not sent"
+    _say(
+        as_json, document, f"market {run.market} trades {plural(len(result.pairs), 'pair')}; {sent}"
+    )
+
+
 def _load(
     folder: Path,
     read: Callable[[Any], _T],
@@ -335,7 +367,7 @@ def _say(as_json: bool, document: dict[str, Any], summary: str) -> None:
     if as_json:
         echo_json(document)
         return
-    click.echo(f"session {document['session']} {summary}")
+    click.echo(f"session {document['session']} {summary}" if "session" in document else summary)
     for kind in ("refused", "excused"):
         for entry in document.get(kind, ()):
             who = entry.get("file") or f"peer {entry['peer']}"

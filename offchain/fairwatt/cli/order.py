@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
-from functools import wraps
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from fairwatt import jsontext
-from fairwatt.cli._keys import with_key
+from fairwatt.cli._signing import ADDRESS, already_json, echo_signed, with_domain, with_key
 from fairwatt.cli._text import (
     FILE,
     MOST_ROWS,
@@ -23,10 +21,9 @@ from fairwatt.cli._text import (
     value,
 )
 from fairwatt.cli._verdict import reject
-from fairwatt.deployment import Deployment
-from fairwatt.eip712 import Domain, checksummed
+from fairwatt.eip712 import Domain
 from fairwatt.errors import OrderError, SignatureError
-from fairwatt.files import read, write
+from fairwatt.files import read
 from fairwatt.market import Side
 from fairwatt.orders import Order, SignedOrder, Step
 
@@ -45,52 +42,6 @@ _TEMPLATE: Final = Order(
     steps=(Step(0, Side.BID, 250_000, 1_000), Step(0, Side.BID, 150_000, 2_000)),
     nonce=0,
 )
-
-
-class _Address(click.ParamType):
-    name = "address"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if (address := checksummed(value)) is None:
-            self.fail(f"{value!r} is not an address, or has a wrong checksum.", param, ctx)
-        return address
-
-
-_ADDRESS: Final = _Address()
-_already_json = click.option(
-    "--json", is_flag=True, expose_value=False, help="The output is JSON in any case."
-)
-
-
-def _with_domain(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the order book that orders are signed for."""
-
-    @click.option("--chain-id", type=click.IntRange(0, (1 << 64) - 1), help="Id of the chain.")
-    @click.option("--contract", type=_ADDRESS, help="Address of the order book.")
-    @click.option(
-        "--deployment", type=FILE, help="Deployment file that says both, from deployments/."
-    )
-    @wraps(command)
-    def wrapped(
-        *args: Any,
-        chain_id: int | None,
-        contract: str | None,
-        deployment: Path | None,
-        **kwargs: Any,
-    ) -> None:
-        if deployment is not None:
-            if chain_id is not None or contract is not None:
-                raise click.UsageError(
-                    "--deployment says what --chain-id and --contract say; give one or the other."
-                )
-            domain = Deployment.load(deployment).order_book
-        elif chain_id is None or contract is None:
-            raise click.UsageError("Give --chain-id and --contract, or --deployment.")
-        else:
-            domain = Domain(chain_id, contract)
-        command(*args, domain=domain, **kwargs)
-
-    return wrapped
 
 
 @click.group(
@@ -116,7 +67,7 @@ Example:
   fairwatt order template > order.json
 """
 )
-@_already_json
+@already_json
 def template() -> None:
     """Print an order to fill in.
 
@@ -142,8 +93,8 @@ Example:
 """,
 )
 @click.argument("order_path", metavar="ORDER", type=FILE)
-@_with_domain
-@_already_json
+@with_domain("order_book")
+@already_json
 def typed_data(order_path: Path, *, domain: Domain) -> None:
     """Print what a wallet signs, for eth_signTypedData_v4.
 
@@ -161,16 +112,12 @@ Examples:
 """
 )
 @click.argument("order_path", metavar="ORDER", type=FILE)
-@_with_domain
+@with_domain("order_book")
 @with_key
 @click.option("--out", type=FILE, help="Write the signed order to this file.")
-@_already_json
+@already_json
 def sign(
-    order_path: Path,
-    *,
-    domain: Domain,
-    key: Callable[[], LocalAccount],
-    out: Path | None,
+    order_path: Path, *, domain: Domain, account: Callable[[], LocalAccount], out: Path | None
 ) -> None:
     """Sign an order with a key on this machine.
 
@@ -178,15 +125,8 @@ def sign(
     variable, never from the command line. The signed order is printed as JSON, or written.
     """
     unsigned = _read_order(order_path)
-    account = key()
-    document = unsigned.signed_by(account, domain).to_document()
-    if out is None:
-        echo_json(document)
-    else:
-        write(out, json.dumps(document, indent=2) + "\n")
-    click.echo(
-        f"signed by {account.address}{'' if out is None else f', written to {out}'}", err=True
-    )
+    key = account()
+    echo_signed(unsigned.signed_by(key, domain).to_document(), key, out)
 
 
 @order.command(
@@ -196,8 +136,8 @@ Example:
 """
 )
 @click.argument("signed_path", metavar="SIGNED", type=FILE)
-@_with_domain
-@click.option("--wallet", type=_ADDRESS, help="The peer's wallet; exit with 1 if another signed.")
+@with_domain("order_book")
+@click.option("--wallet", type=ADDRESS, help="The peer's wallet; exit with 1 if another signed.")
 @json_option
 def check(signed_path: Path, *, domain: Domain, wallet: str | None, as_json: bool) -> None:
     """Say who signed an order, and what it can cost.

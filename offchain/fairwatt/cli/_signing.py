@@ -1,7 +1,8 @@
-"""Private keys for commands that sign: from a keystore or the environment."""
+"""What commands that sign have in common: for which contract, and with which key."""
 
 from __future__ import annotations
 
+import json
 import os
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Final
@@ -11,9 +12,11 @@ from eth_account import Account
 from eth_utils.exceptions import ValidationError
 
 from fairwatt import jsontext
-from fairwatt.cli._text import FILE
+from fairwatt.cli._text import FILE, echo_json
+from fairwatt.deployment import CONTRACTS, Deployment
+from fairwatt.eip712 import Domain, checksummed
 from fairwatt.errors import FileError, SignatureError
-from fairwatt.files import read
+from fairwatt.files import read, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
 
     from eth_account.signers.local import LocalAccount
 
-__all__ = ["with_key"]
+__all__ = ["ADDRESS", "already_json", "echo_signed", "with_domain", "with_key"]
 
 _KEY_ENV: Final = "FAIRWATT_KEY"
 _PRIVATE_KEY_BYTES: Final = 32
@@ -38,8 +41,59 @@ _BROKEN_KEYSTORE: Final = (
 """What eth_keyfile ends with if a keystore is not one."""
 
 
+class _Address(click.ParamType):
+    name = "address"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if (address := checksummed(value)) is None:
+            self.fail(f"{value!r} is not an address, or has a wrong checksum.", param, ctx)
+        return address
+
+
+ADDRESS: Final = _Address()
+already_json = click.option(
+    "--json", is_flag=True, expose_value=False, help="The output is JSON in any case."
+)
+
+
+def with_domain(contract: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give commands the `domain` of a contract that orders are signed for; by its field."""
+    return lambda command: _with_domain(command, contract)
+
+
+def _with_domain(command: Callable[..., None], field: str) -> Callable[..., None]:
+    name = CONTRACTS[field]
+
+    @click.option("--chain-id", type=click.IntRange(0, (1 << 64) - 1), help="Id of the chain.")
+    @click.option("--contract", type=ADDRESS, help=f"Address of the contract {name}.")
+    @click.option(
+        "--deployment", type=FILE, help="Deployment file that says both, from deployments/."
+    )
+    @wraps(command)
+    def wrapped(
+        *args: Any,
+        chain_id: int | None,
+        contract: str | None,
+        deployment: Path | None,
+        **kwargs: Any,
+    ) -> None:
+        if deployment is not None:
+            if chain_id is not None or contract is not None:
+                raise click.UsageError(
+                    "--deployment says what --chain-id and --contract say; give one or the other."
+                )
+            domain = Deployment.load(deployment).domain(field)
+        elif chain_id is None or contract is None:
+            raise click.UsageError("Give --chain-id and --contract, or --deployment.")
+        else:
+            domain = Domain(chain_id, contract)
+        command(*args, domain=domain, **kwargs)
+
+    return wrapped
+
+
 def with_key(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options that name a key, and `key`, which reads it when it is called."""
+    """Give a command an `account` to call for the key, once everything else is read."""
 
     @click.option("--keystore", type=FILE, help="Encrypted key file; its password is asked for.")
     @click.option("--password-file", type=FILE, help="Take the password from its first line.")
@@ -61,14 +115,25 @@ def with_key(command: Callable[..., None]) -> Callable[..., None]:
         if password_file is not None and keystore is None:
             raise click.UsageError("--password-file belongs to --keystore.")
 
-        def key() -> LocalAccount:
+        def account() -> LocalAccount:
             if keystore is None:
                 return _from_environment(key_env or _KEY_ENV)
             return _from_keystore(keystore, password_file)
 
-        command(*args, key=key, **kwargs)
+        command(*args, account=account, **kwargs)
 
     return wrapped
+
+
+def echo_signed(document: object, account: LocalAccount, out: Path | None) -> None:
+    """Print or write what is signed, and say who signed it."""
+    if out is None:
+        echo_json(document)
+    else:
+        write(out, json.dumps(document, indent=2) + "\n")
+    click.echo(
+        f"signed by {account.address}{'' if out is None else f', written to {out}'}", err=True
+    )
 
 
 def _from_environment(name: str) -> LocalAccount:
