@@ -23,6 +23,11 @@ and after a step that is about it
     I15 a reading is settled once, at the supplier's tariffs, in money or in arrears; if it was
         missing it is estimated once, and a late one takes the estimate off
 
+and at the end of a run
+
+    I16 every account follows from the history of the chain: what was paid in and out, the calldata
+        of clearings and reconciliations, and what was published
+
 Much of this needs several steps in the right sequence, which chance seldom finds: some rules
 are such sequences, made of the other rules. What the runs reached is counted, and required, at the
 end. The runs are the same every time; `EXAMPLES=500 pytest tests/contracts/test_state_machine.py`
@@ -58,6 +63,7 @@ from hypothesis.stateful import (
 from tests.community import C2, C3, DAY, FEED_IN, HOURLY, NANO, QUARTERS, RETAIL, WITHDRAWAL_DELAY
 from tests.contracts.parts import in_two_parts
 
+from fairwatt.audit import audit
 from fairwatt.calldata import encode_clearing
 from fairwatt.chain import Role
 from fairwatt.errors import ContractError, ProofError
@@ -164,7 +170,11 @@ class Market(RuleBasedStateMachine):
         self.owed: set[tuple[int, int]] = set()
 
     def teardown(self) -> None:
-        ape.chain.restore(self.before)
+        """I16."""
+        try:
+            assert audit(self.community.chain).differences == ()
+        finally:
+            ape.chain.restore(self.before)
 
     # -------------------------------------------------------------------------------- tools
 

@@ -4,6 +4,7 @@ connect()      a network, by Ape's name for it
 deploy()       the contracts, roles and markets of a settings file
 Chain          a deployment: read it at a block, send to it
 Snapshot       everything read at one block
+History        all that happened until then, and the calls behind it
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from fairwatt.chain._deploy import (
     describe,
     signer_for,
 )
+from fairwatt.chain._history import Happening, History
 from fairwatt.chain._snapshot import Account, Peer, Role, Snapshot, Standing
 from fairwatt.deployment import Deployment
 
@@ -25,6 +27,8 @@ __all__ = [
     "Chain",
     "Contracts",
     "Deployment",
+    "Happening",
+    "History",
     "Peer",
     "Receipt",
     "Role",
