@@ -42,6 +42,11 @@ class Deployment:
         """Domain in which orders are signed."""
         return Domain(self.chain_id, self.addresses["order_book"])
 
+    @property
+    def settlement(self) -> Domain:
+        """Domain in which readings are signed."""
+        return Domain(self.chain_id, self.addresses["settlement"])
+
     def to_document(self) -> dict[str, Any]:
         """As JSON."""
         return {

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from datetime import UTC, datetime
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Final
 
 import click
-from eth_account import Account
-from eth_utils.exceptions import ValidationError
 
 from fairwatt import jsontext
+from fairwatt.cli._keys import with_key
 from fairwatt.cli._text import (
     FILE,
     MOST_ROWS,
@@ -27,7 +25,7 @@ from fairwatt.cli._text import (
 from fairwatt.cli._verdict import reject
 from fairwatt.deployment import Deployment
 from fairwatt.eip712 import Domain, checksummed
-from fairwatt.errors import FileError, OrderError, SignatureError
+from fairwatt.errors import OrderError, SignatureError
 from fairwatt.files import read, write
 from fairwatt.market import Side
 from fairwatt.orders import Order, SignedOrder, Step
@@ -40,8 +38,6 @@ if TYPE_CHECKING:
 
 __all__ = ["order"]
 
-_KEY_ENV: Final = "FAIRWATT_KEY"
-_PRIVATE_KEY_BYTES: Final = 32
 _TEMPLATE: Final = Order(
     market=1,
     peer=1,
@@ -49,17 +45,6 @@ _TEMPLATE: Final = Order(
     steps=(Step(0, Side.BID, 250_000, 1_000), Step(0, Side.BID, 150_000, 2_000)),
     nonce=0,
 )
-_BROKEN_KEYSTORE: Final = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    MemoryError,
-    NotImplementedError,
-    TypeError,
-    ValueError,
-)
-"""What eth_keyfile ends with if a keystore is not one."""
 
 
 class _Address(click.ParamType):
@@ -177,22 +162,14 @@ Examples:
 )
 @click.argument("order_path", metavar="ORDER", type=FILE)
 @_with_domain
-@click.option("--keystore", type=FILE, help="Encrypted key file; its password is asked for.")
-@click.option("--password-file", type=FILE, help="Take the password from its first line.")
-@click.option(
-    "--key-env",
-    metavar="NAME",
-    help=f"Environment variable with a raw key, if there is no keystore [default: {_KEY_ENV}].",
-)
+@with_key
 @click.option("--out", type=FILE, help="Write the signed order to this file.")
 @_already_json
 def sign(
     order_path: Path,
     *,
     domain: Domain,
-    keystore: Path | None,
-    password_file: Path | None,
-    key_env: str | None,
+    key: Callable[[], LocalAccount],
     out: Path | None,
 ) -> None:
     """Sign an order with a key on this machine.
@@ -200,16 +177,8 @@ def sign(
     The key comes from a keystore (as geth and most wallets write it) or from an environment
     variable, never from the command line. The signed order is printed as JSON, or written.
     """
-    if keystore is not None and key_env is not None:
-        raise click.UsageError("Give --keystore or --key-env, not both.")
-    if password_file is not None and keystore is None:
-        raise click.UsageError("--password-file belongs to --keystore.")
     unsigned = _read_order(order_path)
-    account = (
-        _from_environment(key_env or _KEY_ENV)
-        if keystore is None
-        else _from_keystore(keystore, password_file)
-    )
+    account = key()
     document = unsigned.signed_by(account, domain).to_document()
     if out is None:
         echo_json(document)
@@ -267,51 +236,6 @@ def _signer(signed: SignedOrder, domain: Domain, wallet: str | None) -> str:
 
 def _read_order(path: Path) -> Order:
     return Order.from_document(jsontext.parse(read(path), "order", OrderError))
-
-
-def _from_environment(name: str) -> LocalAccount:
-    key = os.environ.get(name, "").strip()
-    if not key:
-        raise SignatureError(
-            f"there is no key in the environment variable {name}; set it, or use --keystore"
-        )
-    try:
-        raw = bytes.fromhex(key.removeprefix("0x"))
-    except ValueError:
-        raw = b""
-    return _account(raw, f"the environment variable {name}")
-
-
-def _from_keystore(path: Path, password_file: Path | None) -> LocalAccount:
-    content = jsontext.parse(read(path), f"keystore {path}", FileError)
-    if password_file is None:
-        password = click.prompt(
-            f"Password of {path}", default="", show_default=False, hide_input=True, err=True
-        )
-    else:
-        first = read(password_file).split(b"\n", 1)[0].removesuffix(b"\r")
-        try:
-            password = first.decode()
-        except UnicodeDecodeError:
-            raise FileError(str(password_file), "is not UTF-8 text") from None
-    try:
-        raw = bytes(Account.decrypt(content, password))
-    except _BROKEN_KEYSTORE as error:
-        if "mismatch" in str(error):
-            raise SignatureError(f"wrong password for the keystore {path}") from None
-        raise FileError(str(path), "is not a keystore (Web3 Secret Storage)") from None
-    return _account(raw, f"the keystore {path}")
-
-
-def _account(key: bytes, where: str) -> LocalAccount:
-    """Take a private key; nothing that is said if it is wrong contains it."""
-    try:
-        if len(key) == _PRIVATE_KEY_BYTES:
-            account: LocalAccount = Account.from_key(key)
-            return account
-    except (ValueError, ValidationError):
-        pass
-    raise SignatureError(f"{where} does not hold a private key: 32 bytes, 64 hexadecimal digits")
 
 
 def _show(checked: Order, signer: str, wallet: str | None) -> None:
