@@ -802,7 +802,7 @@ def test_markets__any_sequence_of_steps__keep_the_invariants(community: Communit
     run_state_machine_as_test(
         Market,
         settings=settings(
-            max_examples=_EXAMPLES or 6,
+            max_examples=_EXAMPLES or 7,
             stateful_step_count=25 if _EXAMPLES else 5,
             derandomize=not _EXAMPLES,
             database=None,

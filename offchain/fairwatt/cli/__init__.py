@@ -47,6 +47,9 @@ _COMMANDS: Final = {
     "demo": _Lazy("fairwatt.cli.demo:demo", "Run a market day on a chain in this process."),
     "meter": _Lazy("fairwatt.cli.metering:meter", "Bring meter data to the periods of a market."),
     "oracle": _Lazy("fairwatt.cli.oracle:oracle", "Check, clear and reconcile on a chain."),
+    "reconcile": _Lazy(
+        "fairwatt.cli.reconcile:reconcile", "Settle a session, check every balance."
+    ),
 }
 
 

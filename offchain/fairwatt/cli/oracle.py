@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from fairwatt.oracle import Refusal
 
-__all__ = ["oracle"]
+__all__ = ["load_folder", "oracle"]
 
 _T = TypeVar("_T")
 
@@ -97,7 +97,7 @@ def clear(
     connected: Callable[[bool], Any], session: int | None, orders: Path, send: bool, as_json: bool
 ) -> None:
     """Clear a session: collect, optimise, verify, ask the contract, and --send."""
-    signed, unreadable = _load(orders, SignedOrder.from_document, OrderError)
+    signed, unreadable = load_folder(orders, SignedOrder.from_document, OrderError)
     with connected(send) as run:
         terms = run.chain.snapshot().terms(run.market)
         if session is None:
@@ -147,7 +147,7 @@ def reconcile(
     as_json: bool,
 ) -> None:
     """Settle signed readings against the positions of a session, and --send."""
-    signed, unreadable = _load(readings, SignedReading.from_document, ReadingError)
+    signed, unreadable = load_folder(readings, SignedReading.from_document, ReadingError)
     with connected(send) as run:
         terms = run.chain.snapshot().terms(run.market)
         named = session is not None
@@ -180,7 +180,7 @@ def reconcile(
     )
 
 
-def _load(
+def load_folder(
     folder: Path,
     read: Callable[[Any], _T],
     error: type[OrderError | ReadingError],
