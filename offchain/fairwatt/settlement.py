@@ -43,6 +43,8 @@ class SettlementReport:
         What it was reckoned from.
     replaced
         Peers whose estimate was replaced by their reading.
+    before
+        Peers whose readings were settled before the run; they are passed over.
     held
         Readings that can hardly be true; the initial run held them back.
     missing
@@ -60,6 +62,7 @@ class SettlementReport:
     time: int
     run: ReconciliationRun
     replaced: tuple[int, ...]
+    before: tuple[int, ...]
     held: tuple[Refusal, ...]
     moved_nano: Mapping[int, int]
     arrears_nano: Mapping[tuple[int, int], int] = field(default_factory=dict)
@@ -82,6 +85,7 @@ class SettlementReport:
                 if not row.estimated
             ],
             "estimated": [_line(row) for row in self.run.settled if row.estimated],
+            "settledBefore": list(self.before),
             "held": _reasons(self.held),
             "missing": list(self.run.missing),
             "refused": _reasons(self.run.refused),
@@ -121,22 +125,25 @@ def settle(
             "comes after that"
         )
     positions = snapshot.positions_wh(oracle.market, start)
-    sound, doubtful = [], []
+    sound, doubtful, known, before = [], [], set[int](), set[int]()
     for signed in readings:
-        reason = doubt(signed.reading.energy_wh, positions.get(signed.reading.peer, ()))
-        if reason is None or signed.reading.session_start != start:
-            sound.append(signed)
+        peer = signed.reading.peer
+        if signed.reading.session_start == start and snapshot.is_reading_settled(
+            oracle.market, start, peer
+        ):
+            before.add(peer)
+            continue
+        reason = doubt(signed.reading.energy_wh, positions.get(peer, ()))
+        refused = oracle.objection(start, signed, snapshot) is not None
+        if reason is None or refused:
+            sound.append(signed)  # what is refused is refused by the oracle, with its reason
         else:
-            doubtful.append((signed, reason))
-    known = {signed.reading.peer for signed in sound}
-    held = [
-        Refusal(signed.reading.peer, reason)
-        for signed, reason in doubtful
-        if not snapshot.is_reading_settled(oracle.market, start, signed.reading.peer)
-        and signed.reading.peer not in known
-    ]
+            doubtful.append((signed, Refusal(peer, reason)))
+        if reason is None and not refused:
+            known.add(peer)
+    doubtful = [(signed, why) for signed, why in doubtful if why.peer not in known]
     if final:
-        sound += [signed for signed, _ in doubtful if signed.reading.peer not in known]
+        sound += [signed for signed, _ in doubtful]
     run = oracle.reconcile(start, sound)
     suppliers = {row.peer: snapshot.peer(row.peer, start).supplier for row in run.settled}
     return SettlementReport(
@@ -151,7 +158,8 @@ def settle(
             for row in run.settled
             if not row.estimated and snapshot.is_reading_estimated(oracle.market, start, row.peer)
         ),
-        held=tuple(held),
+        before=tuple(sorted(before)),
+        held=() if final else tuple(why for _, why in doubtful),
         moved_nano=_moved(run.settled, suppliers),
         arrears_nano=_arrears(run),
     )

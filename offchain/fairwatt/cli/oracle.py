@@ -10,7 +10,7 @@ import click
 
 from fairwatt import files, jsontext
 from fairwatt.chain import Chain, connect, signer_for
-from fairwatt.cli._text import echo_json, json_option, printable
+from fairwatt.cli._text import echo_json, json_option, printable, value
 from fairwatt.deployment import Deployment
 from fairwatt.errors import FairwattError, OrderError, ReadingError
 from fairwatt.meter import SignedReading
@@ -178,6 +178,32 @@ def reconcile(
         f"are missing; "
         f"{sent}",
     )
+
+
+@oracle.command()
+@click.option("--send", is_flag=True, help="Send for what can be paid.")
+@json_option
+@click.pass_obj
+def collect(connected: Callable[[bool], Any], send: bool, as_json: bool) -> None:
+    """Have debtors pay what they owe for imbalances, as far as they can now, and --send.
+
+    Anyone may ask for it. What nobody can pay stays owed; `check` lists it.
+    """
+    with connected(send) as run:
+        paid = run.collect_arrears()
+    if as_json:
+        echo_json(
+            [
+                {"debtor": debtor, "creditor": creditor, "amountNano": nano}
+                for debtor, creditor, nano in paid
+            ]
+        )
+        return
+    for debtor, creditor, nano in paid:
+        verb = "pays" if send else "can pay"
+        click.echo(f"peer {debtor} {verb} peer {creditor} {value(nano)}")
+    if not paid:
+        click.echo("nothing can be collected")
 
 
 def load_folder(

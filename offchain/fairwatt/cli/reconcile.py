@@ -129,12 +129,14 @@ def reconcile(
 
 
 def _show_run(document: Mapping[str, Any]) -> None:
-    sent = f"sent, {document['gasUsed']:,} gas" if document["sent"] else "not sent"
+    sent = "sent" if document["sent"] else "not sent"
+    before = len(document["settledBefore"])
     replaced = sum(row["replacesEstimate"] for row in document["settled"])
     click.echo(
         f"session {document['session']}, {document['run']} run: "
         f"{plural(len(document['settled']), 'reading')} settled"
-        f"{f', {replaced} in place of an estimate' if replaced else ''}, "
+        f"{f', {replaced} in place of an estimate' if replaced else ''}"
+        f"{f', {before} before' if before else ''}, "
         f"{len(document['estimated'])} estimated, {len(document['held'])} held back, "
         f"{len(document['missing'])} missing; {sent}"
     )
@@ -173,10 +175,10 @@ def _show_check(result: Audit, unlike: list[str], *, as_json: bool) -> None:
             }
         )
     else:
-        made = ", ".join(f"{count} {what}" for what, count in result.counts.items()) or "nothing"
+        made = [plural(count, what.removesuffix("s")) for what, count in result.counts.items()]
         click.echo(
-            f"block {result.block}: {plural(result.peers, 'account')} and the fund recomputed "
-            f"from {made}"
+            f"{plural(result.peers, 'account')} and the fund, recomputed from "
+            f"{', '.join(made) or 'nothing'}"
         )
         for difference in result.differences[:_MOST_DIFFERENCES]:
             click.echo(printable(f"BAD {difference}"))
