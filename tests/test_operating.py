@@ -461,6 +461,50 @@ def test_peer_that_never_pays__with_credit__is_covered_by_the_fund_up_to_its_lim
     assert -NANO < account.balance_nano < 0 == account.arrears_nano
 
 
+def test_check__with_the_readings_of_a_session__says_which_were_not_settled(story: Story) -> None:
+    story.fleet.give(Noise(0.05))
+    swapped, lost, unsettled = story.peers[:3]
+    story.fleet.give(Late(10 * DAY), peers=[unsettled])
+    story.deliver()
+    story.settle("--send")
+    session = [str(QUARTERS), str(DATE)]
+    files = ["--readings", str(story.folder / "readings")]
+    told = story.run("reconcile", "--check", *session, *files)
+    assert told.endswith("ok  every balance is what follows from the history\n")
+
+    for path in (story.folder / "readings").glob("*.json"):
+        if path.name.endswith((f"peer-{swapped}.json", f"peer-{lost}.json")):
+            path.unlink()
+    story.fleet.behaviours.clear()
+    for arrival in story.fleet.session(DATE, {swapped: (1, 2, 3, 4), unsettled: (-1, -2, -3, -4)}):
+        assert arrival.signed is not None
+        story.file(arrival.signed)
+    printed = story.run("reconcile", "--check", *session, *files, code=1)
+    assert printed.splitlines()[1:] == [
+        f"BAD peer {swapped}: the reading that was settled is not among these",
+        f"BAD peer {lost}: the reading that was settled is not among these",
+        f"BAD peer {unsettled}: its reading is not settled",
+    ]
+    document = json.loads(story.run("reconcile", "--check", "--json"))
+    assert (document["accounts"], document["differences"], document["readings"]) == (8, [], [])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["2"], "Give MARKET and SESSION, or --check alone."),
+        ([], "Give MARKET and SESSION, or --check alone."),
+        (["--check", "--send"], "--check settles nothing"),
+        (["2", "9"], "A settlement run needs --readings and --account."),
+    ],
+)
+def test_reconcile__wrong_usage__is_explained(arguments: list[str], problem: str) -> None:
+    where = ["--network", "ethereum:local:test", "--deployment", "D.json"]
+    run = CliRunner().invoke(main, ["reconcile", *arguments, *where])
+    assert run.exit_code == 2
+    assert problem in run.output
+
+
 def test_check__balance_changed_past_the_contracts__is_named_with_the_amount(story: Story) -> None:
     story.deliver()
     story.settle("--send")

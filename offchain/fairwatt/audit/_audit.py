@@ -457,7 +457,7 @@ class _Replay:
             _place(happening),
             "what it says",
             f"{happening.name} {_listed(said)}",
-            f"{name} {_listed(amounts)}",
+            f"{name} {_listed(amounts)}".rstrip(),
             happening.transaction,
         )
 

@@ -195,4 +195,4 @@ def _show_check(result: Audit, unlike: list[str], *, as_json: bool) -> None:
 def _paid(nano: int) -> str:
     if nano == 0:
         return "was as it had traded"
-    return f"{'receives' if nano > 0 else 'pays'} {value(abs(nano))}"
+    return f"{'receives' if nano > 0 else 'is charged'} {value(abs(nano))}"
