@@ -267,7 +267,7 @@ def test_day__readings_as_traded_but_for_noise__is_settled_in_one_run(story: Sto
 def test_outage__of_a_third_of_the_meters__is_estimated_and_late_readings_replace_it(
     story: Story,
 ) -> None:
-    silent, late = story.fleet.some(1 / 3)
+    late, silent = story.fleet.some(1 / 3)  # a seller and a buyer
     story.fleet.give(Outage(), peers=[silent])
     story.fleet.give(Late(3 * DAY), peers=[late])
     before = {peer: story.balance(peer) for peer in (silent, late)}

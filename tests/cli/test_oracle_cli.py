@@ -252,7 +252,7 @@ def test_reconcile__check__recomputes_every_account_and_finds_what_was_changed(d
     run = check()
     assert run.exit_code == 0, run.output
     assert run.output == (
-        "7 accounts and the fund, recomputed from 5 deposits, 1 clearing, 1 reconciliation\n"
+        "6 accounts and the fund, recomputed from 5 deposits, 1 clearing, 1 reconciliation\n"
         "ok  every balance is what follows from the history\n"
     )
     # A node that lies about the storage of the ledger.
