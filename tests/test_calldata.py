@@ -33,6 +33,34 @@ def test_positions__are_those_of_the_proposal(proposal: Proposal) -> None:
     assert read(proposal) == proposal.positions_wh
 
 
+@given(proposals())
+@settings(deadline=None, max_examples=60)
+def test_rebuild__from_its_calldata__is_the_proposal_again(proposal: Proposal) -> None:
+    message = calldata.encode_clearing(proposal)
+    runs = [
+        (run["version"], run["periods"], [tuple(link.values()) for link in run["links"]])
+        for run in message["networks"]
+    ]
+    orders = [
+        order
+        for part in calldata.encode_parts(proposal, most_bytes=300)
+        for order in calldata.taken_orders(1, START, part.orders)
+    ]
+    fields = [*(message | {"networks": runs}).values()]
+    again = calldata.rebuild(proposal.session, fields, orders, proposal.nodes.__getitem__)
+    assert again == proposal
+    again.check()
+    assert again.payments_nano == proposal.payments_nano
+    for changed in ([(9, *runs[0][1:]), *runs[1:]], []):
+        with pytest.raises(OracleError, match="names another network"):
+            calldata.rebuild(
+                proposal.session,
+                [*(message | {"networks": changed}).values()],
+                orders,
+                proposal.nodes.__getitem__,
+            )
+
+
 def test_positions__of_parts_are_those_of_the_whole() -> None:
     ask = Step(0, Side.ASK, 30, 10)
     orders = [

@@ -7,28 +7,30 @@ leaves nothing on chain but hashes, so reading its calldata is how positions are
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from fairwatt.eip712 import recover
 from fairwatt.errors import OracleError
 from fairwatt.lanes import words_of
-from fairwatt.market import Side, witnesses
-from fairwatt.orders import Curve, Step, order_hash
+from fairwatt.market import Certificate, Clearing, Side, witnesses
+from fairwatt.orders import Curve, Order, SignedOrder, Step, order_hash
+from fairwatt.session import Proposal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from fairwatt.market import Certificate
-    from fairwatt.orders import SignedOrder
-    from fairwatt.session import Proposal
+    from fairwatt.eip712 import Domain
+    from fairwatt.session import Session
 
 __all__ = [
     "NOTHING_CARRIED",
+    "AcceptedOrder",
     "ClearCall",
     "PartOrders",
     "encode_clearing",
@@ -36,6 +38,8 @@ __all__ = [
     "encode_parts",
     "order_hashes",
     "positions_wh",
+    "rebuild",
+    "taken_orders",
 ]
 
 _LANES: Final = 8
@@ -48,6 +52,8 @@ _MARGINAL: Final = struct.Struct(">4Q")
 _HAS_MARGINAL: Final = 1 << 15
 _IS_HIGHEST: Final = 1 << 15
 _FLOW_BYTES: Final = 5
+_LINK: Final = ("source", "target", "owner", "tariffMicroPerKWh", "capacityWh")
+_MARGINALS: Final = ("ask_fill", "ask_total", "bid_fill", "bid_total")
 
 NOTHING_CARRIED: Final[dict[str, Any]] = {
     "sums": b"",
@@ -68,6 +74,37 @@ class PartOrders:
 
     peers: tuple[int, ...]
     orders: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedOrder:
+    """An order as it stands in the calldata of a clearing.
+
+    Attributes
+    ----------
+    signed
+        With an empty signature if it is one that was placed.
+    curve
+        The very bytes that were signed. The contract also takes curves that no `Order` has, with
+        empty rows or lanes.
+    """
+
+    signed: SignedOrder
+    curve: Curve
+
+    def signer(self, domain: Domain) -> str:
+        """Address of the key that signed.
+
+        Raises
+        ------
+        SignatureError
+            If the bytes are no signature.
+        """
+        data = self.signed.order.typed_data(domain)
+        first, blocks, words = self.curve
+        curve = {"firstBlock": first, "blocks": blocks, "curve": "0x" + words.hex()}
+        message = {**data.message, **curve}
+        return recover(replace(data, message=message), self.signed.signature)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +227,87 @@ def order_hashes(calls: Iterable[ClearCall], market: int, session_start: int) ->
         for call in calls
         for peer, nonce, curve in _read_records(call.orders)
     ]
+
+
+def taken_orders(market: int, start: int, records: bytes) -> Iterator[AcceptedOrder]:
+    """The orders of a part, from its records; those without any step are not there."""
+    at = 0
+    while at < len(records):
+        kind, peer, nonce, first, blocks, rows, held = _HEAD.unpack_from(records, at)
+        at += _HEAD.size
+        curve = records[at : at + rows * blocks * _PAIR_BYTES]
+        at += len(curve) + 2 * held
+        signature = b""
+        if kind == _SIGNED:
+            signature = _expanded(records[at : at + _SIGNATURE_BYTES])
+            at += _SIGNATURE_BYTES
+        if steps := tuple(_steps(first, blocks, curve)):
+            order = Order(market, peer, start, steps, nonce)
+            yield AcceptedOrder(SignedOrder(order, signature), Curve(first, blocks, curve))
+
+
+def rebuild(
+    session: Session,
+    message: Sequence[Any],
+    orders: Sequence[AcceptedOrder],
+    node_of: Callable[[int], int],
+) -> Proposal:
+    """The proposal that was accepted.
+
+    Parameters
+    ----------
+    session
+        With the networks as they were published.
+    message
+        The `Proposal` struct of the calldata, field by field.
+    orders
+        Of all parts, in their sequence.
+    node_of
+        Node at which a peer is connected when the session starts.
+
+    Raises
+    ------
+    OracleError
+        If it is not of this session, or names other networks.
+    """
+    market, start, fee_to, networks, cells, details, flows = message
+    if (market, start) != (session.market, session.start):
+        raise OracleError(f"the calldata is of session {start} of market {market}")
+    _require_networks(session, networks)
+    versions, width = session.versions, words_of(len(session.versions)) * _LANES
+    words = np.frombuffer(cells, ">u4").reshape(-1, width // _LANES, 3, _LANES)
+    prices = [np.ascontiguousarray(words[:, :, at]).reshape(-1, width) for at in range(3)]
+    low = prices[0].view(">i4").astype(np.int64)
+    high = low + prices[1].astype(np.int64)
+    ranks = prices[2].astype(np.int64)
+    tails, marginal = _read_details(details, low.size)
+    filled = _fills(session, orders, node_of, (low, high), details)
+    energies = _energies(flows)
+    certificates, clearings, at = [], [], 0
+    for period, version in enumerate(versions):
+        nodes, links = len(version.network.nodes), len(version.network.links)
+        column = slice(period, nodes * width, width)
+        lows, highs, rank = low[:nodes, period], high[:nodes, period], ranks[:nodes, period]
+        certificates.append(
+            Certificate(
+                low=lows,
+                high=highs,
+                low_rank=rank >> 16,
+                high_rank=rank & 0xFFFF,
+                tail=tails[column],
+                **{name: marginal[place][column] for place, name in enumerate(_MARGINALS)},
+            )
+        )
+        clearings.append(Clearing(filled[period], energies[at : at + links], (lows + highs) >> 1))
+        at += links
+    return Proposal(
+        session=session,
+        orders=tuple(order.signed for order in orders),
+        nodes={order.signed.order.peer: node_of(order.signed.order.peer) for order in orders},
+        clearings=tuple(clearings),
+        certificates=tuple(certificates),
+        fee_to=fee_to,
+    )
 
 
 # ------------------------------------------------------------------------------------------ writing
@@ -361,3 +479,63 @@ def _steps(first: int, blocks: int, curve: bytes) -> list[Step]:
             if entry >> 1:
                 steps.append(Step(start + lane, Side(entry & 1), price, entry >> 1))
     return steps
+
+
+def _require_networks(session: Session, networks: Sequence[Any]) -> None:
+    named = [
+        (version, periods, [dict(zip(_LINK, link, strict=True)) for link in links])
+        for version, periods, links in networks
+    ]
+    published = [
+        (session.versions[first].version, last - first, session.versions[first].links_message())
+        for first, last in _runs(session.versions)
+    ]
+    if named != published:
+        raise OracleError(f"the calldata of session {session.start} names another network")
+
+
+def _read_details(details: bytes, cells: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Tails, and what marginal orders trade, by cell."""
+    tails, marginal = np.zeros(cells, np.int64), np.zeros((len(_MARGINALS), cells), np.int64)
+    at = 0
+    while at < len(details):
+        head, tail = _DETAIL.unpack_from(details, at)
+        at += _DETAIL.size
+        cell = head & ~_HAS_MARGINAL
+        tails[cell] = tail
+        if head & _HAS_MARGINAL:
+            marginal[:, cell] = _MARGINAL.unpack_from(details, at)
+            at += _MARGINAL.size
+    return tails, marginal
+
+
+def _fills(
+    session: Session,
+    orders: Sequence[AcceptedOrder],
+    node_of: Callable[[int], int],
+    prices: tuple[NDArray[np.int64], NDArray[np.int64]],
+    details: bytes,
+) -> list[list[int]]:
+    """What is traded of each step, by period, in the sequence of the orders."""
+    low, high = prices
+    width, marginal = low.shape[1], _Marginal(details)
+    filled: list[list[int]] = [[] for _ in session.versions]
+    for accepted in orders:
+        order = accepted.signed.order
+        node = node_of(order.peer)
+        for step in order.steps:
+            cell = node * width + step.period
+            bounds = int(low[node, step.period]), int(high[node, step.period])
+            filled[step.period].append(marginal.fill(step, cell, *bounds))
+    return filled
+
+
+def _energies(flows: bytes) -> list[int]:
+    places = range(0, len(flows), _FLOW_BYTES)
+    return [int.from_bytes(flows[at : at + _FLOW_BYTES], "big") for at in places]
+
+
+def _expanded(compact: bytes) -> bytes:
+    """r, s, v of r, vs (EIP-2098)."""
+    high = compact[32]
+    return compact[:32] + bytes([high & 0x7F]) + compact[33:] + bytes([27 + (high >> 7)])

@@ -48,6 +48,11 @@ class Deployment:
         """Domain in which receipts are signed."""
         return Domain(self.chain_id, self.addresses["bonds"])
 
+    @property
+    def settlement(self) -> Domain:
+        """Domain in which readings are signed."""
+        return Domain(self.chain_id, self.addresses["settlement"])
+
     def to_document(self) -> dict[str, Any]:
         """As JSON."""
         return {

@@ -425,14 +425,13 @@ class Oracle:
         refused = []
         for signed in readings:
             peer = signed.reading.peer
-            try:
-                self._require_settleable(start, signed, snapshot)
-                if peer in taken:
-                    raise OracleError("there is another reading of this peer before it")
-            except FairwattError as error:
-                refused.append(Refusal(peer, str(error)))
-            else:
+            reason = self.objection(start, signed, snapshot)
+            if reason is None and peer in taken:
+                reason = "there is another reading of this peer before it"
+            if reason is None:
                 taken[peer] = signed
+            else:
+                refused.append(Refusal(peer, reason))
         missing = [
             peer
             for peer in positions
@@ -466,6 +465,44 @@ class Oracle:
             ]
             settled = tuple(entry for entry in settled if entry.peer in done)
         return ReconciliationRun(settled, tuple(missing), tuple(refused), receipt)
+
+    def objection(self, start: int, signed: SignedReading, snapshot: Snapshot) -> str | None:
+        """Why a reading is not settled for a session; None if it is."""
+        try:
+            self._require_settleable(start, signed, snapshot)
+        except FairwattError as error:
+            return str(error)
+        return None
+
+    def collect_arrears(self) -> list[tuple[int, int, int]]:
+        """Have debtors pay what they owe from what they have come to have.
+
+        Returns
+        -------
+        list
+            Debtor, creditor and nano-token that were paid, or can be; of whoever has nothing, none.
+
+        Raises
+        ------
+        ContractError
+            If the contract refuses.
+        """
+        snapshot = self.chain.snapshot()
+        ledger = self.chain.contracts.ledger
+        means: dict[int, int] = {}
+        collected = []
+        for (debtor, creditor), owed in snapshot.arrears_nano().items():
+            if debtor not in means:
+                account = snapshot.account(debtor)
+                means[debtor] = account.balance_nano + account.credit_nano - account.locked_nano
+            paid = min(owed, means[debtor])
+            if paid <= 0:
+                continue
+            if self.send:
+                self.chain.send(ledger.collect, debtor, creditor, sender=self.signer)
+            means[debtor] -= paid
+            collected.append((debtor, creditor, paid))
+        return collected
 
     def check(self) -> list[Finding]:
         """Look whether the oracle could do its work now."""
@@ -502,6 +539,9 @@ class Oracle:
                 findings.append(Finding(True, f"session {before} {state}"))
             else:
                 findings.append(Finding(False, f"session {before} was never cleared: it is void"))
+        for (debtor, creditor), nano in snapshot.arrears_nano().items():
+            owed = f"peer {debtor} owes peer {creditor} {nano:,} nano-token that it could not pay"
+            findings.append(Finding(False, owed))
         return findings
 
     def _promises(

@@ -8,10 +8,18 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
+from eth_account import Account
+from eth_utils.address import to_checksum_address
+from tests.metering.feeds import Feed, Series
+from tests.metering.test_espi import hours_of_year, naive_durations
+from tests.test_readme import console_blocks, require_shown
 
 from fairwatt.cases import Case, write_from_profiles
 from fairwatt.cli import main
+from fairwatt.deployment import CONTRACTS, Deployment
+from fairwatt.meter import Curve, P256Meter, Reading, SignedReading
 
+PAGE = Path(__file__).parents[2] / "docs" / "metering.md"
 SAMPLE = Path(__file__).parents[1] / "metering" / "data" / "15minLP_15Days.xml"
 GOOD = "time,a,b\n2019-01-01T00:00Z,0.25,1\n2019-01-01T00:15Z,0.5,2\n2019-01-01T00:30Z,0.125,3\n"
 BAD = "time,a\n2019-01-01T00:00Z,0.1\n2019-01-01T00:15Z,-0.1\n2019-01-01T01:00Z,0.2\n"
@@ -177,3 +185,102 @@ def test_names_from_files__that_terminals_obey__are_shown_escaped(tmp_path: Path
     result = run("check", path)
     assert result.exit_code == 1
     assert "\x1b[31mred" not in result.stdout
+
+
+def test_import__green_button_year_with_both_clock_changes__8760_hours_and_the_total(
+    tmp_path: Path,
+) -> None:
+    """Writers that take differences of local times give 7200 and 0 s at the changes."""
+    starts, values = hours_of_year("America/Los_Angeles"), [100 + at % 977 for at in range(8760)]
+    durations = naive_durations(starts, "America/Los_Angeles")
+    assert sorted(set(durations)) == [0, 3600, 7200]
+    year = Feed([Series(zip(starts, durations, values, strict=True))]).write(tmp_path / "year.xml")
+
+    result = run("import", year, "--period", "60", "--out", tmp_path / "energy.csv")
+
+    assert result.exit_code == 0, result.stderr
+    assert f"import     {sum(values) / 1000:,.3f} kWh" in result.stdout
+    shown = next(block for block in console_blocks(PAGE) if "year.xml --period" in block.command)
+    require_shown(shown, result.stdout)
+    written = pd.read_csv(tmp_path / "energy.csv")
+    assert written["energy_wh"].tolist() == values
+    # Every hour is there once, also the two of the clock changes.
+    times = pd.to_datetime(written["time"])
+    assert (times.diff().dropna() == pd.Timedelta(hours=1)).all()
+
+
+# -------------------------------------------------------------------------------------- sign
+
+
+def signing(file: Path, *more: str | Path, session: int = 1_546_300_800) -> list[str | Path]:
+    deployment = file.parent / "deployment.json"
+    addresses = {
+        field: to_checksum_address(f"0x{at:040x}") for at, field in enumerate(CONTRACTS, 9)
+    }
+    Deployment("ethereum:local:test", 31337, 0, addresses).save(deployment)
+    known = ("--market", "1", "--peer", "7", "--session", str(session), "--deployment", deployment)
+    return ["sign", file, *known, "--periods", "2", *more]
+
+
+def sign(file: Path, *more: str | Path, session: int = 1_546_300_800) -> Result:
+    arguments = [str(each) for each in signing(file, *more, session=session)]
+    key = {"FAIRWATT_KEY": "0x" + "11" * 32}
+    return CliRunner(mix_stderr=False).invoke(main, ["meter", *arguments], env=key)
+
+
+@pytest.mark.parametrize("curve", list(Curve))
+def test_sign__measured_session__is_the_meters_signature(good: Path, curve: Curve) -> None:
+    result = sign(good, "--meter", "a", "--curve", curve)
+
+    assert result.exit_code == 0, result.stderr
+    signed = SignedReading.from_document(json.loads(result.stdout))
+    assert signed.reading == Reading(1, 7, 1_546_300_800, (-250, -500))
+    meter = P256Meter.of(int("11" * 32, 16)) if curve is Curve.P256 else Account.from_key("11" * 32)
+    domain = Deployment.load(good.parent / "deployment.json").settlement
+    assert signed.signer(domain) == meter.address
+    assert result.stderr == f"signed by {meter.address}: 2 periods, -0.75 kWh\n"
+
+
+def test_sign__incomplete_or_estimated__is_refused_unless_estimates_are_allowed(
+    bad: Path, tmp_path: Path
+) -> None:
+    result = sign(bad)
+    assert result.exit_code == 1
+    assert "negative, a import, 2019-01-01T00:15Z" in result.stderr
+    allowed = sign(bad, "--allow-estimated", "--out", tmp_path / "signed.json")
+    assert allowed.exit_code == 0, allowed.stderr
+    document = json.loads((tmp_path / "signed.json").read_text(encoding="utf-8"))
+    assert document["reading"]["energyWh"][0] == -100
+
+
+@pytest.mark.parametrize(
+    ("arguments", "session", "problem"),
+    [
+        (
+            ("--meter", "a"),
+            1_546_300_800 + 900 * 2,
+            "has 1 of the 2 periods from 2019-01-01T00:30Z",
+        ),
+        (("--meter", "a"), 1_546_300_800 + 60, "does not start at a period of 900 s"),
+        (("--meter", "c"), 1_546_300_800, "meter c: is not in the data, which has a, b"),
+        ((), 1_546_300_800, "has 2 meters; name one with --meter"),
+    ],
+)
+def test_sign__what_is_not_there__is_refused(
+    good: Path, arguments: tuple[str, ...], session: int, problem: str
+) -> None:
+    result = sign(good, *arguments, session=session)
+    assert result.exit_code in (1, 2)
+    assert problem in result.stderr
+    assert result.stdout == ""
+
+
+def test_reading__estimate_that_the_utility_marked__is_not_signed_as_measured(
+    tmp_path: Path,
+) -> None:
+    readings = [(1_546_300_800, 900, 100, 0), (1_546_301_700, 900, 120, 8)]  # 8: estimated
+    path = Feed([Series(readings, interval=900)], rules=None).write(tmp_path / "feed.xml")
+    result = sign(path)
+    assert result.exit_code == 1
+    assert "period 1 of session 1546300800 is estimated, not measured" in result.stderr
+    assert sign(path, "--allow-estimated").exit_code == 0

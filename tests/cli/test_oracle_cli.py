@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner, Result
+from eth_abi.abi import encode
 from eth_utils.address import to_checksum_address
+from eth_utils.crypto import keccak
 
 from fairwatt.cases import Case
 from fairwatt.chain import Chain, Role, Settings, connect
@@ -241,6 +243,37 @@ def test_oracle__a_market_day__is_dry_unless_told_to_send_and_does_nothing_twice
     again = json.loads(day.process("reconcile", *day.readings, "--send", "--json"))
     assert (again["sent"], again["settled"], len(again["refused"])) == (False, [], 4)
     assert day.node.block() == height + 1
+
+
+def test_reconcile__check__recomputes_every_account_and_finds_what_was_changed(day: Day) -> None:
+    day.node.travel_to(TERMS.gate_closure(day.start))
+    assert day.run("clear", *day.orders, "--send").exit_code == 0
+    day.node.travel_to(TERMS.session_end(day.start))
+    assert day.run("reconcile", *day.readings, "--send").exit_code == 0
+
+    def check() -> Result:
+        return CliRunner().invoke(main, ["reconcile", *day.arguments, "--check"])
+
+    run = check()
+    assert run.exit_code == 0, run.output
+    assert run.output == (
+        "6 accounts and the fund, recomputed from 5 deposits, 1 clearing, 1 reconciliation\n"
+        "ok  every balance is what follows from the history\n"
+    )
+    # A node that lies about the storage of the ledger.
+    contracts = Deployment.load(day.folder / "deployment.json").addresses
+    peer, ledger = day.peers["P3"], contracts["ledger"]
+    for mapping in range(32):
+        slot = keccak(encode(["uint256", "uint256"], [peer // 4, mapping])).hex()
+        word = int(day.node.ask("eth_getStorageAt", ledger, f"0x{slot}", "latest"), 16)
+        if word:
+            changed = f"0x{word ^ 1 << (3 - peer % 4) * 64:064x}"
+            day.node.ask("anvil_setStorageAt", ledger, f"0x{slot}", changed)
+            break
+    run = check()
+    assert run.exit_code == 1
+    assert f"BAD peer {peer}: the balance is" in run.output
+    assert "(off by " in run.output
 
 
 def test_check__exits_with_0_or_1(day: Day) -> None:

@@ -38,6 +38,7 @@ from hypothesis.stateful import (
 from tests.community import C2, C3, DAY, FEED_IN, HOURLY, NANO, QUARTERS, RETAIL, WITHDRAWAL_DELAY
 from tests.contracts.parts import in_two_parts
 
+from fairwatt.audit import audit
 from fairwatt.calldata import encode_clearing
 from fairwatt.chain import Role
 from fairwatt.errors import ContractError, ProofError
@@ -763,7 +764,17 @@ class Market(RuleBasedStateMachine):
                 assert one.balance >= one.locked + one.arrears + one.withdrawal  # I8
 
 
-def test_markets__any_sequence_of_steps__keep_the_invariants(community: Community) -> None:
+class Audited(Market):
+    """I16, after each run: every account follows from the history of the chain."""
+
+    def teardown(self) -> None:
+        found = audit(self.community.chain).differences
+        super().teardown()
+        assert found == ()
+
+
+def found_market(community: Community) -> None:
+    """Members and funds of every run."""
     members = [
         community.admit(Role.PRODUCER, C2),
         community.admit(Role.CONSUMER, C3),
@@ -778,10 +789,13 @@ def test_markets__any_sequence_of_steps__keep_the_invariants(community: Communit
     community.send(contracts.ledger.depositToFund, 10**8, sender=payer)
     Market.community, Market.members = community, [*members, community.supplier]
     Market.reached.clear()
+
+
+def run(machine: type[Market], examples: int) -> None:
     run_state_machine_as_test(
-        Market,
+        machine,
         settings=settings(
-            max_examples=_EXAMPLES or 6,
+            max_examples=_EXAMPLES or examples,
             stateful_step_count=_STEPS if _EXAMPLES else 5,
             derandomize=not _EXAMPLES,
             database=None,
@@ -790,7 +804,19 @@ def test_markets__any_sequence_of_steps__keep_the_invariants(community: Communit
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+def test_markets__any_sequence_of_steps__keep_the_invariants(community: Community) -> None:
+    found_market(community)
+    run(Market, 6)
     assert min(Market.reached[name] for name in EVERYTHING) >= 3, Market.reached
+
+
+def test_markets__any_sequence_of_steps__every_account_follows_from_history(
+    community: Community,
+) -> None:
+    found_market(community)
+    run(Audited, 2)
 
 
 def test_invariants__of_the_page__are_those_that_are_checked() -> None:

@@ -5,6 +5,7 @@ deploy()       the contracts, roles and markets of a settings file
 copy_community()  what a newer deployment takes over from a running one
 Chain          a deployment: read it at a block, send to it
 Snapshot       everything read at one block
+History        all that happened until then, and the calls behind it
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from fairwatt.chain._deploy import (
     describe,
     signer_for,
 )
+from fairwatt.chain._history import Happening, History
 from fairwatt.chain._snapshot import Account, Bond, Claim, Peer, Role, Snapshot, Standing
 from fairwatt.chain._succession import Succession, copy_community
 from fairwatt.deployment import Deployment
@@ -29,6 +31,8 @@ __all__ = [
     "Claim",
     "Contracts",
     "Deployment",
+    "Happening",
+    "History",
     "Peer",
     "Receipt",
     "Role",

@@ -321,6 +321,15 @@ class Snapshot:
         """What the peer can spend."""
         return int(self._read(self.contracts.ledger.availableNano, peer))
 
+    def arrears_nano(self) -> dict[tuple[int, int], int]:
+        """What was not paid for imbalances and is owed still, by debtor and creditor."""
+        ledger = self.contracts.ledger
+        pairs = {
+            (int(log.debtor), int(log.creditor)) for log in self._events(ledger, "ArrearsIncurred")
+        }
+        owed = {pair: int(self._read(ledger.arrearsNano, *pair)) for pair in sorted(pairs)}
+        return {pair: nano for pair, nano in owed.items() if nano}
+
     def fund_nano(self) -> int:
         """The community fund."""
         return int(self._read(self.contracts.ledger.fundNano))

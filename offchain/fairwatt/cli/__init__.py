@@ -50,6 +50,9 @@ _COMMANDS: Final = {
     "meter": _Lazy("fairwatt.cli.metering:meter", "Bring meter data to the periods of a market."),
     "move": _Lazy("fairwatt.cli.move:move", "Move accounts to a newer deployment."),
     "oracle": _Lazy("fairwatt.cli.oracle:oracle", "Run the market day on a chain."),
+    "reconcile": _Lazy(
+        "fairwatt.cli.reconcile:reconcile", "Settle a session, check every balance."
+    ),
 }
 
 

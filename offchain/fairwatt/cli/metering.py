@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from fairwatt import metering
+from fairwatt.cli._signing import with_key
 from fairwatt.cli._progress import progress_bar
 from fairwatt.cli._text import (
     MOST_ROWS,
@@ -21,23 +22,29 @@ from fairwatt.cli._text import (
     plural,
     printable,
 )
+from fairwatt.deployment import Deployment
 from fairwatt.errors import MeterDataRefused
 from fairwatt.files import write
+from fairwatt.gateway import reading_of
+from fairwatt.meter import Curve, P256Meter
 from fairwatt.profiles import utc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from eth_account.signers.local import LocalAccount
 
     from fairwatt.metering import Finding, IntervalData
 
 __all__ = ["meter"]
 
 _PATH: Any = click.Path(dir_okay=False, path_type=Path)
+_POSITIVE: Any = click.IntRange(1, (1 << 32) - 1)
 _MOST_FINDINGS: Final = 20
 
 
 def _common(command: Callable[..., None]) -> Callable[..., None]:
-    """Options of both commands."""
+    """Options of every command."""
     for option in (
         json_option,
         click.option(
@@ -71,6 +78,7 @@ def meter() -> None:
       fairwatt meter check readings.csv --map map.toml
       fairwatt meter import readings.csv --map map.toml --out energy.csv
       fairwatt meter import year.xml --period 60 --policy estimate --profiles load.csv
+      fairwatt meter sign day.csv --market 1 --peer 7 --session 1893456000 --periods 96 ...
     """  # noqa: D301 - click reads the control character
 
 
@@ -184,6 +192,91 @@ def check(file: Path, mapping: Path | None, minutes: int, *, as_json: bool) -> N
         click.echo(f"{plural(faults, 'fault')}, {plural(harmless, 'other finding')}")
     if faults:
         raise click.exceptions.Exit(1)
+
+
+@meter.command(
+    epilog="""\b
+Example:
+  FAIRWATT_KEY=0x... fairwatt meter sign day.csv --market 1 --peer 7 \\
+      --session 1893456000 --periods 96 --deployment D.json --out readings/7.json
+"""
+)
+@_common
+@click.option("--meter", "name", help="Which meter of the file, if it has several.")
+@click.option("--market", type=_POSITIVE, required=True, help="Number of the market.")
+@click.option("--peer", type=_POSITIVE, required=True, help="Whose meter it is.")
+@click.option("--session", type=int, required=True, help="Its start, UTC Unix seconds.")
+@click.option("--periods", type=_POSITIVE, required=True, help="Of a session of the market.")
+@click.option(
+    "--deployment", type=_PATH, required=True, help="Deployment file of the contracts to sign for."
+)
+@click.option(
+    "--curve",
+    type=click.Choice([str(curve) for curve in Curve]),
+    default=str(Curve.SECP256K1),
+    show_default=True,
+    help="What the meter's key lies on.",
+)
+@click.option(
+    "--allow-estimated", is_flag=True, help="Sign what is estimated, or suspect and kept, too."
+)
+@click.option("--out", type=_PATH, metavar="FILE", help="Write the signed reading to this file.")
+@with_key
+def sign(
+    file: Path,
+    mapping: Path | None,
+    minutes: int,
+    *,
+    as_json: bool,  # noqa: ARG001 (the output is JSON in any case)
+    name: str | None,
+    market: int,
+    peer: int,
+    session: int,
+    periods: int,
+    deployment: Path,
+    curve: str,
+    allow_estimated: bool,
+    out: Path | None,
+    account: Callable[[], LocalAccount],
+) -> None:
+    """Sign a meter's readings of a session, as a gateway does.
+
+    The key is the meter's, from a keystore or from an environment variable. Readings that are
+    incomplete, faulty or estimated are not signed; with --allow-estimated they are estimated.
+    """
+    domain = Deployment.load(deployment).settlement
+    data = metering.load(
+        file,
+        _mapping(mapping),
+        period_seconds=60 * minutes,
+        policy="estimate" if allow_estimated else "refuse",
+    )
+    if name is None:
+        if len(data.meters) > 1:
+            raise click.UsageError(f"{file} has {len(data.meters)} meters; name one with --meter.")
+        (name,) = data.meters
+    reading = reading_of(
+        data,
+        name,
+        market=market,
+        peer=peer,
+        session_start=session,
+        periods=periods,
+        allow_estimated=allow_estimated,
+    )
+    key = account()
+    signer = P256Meter.of(int.from_bytes(key.key)) if curve == Curve.P256 else key
+    document = reading.signed_by(signer, domain).to_document()
+    if out is None:
+        echo_json(document)
+    else:
+        write(out, json.dumps(document, indent=2) + "\n")
+    total = energy([sum(reading.energy_wh)])[0]
+    click.echo(
+        f"signed by {signer.address}: {plural(periods, 'period')}, {total} kWh"
+        f"{'' if out is None else f', written to {printable(str(out))}'}",
+        err=True,
+    )
 
 
 def _mapping(path: Path | None) -> metering.Mapping | None:

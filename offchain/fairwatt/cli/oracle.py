@@ -11,7 +11,7 @@ import click
 
 from fairwatt import files, jsontext
 from fairwatt.chain import Chain, connect, signer_for
-from fairwatt.cli._text import echo_json, json_option, plural, printable, wei
+from fairwatt.cli._text import echo_json, json_option, plural, printable, value, wei
 from fairwatt.continuous import SignedContinuousOrder
 from fairwatt.deployment import Deployment
 from fairwatt.errors import FairwattError, FileError, OrderError, ReadingError, ReceiptError
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from fairwatt.oracle import Refusal
 
-__all__ = ["oracle"]
+__all__ = ["load_folder", "oracle"]
 
 _T = TypeVar("_T")
 _RECEIPTS = "receipts"
@@ -106,7 +106,7 @@ def clear(
     Orders with a receipt (ORDERS/receipts/) come first. A peer whose order no clearing can hold, as
     it emptied its account, is excused on chain before the clearing is sent.
     """
-    signed, unreadable = _load(orders, SignedOrder.from_document, OrderError)
+    signed, unreadable = load_folder(orders, SignedOrder.from_document, OrderError)
     with connected(send) as run:
         terms = run.chain.snapshot().terms(run.market)
         if session is None:
@@ -259,7 +259,7 @@ def reconcile(
     as_json: bool,
 ) -> None:
     """Settle signed readings against the positions of a session, and --send."""
-    signed, unreadable = _load(readings, SignedReading.from_document, ReadingError)
+    signed, unreadable = load_folder(readings, SignedReading.from_document, ReadingError)
     with connected(send) as run:
         terms = run.chain.snapshot().terms(run.market)
         named = session is not None
@@ -307,7 +307,7 @@ def trade(connected: Callable[[bool], Any], orders: Path, send: bool, as_json: b
 
     Orders arrived in the sequence of their files' names.
     """
-    signed, unreadable = _load(orders, SignedContinuousOrder.from_document, OrderError)
+    signed, unreadable = load_folder(orders, SignedContinuousOrder.from_document, OrderError)
     with connected(send) as run:
         result = run.trade(signed)
     gas = sum(receipt.gas_used for receipt in result.receipts)
@@ -323,7 +323,33 @@ def trade(connected: Callable[[bool], Any], orders: Path, send: bool, as_json: b
     )
 
 
-def _load(
+@oracle.command()
+@click.option("--send", is_flag=True, help="Send for what can be paid.")
+@json_option
+@click.pass_obj
+def collect(connected: Callable[[bool], Any], send: bool, as_json: bool) -> None:
+    """Have debtors pay what they owe for imbalances, as far as they can now, and --send.
+
+    Anyone may ask for it. What nobody can pay stays owed; `check` lists it.
+    """
+    with connected(send) as run:
+        paid = run.collect_arrears()
+    if as_json:
+        echo_json(
+            [
+                {"debtor": debtor, "creditor": creditor, "amountNano": nano}
+                for debtor, creditor, nano in paid
+            ]
+        )
+        return
+    for debtor, creditor, nano in paid:
+        verb = "pays" if send else "can pay"
+        click.echo(f"peer {debtor} {verb} peer {creditor} {value(nano)}")
+    if not paid:
+        click.echo("nothing can be collected")
+
+
+def load_folder(
     folder: Path,
     read: Callable[[Any], _T],
     error: type[OrderError | ReadingError],

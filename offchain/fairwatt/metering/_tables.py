@@ -312,8 +312,10 @@ class _Table:
 
     def numbers(self, columns: list[str]) -> NDArray[np.float64]:
         """Values of columns, shape (columns, rows); NaN for none."""
+        known = set(map(str, self.frame.columns))
         for column in columns:
-            self.has(column)
+            if column not in known:
+                self.has(column)
         if columns != list(self.frame.columns):
             return self._rows_of_numbers(columns)
         if all(map(pd.api.types.is_float_dtype, self.frame.dtypes)):

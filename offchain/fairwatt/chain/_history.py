@@ -1,0 +1,135 @@
+"""All that happened to a deployment up to a block: events in their sequence, and their calls."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import ape
+from eth_abi.abi import decode
+from eth_abi.exceptions import DecodingError
+from eth_utils.abi import function_signature_to_4byte_selector
+
+from fairwatt.chain._contracts import explained
+from fairwatt.errors import ChainError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from fairwatt.chain._snapshot import Snapshot
+
+__all__ = ["Happening", "History"]
+
+_MONEY: Final = {
+    "ledger": (
+        *("Deposited", "FundReceived", "WithdrawalRequested", "Withdrawn"),
+        *("CreditChanged", "FundAllotted", "ArrearsIncurred", "ArrearsPaid"),
+    ),
+    "order_book": ("OrderPlaced", "OrderCancelled", "OrdersCancelled", "LockReleased"),
+    "clearing": ("PartAccepted", "SessionCleared", "LinkEarned"),
+    "settlement": ("ReadingsBrought", "ReadingSettled", "ReadingEstimated"),
+}
+"""Events that tell of what changes an account, by contract."""
+_CALLS: Final = {"PartAccepted": "clear", "SessionCleared": "clear"}
+"""Of events that the same function may end with, that function."""
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """An event.
+
+    Attributes
+    ----------
+    number
+        How many calls that end with such an event the transaction has before.
+    """
+
+    name: str
+    block: int
+    transaction: str
+    values: Mapping[str, Any]
+    number: int = 0
+
+
+@dataclass(frozen=True)
+class History:
+    """What happened up to the block of a snapshot."""
+
+    snapshot: Snapshot
+
+    def happenings(self) -> list[Happening]:
+        """Every event that money depends on, in the sequence in which they happened."""
+        contracts = self.snapshot.contracts
+        logs = [
+            log
+            for contract, names in _MONEY.items()
+            for name in names
+            for log in self._logs(getattr(contracts, contract), name)
+        ]
+        logs.sort(key=lambda log: (log.block_number, log.transaction_index, log.log_index))
+        seen: Counter[tuple[str, str]] = Counter()
+        happened = []
+        for log in logs:
+            transaction, name = str(log.transaction_hash), str(log.event_name)
+            values = dict(log.event_arguments)
+            call = transaction, _CALLS.get(name, name)
+            happened.append(Happening(name, int(log.block_number), transaction, values, seen[call]))
+            seen[call] += 1
+        return happened
+
+    def tokens_moved_wei(self) -> tuple[dict[str, int], dict[str, int]]:
+        """Tokens that came into the ledger's custody, and that left it, by transaction."""
+        contracts = self.snapshot.contracts
+        ledger = str(contracts.ledger.address)
+        came: Counter[str] = Counter()
+        left: Counter[str] = Counter()
+        for log in self._logs(contracts.token, "Transfer"):
+            sender, receiver, value = log.event_arguments.values()
+            transaction = str(log.transaction_hash)
+            if str(receiver) == ledger:
+                came[transaction] += int(value)
+            if str(sender) == ledger:
+                left[transaction] += int(value)
+        return dict(came), dict(left)
+
+    def call(self, method: Any, happening: Happening) -> tuple[Any, ...]:
+        """Arguments of the call that made an event, from the calldata of its transaction.
+
+        The call may be wrapped in that of a contract wallet.
+
+        Parameters
+        ----------
+        method
+            A method of a contract, as in `contracts.clearing.clear`.
+
+        Raises
+        ------
+        ChainError
+            If the transaction does not carry the call in a form that is known here.
+        """
+        with explained("transaction"):
+            data = bytes(ape.networks.provider.get_receipt(happening.transaction).data)
+        abi = method.abis[0]
+        types = [str(field.canonical_type) for field in abi.inputs]
+        selector = function_signature_to_4byte_selector(abi.selector)
+        for number, arguments in enumerate(_decoded(data, selector, types)):
+            if number == happening.number:
+                return arguments
+        raise ChainError(
+            f"transaction {happening.transaction} does not carry the call of {abi.name} it made"
+        )
+
+    def _logs(self, contract: Any, name: str) -> list[Any]:
+        with explained(name):
+            event = getattr(contract, name)
+            return list(event.range(self.snapshot.first_block, self.snapshot.block + 1))
+
+
+def _decoded(data: bytes, selector: bytes, types: list[str]) -> Iterator[tuple[Any, ...]]:
+    at = data.find(selector)
+    while at >= 0:
+        with suppress(DecodingError, OverflowError):  # other bytes may look like a call
+            yield tuple(decode(types, data[at + len(selector) :], strict=False))
+        at = data.find(selector, at + 1)
