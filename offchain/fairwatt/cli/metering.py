@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from fairwatt import metering
-from fairwatt.cli._signing import with_key
 from fairwatt.cli._progress import progress_bar
+from fairwatt.cli._signing import with_key
 from fairwatt.cli._text import (
     MOST_ROWS,
     Column,
