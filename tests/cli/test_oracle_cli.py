@@ -19,7 +19,9 @@ from click.testing import CliRunner, Result
 from fairwatt.cases import Case
 from fairwatt.chain import Settings, connect
 from fairwatt.cli import main
+from fairwatt.continuous import ContinuousOrder
 from fairwatt.deployment import CONTRACTS, Deployment
+from fairwatt.market import Side
 from fairwatt.session import MarketTerms
 from fairwatt.simulation import Simulation
 
@@ -142,7 +144,7 @@ def node() -> Iterator[Node]:
 def day(node: Node, tmp_path_factory: pytest.TempPathFactory) -> Day:
     """The five peers of case II; everybody has signed, P4 has placed its order."""
     folder = tmp_path_factory.mktemp("day")
-    for name in ("orders", "readings"):
+    for name in ("orders", "readings", "continuous"):
         (folder / name).mkdir()
     case = Case.load("five-peer-2")
     settings = Settings.load(ROOT / "deployments" / "local.toml")
@@ -164,6 +166,15 @@ def day(node: Node, tmp_path_factory: pytest.TempPathFactory) -> Day:
                 sold = published.export_wh[name] - published.import_wh[name]
                 reading = community.read(member, start, (sold + SHORT_WH.get(name, 0),))
                 write(folder / "readings" / f"{name}.json", reading.to_document())
+        for name, side, energy, rests_from in (
+            ("P5", Side.ASK, 700, 0),
+            ("P2", Side.BID, 400, start),
+        ):
+            member = community.members[name]
+            product = (1, member.peer, start, 0, 1)
+            wish = ContinuousOrder(*product, side, 150_000, energy, start, rests_from)
+            signed_wish = wish.signed_by(member.key, chain.trade_domain)
+            write(folder / "continuous" / f"{name}.json", signed_wish.to_document())
         addresses = {field: getattr(chain.contracts, field).address for field in CONTRACTS}
         deployment = Deployment(node.url, chain.chain_id, chain.first_block, addresses)
         deployment.save(folder / "deployment.json")
@@ -236,6 +247,21 @@ def test_oracle__a_market_day__is_dry_unless_told_to_send_and_does_nothing_twice
     again = json.loads(day.process("reconcile", *day.readings, "--send", "--json"))
     assert (again["sent"], again["settled"], len(again["refused"])) == (False, [], 4)
     assert day.node.block() == height + 1
+
+
+def test_trade__orders_of_a_folder__are_matched_and_sent_once(day: Day) -> None:
+    day.node.travel_to(TERMS.gate_closure(day.start))
+    orders, height = ["--orders", str(day.folder / "continuous")], day.node.block()
+    assert day.process("trade", *orders) == "market 1 trades 1 pair; not sent\n"
+    assert day.node.block() == height
+    sent = json.loads(day.process("trade", *orders, "--send", "--json"))
+    assert (sent["sent"], sent["refused"], day.node.block()) == (True, [], height + 1)
+    (traded,) = sent["trades"]
+    parties = traded["seller"], traded["buyer"], traded["resting"]
+    assert parties == (day.peers["P5"], day.peers["P2"], day.peers["P5"])
+    assert (traded["energyWh"], traded["valueNano"]) == (400, 400 * 150_000)
+    again = json.loads(day.process("trade", *orders, "--send", "--json"))
+    assert (again["sent"], again["trades"], day.node.block()) == (False, [], height + 1)
 
 
 def test_check__exits_with_0_or_1(day: Day) -> None:
@@ -379,7 +405,7 @@ def test_check__chain_that_is_not_there__says_so(day: Day) -> None:
     assert run.output.startswith("error: cannot connect to http://127.0.0.1:1: ")
 
 
-@pytest.mark.parametrize("command", ["check", "clear", "reconcile"])
+@pytest.mark.parametrize("command", ["check", "clear", "reconcile", "trade"])
 def test_help__teaches(command: str) -> None:
     run = CliRunner().invoke(main, ["oracle", command, "--help"])
     assert run.exit_code == 0
