@@ -23,6 +23,7 @@ from fairwatt.cases import Case
 from fairwatt.chain import Chain, Role, Settings, connect
 from fairwatt.chain import test_signer as local_signer
 from fairwatt.cli import main
+from fairwatt.continuous import ContinuousOrder
 from fairwatt.deployment import CONTRACTS, Deployment
 from fairwatt.market import Side
 from fairwatt.orders import Order, Step
@@ -148,7 +149,7 @@ def node() -> Iterator[Node]:
 def day(node: Node, tmp_path_factory: pytest.TempPathFactory) -> Day:
     """The five peers of case II; everybody has signed, P4 has placed its order."""
     folder = tmp_path_factory.mktemp("day")
-    for name in ("orders", "readings"):
+    for name in ("orders", "readings", "continuous"):
         (folder / name).mkdir()
     case = Case.load("five-peer-2")
     settings = Settings.load(ROOT / "deployments" / "local.toml")
@@ -170,6 +171,15 @@ def day(node: Node, tmp_path_factory: pytest.TempPathFactory) -> Day:
                 sold = published.export_wh[name] - published.import_wh[name]
                 reading = community.read(member, start, (sold + SHORT_WH.get(name, 0),))
                 write(folder / "readings" / f"{name}.json", reading.to_document())
+        for name, side, energy, rests_from in (
+            ("P5", Side.ASK, 700, 0),
+            ("P2", Side.BID, 400, start),
+        ):
+            member = community.members[name]
+            product = (1, member.peer, start, 0, 1)
+            wish = ContinuousOrder(*product, side, 150_000, energy, start, rests_from)
+            signed_wish = wish.signed_by(member.key, chain.trade_domain)
+            write(folder / "continuous" / f"{name}.json", signed_wish.to_document())
         addresses = {field: getattr(chain.contracts, field).address for field in CONTRACTS}
         deployment = Deployment(node.url, chain.chain_id, chain.first_block, addresses)
         deployment.save(folder / "deployment.json")
@@ -274,6 +284,21 @@ def test_reconcile__check__recomputes_every_account_and_finds_what_was_changed(d
     assert run.exit_code == 1
     assert f"BAD peer {peer}: the balance is" in run.output
     assert "(off by " in run.output
+
+
+def test_trade__orders_of_a_folder__are_matched_and_sent_once(day: Day) -> None:
+    day.node.travel_to(TERMS.gate_closure(day.start))
+    orders, height = ["--orders", str(day.folder / "continuous")], day.node.block()
+    assert day.process("trade", *orders) == "market 1 trades 1 pair; not sent\n"
+    assert day.node.block() == height
+    sent = json.loads(day.process("trade", *orders, "--send", "--json"))
+    assert (sent["sent"], sent["refused"], day.node.block()) == (True, [], height + 1)
+    (traded,) = sent["trades"]
+    parties = traded["seller"], traded["buyer"], traded["resting"]
+    assert parties == (day.peers["P5"], day.peers["P2"], day.peers["P5"])
+    assert (traded["energyWh"], traded["valueNano"]) == (400, 400 * 150_000)
+    again = json.loads(day.process("trade", *orders, "--send", "--json"))
+    assert (again["sent"], again["trades"], day.node.block()) == (False, [], height + 1)
 
 
 def test_check__exits_with_0_or_1(day: Day) -> None:
@@ -544,7 +569,7 @@ def test_receipts__from_bond_to_challenge(managed: Managed) -> None:
     assert (both.exit_code, "Give one of --deposit" in both.output) == (2, True)
 
 
-@pytest.mark.parametrize("command", ["check", "clear", "reconcile", "receipts", "bond"])
+@pytest.mark.parametrize("command", ["check", "clear", "reconcile", "trade", "receipts", "bond"])
 def test_help__teaches(command: str) -> None:
     run = CliRunner().invoke(main, ["oracle", command, "--help"])
     assert run.exit_code == 0
