@@ -17,6 +17,8 @@
     ├── PlanError               a day that could not be planned
     │   ├── PlanInfeasible      somebody cannot be served; carries who and when
     │   └── PlanTimeLimit       no optimum in time
+    ├── ForecastError           a forecast that cannot be made as it was asked for
+    ├── PilotError              a run of a case that cannot go on
     ├── ConsensusError          prices that peers cannot be asked for, or a peer that cannot answer
     ├── ModelError              a published model that cannot be solved
     │   ├── ModelInfeasible     nothing keeps all of its constraints
@@ -86,6 +88,7 @@ __all__ = [
     "FlowCountMismatch",
     "FlowNotImplied",
     "FlowNotUnique",
+    "ForecastError",
     "GridError",
     "HighestNotProved",
     "KernelError",
@@ -107,6 +110,7 @@ __all__ = [
     "NotOptimal",
     "OracleError",
     "OrderError",
+    "PilotError",
     "PlanError",
     "PlanInfeasible",
     "PlanTimeLimit",
@@ -250,6 +254,14 @@ class PlanTimeLimit(PlanError):
             "fewer peers"
         )
         self.time_limit_s = time_limit_s
+
+
+class ForecastError(FairwattError):
+    """A forecast that cannot be made as it was asked for."""
+
+
+class PilotError(FairwattError):
+    """A run of a case that cannot go on."""
 
 
 class ConsensusError(FairwattError):

@@ -8,7 +8,7 @@ Snapshot       everything read at one block
 
 from __future__ import annotations
 
-from fairwatt.chain._chain import Chain, Receipt, Signer, connect, test_signer
+from fairwatt.chain._chain import Chain, Receipt, Signer, connect, secret_signer, test_signer
 from fairwatt.chain._contracts import Contracts, project, structs
 from fairwatt.chain._deploy import (
     Roles,
@@ -17,12 +17,13 @@ from fairwatt.chain._deploy import (
     describe,
     signer_for,
 )
-from fairwatt.chain._snapshot import Account, Peer, Role, Snapshot, Standing
+from fairwatt.chain._snapshot import Account, Cleared, Peer, Role, Snapshot, Standing
 from fairwatt.deployment import Deployment
 
 __all__ = [
     "Account",
     "Chain",
+    "Cleared",
     "Contracts",
     "Deployment",
     "Peer",
@@ -37,6 +38,7 @@ __all__ = [
     "deploy",
     "describe",
     "project",
+    "secret_signer",
     "signer_for",
     "structs",
     "test_signer",

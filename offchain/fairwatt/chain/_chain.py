@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 import ape
 import ape.logging
+from ape.api import TestProviderAPI
 from ape.exceptions import ApeException
+from ape_test.accounts import TestAccount
 from eth_account import Account as EthAccount
 
 from fairwatt.calldata import NOTHING_CARRIED, encode_clearing, encode_parts
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from fairwatt.session import MarketTerms, Proposal
 
 _TICKS = 5
+_PENDING_S, _POLL_S = 60, 0.1
 _PAGE_PEERS = 64  # of a roster
 _NO_ROSTER = 2**32 - 1
 _PART_BYTES = 48_000
@@ -39,6 +43,7 @@ __all__ = [
     "Receipt",
     "Signer",
     "connect",
+    "secret_signer",
     "test_signer",
 ]
 
@@ -106,6 +111,13 @@ def test_signer(index: int) -> Signer:
         raise ChainError(f"there is no test:{index}; a local chain has test:0 to test:{count - 1}")
     account = ape.accounts.test_accounts[index]
     return Signer(account, EthAccount.from_key(account.private_key))
+
+
+def secret_signer(secret: bytes) -> Signer:
+    """The account of a secret of 32 bytes; it has no ether before somebody gives it some."""
+    key = EthAccount.from_key(secret)
+    account = TestAccount(index=-1, address_str=key.address, private_key="0x" + secret.hex())
+    return Signer(account, key)
 
 
 @dataclass(frozen=True)
@@ -177,6 +189,11 @@ class Chain:
             receipt = method(*(structs(value) for value in arguments), sender=sender.account)
         return _receipt(receipt)
 
+    def read(self, method: Any, *arguments: Any) -> Any:
+        """Call a view at the latest block; raises as `send`."""
+        with explained(str(method).split("(", maxsplit=1)[0]):
+            return method(*(structs(value) for value in arguments))
+
     def simulate(self, method: Any, *arguments: Any, sender: Signer) -> Any:
         """Call a method, or a view, without sending; raises as `send`."""
         with explained(str(method).split("(", maxsplit=1)[0]):
@@ -245,6 +262,68 @@ class Chain:
     def now(self) -> int:
         """Time of the next block, UTC Unix seconds."""
         return int(ape.chain.pending_timestamp)
+
+    def travel_to(self, time: int) -> None:
+        """Let a local chain's next block be at `time`, UTC Unix seconds, and mine it.
+
+        A chain that is there already stays as it is.
+
+        Raises
+        ------
+        ChainError
+            If the chain's clock cannot be set, as that of a public network.
+        """
+        if self.now() >= time:
+            return
+        provider = ape.networks.provider
+        try:
+            if isinstance(provider, TestProviderAPI):
+                ape.chain.pending_timestamp = time
+                ape.chain.mine()
+            else:
+                provider.make_request("evm_setNextBlockTimestamp", [time])
+                provider.make_request("evm_mine", [])
+        except (ApeException, ValueError, OSError) as error:
+            raise ChainError(
+                f"the clock of this chain cannot be set to {time}: {first_line(error)}; time can "
+                "be moved on local chains only"
+            ) from error
+
+    def wait_for_pending(self, *signers: Signer) -> None:
+        """Wait until nothing that these accounts sent is on its way any more.
+
+        Who was interrupted cannot know what the chain will still take in of what it sent.
+
+        Raises
+        ------
+        ChainError
+            If something is not mined within a minute.
+        """
+        provider = ape.networks.provider
+        until = monotonic() + _PENDING_S
+        for signer in signers:
+            with explained("nonce"):
+                while provider.get_nonce(signer.address, block_id="pending") != provider.get_nonce(
+                    signer.address
+                ):
+                    if monotonic() > until:
+                        raise ChainError(
+                            f"a transaction of {signer.address} is not mined for {_PENDING_S} s; "
+                            "wait for it, or replace it, and start again"
+                        )
+                    sleep(_POLL_S)
+
+    def give_ether(self, signer: Signer, wei: int, *, sender: Signer) -> None:
+        """Let an account have at least so much ether to pay for its transactions."""
+        with explained("transfer"):
+            if (missing := wei - int(signer.account.balance)) > 0:
+                sender.account.transfer(signer.account, missing)
+
+    def forget(self) -> None:
+        """Let go of the receipts that Ape keeps of everything sent in this process."""
+        history = ape.chain.history
+        history._hash_to_receipt_map.clear()  # noqa: SLF001 (Ape has no other way)
+        history._account_history_cache.clear()  # noqa: SLF001
 
     def clear(self, proposal: Proposal, sender: Signer, *, dry_run: bool = False) -> Receipt | None:
         """Propose a clearing, in several parts if it is large.
