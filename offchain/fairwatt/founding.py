@@ -65,6 +65,8 @@ class Founder:
     ----------
     community
         Over all the time that its connections and tariffs are for.
+    rated
+        What connections without a rating must have room for, if that is more than the community.
     seed
         The keys of wallets and meters are made of it and of the peers' names; they protect nothing.
     """
@@ -74,6 +76,7 @@ class Founder:
     settings: Settings
     seed: str = ""
     progress: Callable[[str], None] = field(default=lambda _: None)
+    rated: Community | None = None
 
     def __post_init__(self) -> None:
         roles = self.settings.roles
@@ -212,10 +215,19 @@ class Founder:
             node=node,
             meter=key.address if meter is None else meter,
             supplier=supplier,
-            connection_w=_connection_w(peer, self.community.horizon),
+            connection_w=self._connection_w(peer),
             community=peer.community,
         )
         return Member(identifier, peer, node, wallet, key)
+
+    def _connection_w(self, peer: Peer) -> int:
+        """The rating of a connection, or else room for all that the assets draw or inject."""
+        if peer.connection_kw is not None:
+            return int(peer.connection_kw * _W_PER_KW)
+        rated = self.rated or self.community
+        assets = next((each.assets for each in rated.peers if each.name == peer.name), ())
+        most_kw = sum(_most_kw(asset, rated.horizon) for asset in assets)
+        return int(np.ceil(_CONNECTION_MARGIN * most_kw * _W_PER_KW))
 
     def _admit(self, wallet: Signer, role: Role, **connection: Any) -> int:
         registry = self.chain.contracts.registry
@@ -250,14 +262,6 @@ def tariff_changes(supplier: Supplier, horizon: Horizon, start: int) -> Iterator
     for period in [0, *(np.flatnonzero(changes) + 1).tolist()]:
         time = start + period * horizon.period_seconds
         yield Tariff(time, int(retail[period]), int(feed_in[period]))
-
-
-def _connection_w(peer: Peer, horizon: Horizon) -> int:
-    """The rating of a peer's connection, or else room for all that its assets draw or inject."""
-    if peer.connection_kw is not None:
-        return int(peer.connection_kw * _W_PER_KW)
-    most_kw = sum(_most_kw(asset, horizon) for asset in peer.assets)
-    return int(np.ceil(_CONNECTION_MARGIN * most_kw * _W_PER_KW))
 
 
 def _most_kw(asset: Asset, horizon: Horizon) -> float:

@@ -17,6 +17,7 @@ from eth_account import Account as EthAccount
 
 from fairwatt.calldata import NOTHING_CARRIED, encode_clearing, encode_parts
 from fairwatt.chain._contracts import Contracts, explained, first_line, project, structs
+from fairwatt.chain._reading import call
 from fairwatt.chain._snapshot import Snapshot
 from fairwatt.deployment import CONTRACTS
 from fairwatt.eip712 import Domain
@@ -192,13 +193,13 @@ class Chain:
     def read(self, method: Any, *arguments: Any) -> Any:
         """Call a view at the latest block; raises as `send`."""
         with explained(str(method).split("(", maxsplit=1)[0]):
-            return method(*(structs(value) for value in arguments))
+            return call(method, arguments, int(ape.networks.provider.get_block("latest").number))
 
     def simulate(self, method: Any, *arguments: Any, sender: Signer) -> Any:
         """Call a method, or a view, without sending; raises as `send`."""
         with explained(str(method).split("(", maxsplit=1)[0]):
-            call = getattr(method, "call", method)  # a view is its own call
-            return call(*(structs(value) for value in arguments), sender=sender.account)
+            asked = getattr(method, "call", method)  # a view is its own call
+            return asked(*(structs(value) for value in arguments), sender=sender.account)
 
     def create_network(self, network: Network, *, sender: Signer) -> int:
         """Create a network and publish its first version, in force at once; returns its id."""
@@ -318,6 +319,22 @@ class Chain:
         with explained("transfer"):
             if (missing := wei - int(signer.account.balance)) > 0:
                 sender.account.transfer(signer.account, missing)
+
+    def gas_used(self, first: int, last: int, *signers: Signer) -> dict[str, int]:
+        """Gas of what these accounts sent in some blocks, by the contract it was sent to."""
+        names = {
+            str(getattr(self.contracts, field).address): name for field, name in CONTRACTS.items()
+        }
+        senders = {signer.address for signer in signers}
+        eth, gas = ape.networks.provider.web3.eth, dict[str, int]()
+        with explained("block"):
+            for number in range(first, last + 1):
+                for sent in eth.get_block(number, full_transactions=True)["transactions"]:
+                    name = names.get(str(sent.get("to")))
+                    if name is not None and sent["from"] in senders:
+                        used = int(eth.get_transaction_receipt(sent["hash"])["gasUsed"])
+                        gas[name] = gas.get(name, 0) + used
+        return gas
 
     def forget(self) -> None:
         """Let go of the receipts that Ape keeps of everything sent in this process."""

@@ -13,6 +13,7 @@ from eth_utils.abi import function_signature_to_4byte_selector
 
 from fairwatt.calldata import ClearCall, flows_wh, positions_wh, prices_micro_per_kwh
 from fairwatt.chain._contracts import explained, structs
+from fairwatt.chain._reading import call, logs
 from fairwatt.errors import ChainError
 from fairwatt.lanes import position_leaves, positions_hash
 from fairwatt.market import Link, Network
@@ -407,10 +408,10 @@ class Snapshot:
         ]
         calls: list[ClearCall] = []
         for event in [*parts, last]:
-            call, before = self._clear_call(str(event.transaction_hash))
+            part, before = self._clear_call(str(event.transaction_hash))
             if not before:  # a draft was begun, or begun anew
                 calls.clear()
-            calls.append(call)
+            calls.append(part)
         return calls
 
     def _clear_call(self, transaction: str) -> tuple[ClearCall, bytes]:
@@ -439,20 +440,21 @@ class Snapshot:
         key = (method.contract.address, signature, arguments)
         if key not in self._known:
             with explained(signature.split("(", maxsplit=1)[0]):
-                self._known[key] = method(*arguments, block_id=self.block)
+                self._known[key] = call(method, arguments, self.block)
         return self._known[key]
 
     def _events(self, contract: ContractInstance, name: str, **topics: int) -> list[Any]:
         key = (contract.address, name, tuple(topics.items()))
         if key not in self._known:
-            event = getattr(contract, name)
             with explained(name):
-                logs = list(event.range(self.first_block, self.block + 1, search_topics=topics))
+                found = list(logs(contract, name, self.first_block, self.block, topics))
             self._known[key] = [
-                log for log in logs if all(getattr(log, topic) == topics[topic] for topic in topics)
+                log
+                for log in found
+                if all(getattr(log, topic) == topics[topic] for topic in topics)
             ]
-        found: list[Any] = self._known[key]
-        return found
+        kept: list[Any] = self._known[key]
+        return kept
 
 
 def _tariff(published: Any) -> Tariff:
