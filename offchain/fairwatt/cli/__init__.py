@@ -45,6 +45,7 @@ _COMMANDS: Final = {
     "study": _Lazy("fairwatt.cli.study:study", "Compare market designs on a community."),
     "grid": _Lazy("fairwatt.cli.grid:grid", "Check a day on a real low-voltage grid, find limits."),
     "demo": _Lazy("fairwatt.cli.demo:demo", "Run a market day on a chain in this process."),
+    "run": _Lazy("fairwatt.cli.run:run", "Run a case day by day on a chain, from plan to bill."),
     "meter": _Lazy("fairwatt.cli.metering:meter", "Bring meter data to the periods of a market."),
     "oracle": _Lazy("fairwatt.cli.oracle:oracle", "Check, clear and reconcile on a chain."),
 }

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from fairwatt.pilot._settings import RunFolder, RunSettings
     from fairwatt.session import Session, Tariff
 
-__all__ = ["STAGES", "Progress", "prepare", "run"]
+__all__ = ["STAGES", "Prepared", "Progress", "prepare", "run"]
 
 STAGES: Final = ("plan", "tariffs", "sign", "clear", "meter", "reconcile", "account", "compare")
 """Of a day, in their sequence."""
@@ -69,9 +69,14 @@ class Progress:
     days: int
     doing: str
 
+    @property
+    def share(self) -> float:
+        """Part of the day's stages that are done."""
+        return STAGES.index(self.doing) / len(STAGES) if self.doing in STAGES else 0.0
+
 
 @dataclass(frozen=True)
-class _Prepared:
+class Prepared:
     """A case over the days of a run and what is known before them.
 
     Attributes
@@ -90,13 +95,15 @@ class _Prepared:
 
     @property
     def per_day(self) -> int:
+        """Periods of a day."""
         return _DAY // self.settings.period_seconds
 
     def day(self, number: int, community: Community) -> Community:
+        """One of the days of `truth` or `forecast`."""
         return community.between(self.first + number * self.per_day, self.per_day)
 
 
-def prepare(settings: RunSettings) -> _Prepared:
+def prepare(settings: RunSettings) -> Prepared:
     """Load the case with as much history as its profiles have, and forecast all days.
 
     Raises
@@ -127,7 +134,7 @@ def prepare(settings: RunSettings) -> _Prepared:
     first = known * per_day
     weather = _weather(settings, case)
     outlook = Outlook(settings.forecast, per_day, ceil(_GATE_LEAD_S / seconds), weather)
-    return _Prepared(
+    return Prepared(
         case, case.community, expected(case.community, outlook, first), first, settings
     )
 
@@ -156,7 +163,7 @@ def run(
     deployment_settings: Path | None = None,
     fresh: bool = False,
     progress: Callable[[Progress], None] = lambda _: None,
-) -> _Prepared:
+) -> Prepared:
     """Run a case, from where it was left.
 
     Parameters
@@ -198,7 +205,7 @@ class _Runner:
 
     def __init__(
         self,
-        prepared: _Prepared,
+        prepared: Prepared,
         folder: RunFolder,
         settings: Settings,
         chain: str,
@@ -614,7 +621,7 @@ def _incomes_nano(session: Session, cleared: Cleared) -> dict[int, int]:
     return {account: nano for account, nano in incomes.items() if nano}
 
 
-def _funds_nano(prepared: _Prepared) -> dict[str, int]:
+def _funds_nano(prepared: Prepared) -> dict[str, int]:
     """Deposits that last for all days, whatever the market does: half as much again as it takes."""
     days = prepared.truth.between(
         prepared.first, prepared.settings.days * prepared.per_day
