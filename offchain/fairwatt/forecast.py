@@ -165,7 +165,7 @@ def expected(community: Community, outlook: Outlook, first: int) -> Community:
 
 def _series(community: Community) -> Array:
     rows = [asset.energy_kwh for asset in _uncertain(community)]  # type: ignore[attr-defined]
-    return np.array(rows, np.float64).reshape(len(rows), -1)
+    return np.array(rows, np.float64).reshape(len(rows), community.horizon.periods)
 
 
 def _uncertain(community: Community) -> Iterator[Asset]:

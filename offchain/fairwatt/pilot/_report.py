@@ -27,7 +27,7 @@ td, th { padding: .15rem .8rem .15rem 0; border-bottom: 1px solid #e4e6e8; text-
 td:first-child, th:first-child { text-align: left } tr.all td { font-weight: 600; border-top: 2px solid #c9ccd0 }
 """
 _TEXTS: Final = {
-    "prices": "Above, the price at every node between the tariffs of the supplier; below, what peers "
+    "prices": "Above, the price at every node where anybody traded, and the tariffs of the supplier; below, what peers "
     "traded with each other and what their suppliers delivered and took, by the meters.",
     "flows": "The market has no pairs: of every period's trades each buyer has the same share of what "
     "each seller sold.",
@@ -59,6 +59,8 @@ def report(results: Results, folder: Path) -> Path:
             f"<h2>{title}</h2>\n<p>{_TEXTS[name]}</p>\n"
             f'<img src="pictures/{name}.png" alt="{title}">'
         )
+        if name == "flows":
+            parts.append(_links(results))
         if name == "savings":
             parts.append(_peers(results))
         if name == "chain":
@@ -115,6 +117,18 @@ def _row(peer: PeerResult) -> list[str]:
         *(f"{amount / 1e9:,.2f}" for amount in money),
         _percent(peer.saved, peer.alone).removesuffix(" %"),
     ]
+
+
+def _links(results: Results) -> str:
+    """What went over each link that carried anything."""
+    links = results.prepared.truth.network.links
+    sums = results.flows_kwh.sum(axis=1)
+    shown = [
+        f"{escape(link.source)} to {escape(link.target)} {energy:,.1f} kWh"
+        for link, energy in zip(links, sums, strict=True)
+        if energy > 0
+    ]
+    return f"<p>Over the links: {'; '.join(shown)}.</p>" if shown else ""
 
 
 def _costs(results: Results) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import matplotlib.dates as mdates
 import numpy as np
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from fairwatt.plot._picture import BLUE, GREEN, GREY, INK, RED, SOFT, save
@@ -33,6 +34,7 @@ _NODE_COLOURS: Final = (BLUE, RED, GREEN, "#8a6bb1", "#c58fb0", INK)
 _MOST_NODES: Final = 6
 _MOST_HOURLY_DAYS: Final = 14  # beyond, days are drawn
 _MOST_NAMES: Final = 60
+_NANO: Final = 10**9
 _CONTRACTS: Final = {
     "Clearing": GREEN,
     "Settlement": BLUE,
@@ -84,16 +86,17 @@ def _prices(results: Results) -> Figure:
             prices.stairs(shown, edges, baseline=None, color=SOFT, linewidth=1, linestyle=":")
     prices.plot([], [], color=SOFT, linestyle=":", label="retail, feed-in")
     for rows, names, colour in _alike(results):
-        price = results.prices[rows, :stop]
+        # Where nobody trades any price of a range would do; it says nothing.
+        price = np.where(results.traded_kwh[:stop] > 0, results.prices[rows, :stop], np.nan)
         label = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         if hourly:
             prices.stairs(price, edges, baseline=None, color=colour, linewidth=1.6, label=label)
             continue
         days = price.reshape(-1, per_day)
-        low, high = np.quantile(days, [0.1, 0.9], axis=1)
+        low, mean, high = _spread(days)
         prices.stairs(high, edges, baseline=low, fill=True, color=colour, alpha=0.22)
         prices.stairs(
-            days.mean(axis=1), edges, baseline=None, color=colour, linewidth=1.4,
+            mean, edges, baseline=None, color=colour, linewidth=1.4,
             label=f"{label}: mean, 10 to 90 %",
         )  # fmt: skip
     prices.set_ylabel(f"price\n{currency}/kWh", color=INK)
@@ -119,6 +122,16 @@ def _prices(results: Results) -> Figure:
     for axes in (prices, energy):
         _plain(axes)
     return figure
+
+
+def _spread(days: Array) -> Array:
+    """Of each day's prices the 10 % quantile, the mean and the 90 % quantile, shape (3, days)."""
+    rows = []
+    for day in days:
+        traded = day[~np.isnan(day)]
+        low, high = np.quantile(traded, [0.1, 0.9]) if traded.size else (np.nan, np.nan)
+        rows.append((low, traded.mean() if traded.size else np.nan, high))
+    return np.array(rows).T
 
 
 def _alike(results: Results) -> list[tuple[int, list[str], str]]:
@@ -154,8 +167,9 @@ def _flows(results: Results) -> Figure:
         return figure
     shown = energy[np.ix_(rows, columns)]
     image = cells.imshow(
-        np.ma.masked_less_equal(shown, 0), aspect="auto", cmap="YlGnBu", interpolation="nearest"
-    )
+        np.ma.masked_less_equal(shown, 0), aspect="auto", cmap="YlGnBu", interpolation="nearest",
+        norm=LogNorm(max(shown.max() / 1000, shown[shown > 0].min()), shown.max()),
+    )  # fmt: skip
     cells.set_xticks(range(len(columns)), names[columns], rotation=90, fontsize=7.5)
     cells.set_yticks(range(len(rows)), names[rows], fontsize=7.5)
     cells.set_xlabel("buys", color=INK)
@@ -168,6 +182,7 @@ def _flows(results: Results) -> Figure:
         _plain(axes)
     top.tick_params(labelbottom=False)
     side.tick_params(labelleft=False)
+    side.grid(axis="y", visible=False)
     figure.colorbar(image, ax=side, label="kWh", fraction=0.35, pad=0.08)
     return figure
 
@@ -176,35 +191,36 @@ def _flows(results: Results) -> Figure:
 
 
 def _savings(results: Results) -> Figure:
-    """Per peer in percent of what it pays alone; what a perfect forecast would save is marked."""
-    peers = sorted(results.peers.values(), key=_share)[-_MOST_NAMES:]
-    figure = Figure(figsize=(10.5, 1.5 + 0.22 * max(len(peers), 4)), layout="constrained")
-    share, money = figure.subplots(1, 2, sharey=True)
+    """What each saves; in percent where its bill alone is not next to nothing."""
+    peers = sorted(results.peers.values(), key=lambda peer: peer.saved)[-_MOST_NAMES:]
+    figure = Figure(figsize=(9, 1.5 + 0.22 * max(len(peers), 4)), layout="constrained")
+    axes = figure.subplots()
     at = np.arange(len(peers))
-    shares = np.array([_share(peer) for peer in peers])
-    tokens = np.array([peer.saved for peer in peers]) / 1e9
-    perfect = np.array([peer.alone - peer.perfect for peer in peers]) / 1e9
-    for axes, values in ((share, shares), (money, tokens)):
-        axes.barh(at, values, color=np.where(values >= 0, GREEN, RED), height=0.7)
-        axes.axvline(0, color=INK, linewidth=0.8)
-        _plain(axes)
-        axes.grid(axis="x", color="#e4e6e8", linewidth=0.6)
-        axes.grid(axis="y", visible=False)
-    money.scatter(
+    saved = np.array([peer.saved for peer in peers]) / _NANO
+    perfect = np.array([peer.alone - peer.perfect for peer in peers]) / _NANO
+    axes.barh(at, saved, color=np.where(saved >= 0, GREEN, RED), height=0.7)
+    axes.scatter(
         perfect, at, marker="|", s=70, color=INK, linewidths=1.4, zorder=3,
         label="with a perfect forecast",
     )  # fmt: skip
-    money.legend(loc="lower right", frameon=False, fontsize=9)
-    share.set_yticks(at, [peer.name for peer in peers], fontsize=7.5)
-    share.set_ylim(-0.7, len(peers) - 0.3)
-    share.set_xlabel("saved, % of the bill alone with the supplier", color=INK)
-    money.set_xlabel(f"saved, {results.prepared.case.currency}", color=INK)
+    for place, peer in enumerate(peers):
+        if 2 * abs(peer.saved) < abs(peer.alone):
+            axes.annotate(
+                f"{100 * peer.saved / abs(peer.alone):.1f} %",
+                (max(saved[place], perfect[place], 0.0), place), xytext=(6, 0),
+                textcoords="offset points", va="center", fontsize=7.5, color=SOFT,
+            )  # fmt: skip
+    axes.axvline(0, color=INK, linewidth=0.8)
+    axes.legend(loc="lower right", frameon=False, fontsize=9)
+    axes.set_yticks(at, [peer.name for peer in peers], fontsize=7.5)
+    axes.set_ylim(-0.7, len(peers) - 0.3)
+    axes.margins(x=0.08)
+    currency = results.prepared.case.currency
+    axes.set_xlabel(f"saved, {currency}, and in % of the bill alone with the supplier", color=INK)
+    _plain(axes)
+    axes.grid(axis="x", color="#e4e6e8", linewidth=0.6)
+    axes.grid(axis="y", visible=False)
     return figure
-
-
-def _share(peer: object) -> float:
-    alone, saved = getattr(peer, "alone"), getattr(peer, "saved")  # noqa: B009
-    return 100 * saved / abs(alone) if alone else 0.0
 
 
 # ---------------------------------------------------------------------------------------- forecast
