@@ -17,12 +17,13 @@ from fairwatt.chain._deploy import (
     describe,
     signer_for,
 )
-from fairwatt.chain._snapshot import Account, Peer, Role, Snapshot, Standing
+from fairwatt.chain._snapshot import Account, Cleared, Peer, Role, Snapshot, Standing
 from fairwatt.deployment import Deployment
 
 __all__ = [
     "Account",
     "Chain",
+    "Cleared",
     "Contracts",
     "Deployment",
     "Peer",

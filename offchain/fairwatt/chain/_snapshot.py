@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from bisect import bisect_right
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import ape
 from eth_abi.abi import decode
 from eth_utils.abi import function_signature_to_4byte_selector
 
-from fairwatt.calldata import ClearCall, positions_wh
+from fairwatt.calldata import ClearCall, flows_wh, positions_wh, prices_micro_per_kwh
 from fairwatt.chain._contracts import explained, structs
 from fairwatt.errors import ChainError
 from fairwatt.lanes import position_leaves, positions_hash
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from fairwatt.chain._contracts import Contracts
 
-__all__ = ["Account", "Peer", "Role", "Snapshot", "Standing"]
+__all__ = ["Account", "Cleared", "Peer", "Role", "Snapshot", "Standing"]
 
 
 class Role(IntEnum):
@@ -92,14 +93,37 @@ class Account:
         return max(0, means)
 
 
+@dataclass(frozen=True, slots=True)
+class Cleared:
+    """An accepted clearing, as its calldata says it.
+
+    Attributes
+    ----------
+    positions_wh
+        Per peer that trades, and period: sold positive, bought negative. Sorted by peer.
+    prices_micro_per_kwh
+        Per period and node.
+    flows_wh
+        Per period and link of the network version in force then.
+    """
+
+    positions_wh: dict[int, tuple[int, ...]]
+    prices_micro_per_kwh: tuple[tuple[int, ...], ...]
+    flows_wh: tuple[tuple[int, ...], ...]
+
+
 @dataclass(frozen=True)
 class Snapshot:
-    """The state of a deployment at the end of one block."""
+    """The state of a deployment at the end of one block.
+
+    What was read once is remembered: at one block it stays as it is.
+    """
 
     contracts: Contracts
     first_block: int
     block: int
     time: int
+    _known: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def at(cls, contracts: Contracts, first_block: int, block: int | None) -> Snapshot:
@@ -227,26 +251,25 @@ class Snapshot:
         ChainError
             If none is in force.
         """
-        terms, published = self.terms(market), self.tariffs(supplier)
+        terms, registry = self.terms(market), self.contracts.registry
+        count = self._read(registry.tariffCount, supplier)
 
-        def index(time: int) -> int:
-            in_force = [at for at, entry in enumerate(published) if entry.effective_from <= time]
-            if not in_force:
-                raise ChainError(f"supplier {supplier} has no tariff in force at {time}")
-            return in_force[-1]
+        def effective_from(index: int) -> int:
+            return int(self._read(registry.tariff, supplier, index).effectiveFrom)
 
-        starts = (start + at * terms.period_seconds for at in range(terms.periods_per_session))
-        return index(start), tuple(published[index(time)] for time in starts)
+        first = bisect_right(range(count), start, key=effective_from) - 1
+        if first < 0:
+            raise ChainError(f"supplier {supplier} has no tariff in force at {start}")
+        span = terms.period_seconds, terms.periods_per_session
+        in_force = self._read(registry.tariffsFor, supplier, first, start, *span)
+        return first, tuple(map(_tariff, in_force))
 
     def tariffs(self, supplier: int) -> list[Tariff]:
         """All tariffs a supplier has published."""
         registry = self.contracts.registry
         count = self._read(registry.tariffCount, supplier)
         published = (self._read(registry.tariff, supplier, at) for at in range(count))
-        return [
-            Tariff(tariff.effectiveFrom, tariff.retailMicroPerKWh, tariff.feedInMicroPerKWh)
-            for tariff in published
-        ]
+        return list(map(_tariff, published))
 
     # --------------------------------------------------------------------------------- money
 
@@ -270,6 +293,13 @@ class Snapshot:
     def fund_nano(self) -> int:
         """The community fund."""
         return int(self._read(self.contracts.ledger.fundNano))
+
+    def deposits_nano(self) -> dict[int, int]:
+        """All that was ever deposited for each peer."""
+        deposits: dict[int, int] = {}
+        for event in self._events(self.contracts.ledger, "Deposited"):
+            deposits[event.peer] = deposits.get(event.peer, 0) + event.amountNano
+        return deposits
 
     def tokens_held_wei(self) -> int:
         """Tokens in the ledger's custody."""
@@ -329,24 +359,41 @@ class Snapshot:
         ChainError
             If what is read is not what the contract keeps the hash of.
         """
+        cleared = self.cleared(market, start)
+        return {} if cleared is None else cleared.positions_wh
+
+    def cleared(self, market: int, start: int) -> Cleared | None:
+        """The clearing of a session, read from its calldata; None if it is not cleared.
+
+        Raises
+        ------
+        ChainError
+            As `positions_wh`.
+        """
         kept = bytes(self._read(self.contracts.clearing.positionsHash, market, start))
         if not any(kept):
-            return {}
-        periods = self.terms(market).periods_per_session
-        nodes: dict[int, int] = {}
+            return None
+        if ("cleared", market, start) not in self._known:
+            self._known["cleared", market, start] = self._cleared(market, start, kept)
+        found: Cleared = self._known["cleared", market, start]
+        return found
 
-        def node_of(peer: int) -> int:
-            if peer not in nodes:
-                nodes[peer] = self.peer(peer, start).node
-            return nodes[peer]
-
-        positions = positions_wh(self._clear_calls(market, start), node_of, periods)
+    def _cleared(self, market: int, start: int, kept: bytes) -> Cleared:
+        session = self.session(market, start)
+        periods = session.terms.periods_per_session
+        calls = self._clear_calls(market, start)
+        positions = positions_wh(calls, lambda peer: self.peer(peer, start).node, periods)
         if positions_hash(position_leaves(positions)) != kept:
             raise ChainError(
                 f"the calldata of the clearing of session {start} does not give its positions; "
                 "another contract made the call in a form that is not known here"
             )
-        return positions
+        links = [len(version.network.links) for version in session.versions]
+        return Cleared(
+            positions,
+            prices_micro_per_kwh(calls[0], periods),
+            flows_wh(calls[0], links),
+        )
 
     def _clear_calls(self, market: int, start: int) -> list[ClearCall]:
         """The parts of the clearing of a session."""
@@ -376,7 +423,8 @@ class Snapshot:
             raise ChainError(f"transaction {transaction} does not carry the clearing it made")
         types = [str(field.canonical_type) for field in clear.inputs]
         proposal, part, before, _ = decode(types, data[at + 4 :], strict=False)
-        return ClearCall(cells=proposal[4], details=proposal[5], orders=part[0]), before[0]
+        _, _, _, _, cells, details, flows = proposal
+        return ClearCall(cells, details, part[0], flows), before[0]
 
     def is_reading_settled(self, market: int, start: int, peer: int) -> bool:
         """Whether the peer's reading of the session is settled."""
@@ -387,14 +435,29 @@ class Snapshot:
         return bool(self._read(self.contracts.settlement.isReadingEstimated, market, start, peer))
 
     def _read(self, method: Any, *arguments: Any) -> Any:
-        with explained(str(method).split("(", maxsplit=1)[0]):
-            return method(*arguments, block_id=self.block)
+        signature = str(method)
+        key = (method.contract.address, signature, arguments)
+        if key not in self._known:
+            with explained(signature.split("(", maxsplit=1)[0]):
+                self._known[key] = method(*arguments, block_id=self.block)
+        return self._known[key]
 
     def _events(self, contract: ContractInstance, name: str, **topics: int) -> list[Any]:
-        event = getattr(contract, name)
-        with explained(name):
-            logs = list(event.range(self.first_block, self.block + 1, search_topics=topics))
-        return [log for log in logs if all(getattr(log, key) == topics[key] for key in topics)]
+        key = (contract.address, name, tuple(topics.items()))
+        if key not in self._known:
+            event = getattr(contract, name)
+            with explained(name):
+                logs = list(event.range(self.first_block, self.block + 1, search_topics=topics))
+            self._known[key] = [
+                log for log in logs if all(getattr(log, topic) == topics[topic] for topic in topics)
+            ]
+        found: list[Any] = self._known[key]
+        return found
+
+
+def _tariff(published: Any) -> Tariff:
+    """As the registry returns it, by itself or in a list."""
+    return Tariff(published.effectiveFrom, published.retailMicroPerKWh, published.feedInMicroPerKWh)
 
 
 def _node_name(raw: bytes, taken: Sequence[str]) -> str:
