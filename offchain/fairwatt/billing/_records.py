@@ -11,7 +11,7 @@ from typing import Final
 
 from fairwatt.errors import BillingError
 
-__all__ = ["FUND", "Books", "Delivery", "Entry", "Kind", "Party"]
+__all__ = ["FUND", "Books", "Delivery", "Entry", "Kind", "Party", "Trade"]
 
 FUND: Final = 0
 """The account number of the community fund."""
@@ -24,6 +24,8 @@ class Kind(StrEnum):
     WITHDRAWAL = "withdrawal"
     MARKET = "market"
     """Sold or bought in a clearing."""
+    TRADE = "trade"
+    """Sold to or bought from a peer outside the clearing."""
     LINK_TARIFF = "link tariff"
     RENT = "congestion rent"
     SOLVER_FEE = "solver fee"
@@ -85,6 +87,23 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Trade:
+    """Energy traded with a peer outside the clearing.
+
+    Parameters
+    ----------
+    energy_wh
+        In each of its periods: sold positive, bought negative.
+    """
+
+    counterparty: int
+    first_period: int
+    periods: int
+    energy_wh: int
+    price_micro_per_kwh: int
+
+
+@dataclass(frozen=True, slots=True)
 class Delivery:
     """What a peer traded and metered in one session; every series has one value per period.
 
@@ -102,6 +121,8 @@ class Delivery:
         Account of its supplier; None: it has no meter, so nothing is balanced.
     retail_micro_per_kwh, feed_in_micro_per_kwh
         Its supplier's tariffs; empty without a supplier.
+    trades
+        What it traded besides; readings are settled against the sum of it and the position.
     is_estimated
         Whether an estimate is settled in place of the reading.
     generation_wh, consumption_wh
@@ -119,6 +140,7 @@ class Delivery:
     supplier: int | None = None
     retail_micro_per_kwh: tuple[int, ...] = ()
     feed_in_micro_per_kwh: tuple[int, ...] = ()
+    trades: tuple[Trade, ...] = ()
     is_estimated: bool = False
     generation_wh: tuple[int, ...] | None = None
     consumption_wh: tuple[int, ...] | None = None
@@ -147,6 +169,15 @@ class Delivery:
     def periods(self) -> int:
         """How many periods the session has."""
         return len(self.position_wh)
+
+    @property
+    def traded_wh(self) -> tuple[int, ...]:
+        """Position and trades together, per period."""
+        energy = list(self.position_wh)
+        for trade in self.trades:
+            for period in range(trade.first_period, trade.first_period + trade.periods):
+                energy[period] += trade.energy_wh
+        return tuple(energy)
 
     def time(self, period: int) -> int:
         """When a period starts, UTC Unix seconds."""
