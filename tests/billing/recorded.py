@@ -1,6 +1,6 @@
 """Recorded books without a chain: a community over some days, cleared hour by hour.
 
-Four homes on two feeders with a link between them, two suppliers, one of them dearer in the evening.
+Four homes on two feeders with a link between them; two suppliers, one dearer in the evening.
 """
 
 from __future__ import annotations

@@ -3,6 +3,10 @@
 Books           what bills are made of: parties, deliveries, entries; from a chain or a recording
 statement()     all that was booked on an account, held to its balance
 bill_of()       the bill of an account and month, as data
+supplier_report()
+                what a supplier sees of a month
+schedule(), changes()
+                tariffs of a supplier, and what of them has to be published
 bill_html(), bill_pdf(), bill_csv(), bill_document()
                 a bill for people and for programs
 """
@@ -27,25 +31,50 @@ from fairwatt.billing._month import Month
 from fairwatt.billing._pdf import bill_pdf
 from fairwatt.billing._records import FUND, Books, Delivery, Entry, Kind, Party, Trade
 from fairwatt.billing._statement import Statement, entries_of, require_balanced, statement
+from fairwatt.billing._supplier import (
+    SUPPLIER_COLUMNS,
+    Supplied,
+    SupplierReport,
+    supplier_report,
+)
+from fairwatt.billing._tariffs import (
+    Band,
+    DayAhead,
+    Flat,
+    Model,
+    TimeOfUse,
+    changes,
+    read_tariffs,
+    schedule,
+    supplier_schedule,
+)
 
 __all__ = [
     "FUND",
     "LINE_COLUMNS",
+    "SUPPLIER_COLUMNS",
     "Account",
     "Alone",
+    "Band",
     "Bill",
     "Books",
     "Day",
+    "DayAhead",
     "Delivery",
     "Entry",
+    "Flat",
     "Item",
     "Kind",
     "Line",
+    "Model",
     "Month",
     "Network",
     "Party",
     "Share",
     "Statement",
+    "Supplied",
+    "SupplierReport",
+    "TimeOfUse",
     "Total",
     "Trade",
     "bill_csv",
@@ -54,7 +83,12 @@ __all__ = [
     "bill_of",
     "bill_pdf",
     "billed_months",
+    "changes",
     "entries_of",
+    "read_tariffs",
     "require_balanced",
+    "schedule",
     "statement",
+    "supplier_report",
+    "supplier_schedule",
 ]

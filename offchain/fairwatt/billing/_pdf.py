@@ -31,7 +31,7 @@ __all__ = ["bill_pdf"]
 _WIDTH, _HEIGHT = 8.27, 11.69  # A4, inches
 _LEFT, _RIGHT, _TOP, _BOTTOM = 0.85, 7.42, 10.95, 0.8
 _POINT: Final = 1 / 72
-_CHARACTER: Final = 0.53  # mean width of a letter, of its size
+_CHARACTER: Final = 0.6  # mean width of a letter, of its size
 _RULE: Final = "#d9dde1"
 
 
@@ -142,7 +142,7 @@ class _Sheets:
         self.page.add_artist(Line2D(xs, ys, color=colour, linewidth=width))
 
     def _banner(self, headline: str, subline: str) -> None:
-        lines = textwrap.wrap(subline, 88)
+        lines = textwrap.wrap(subline, 78)
         height = 0.62 + 0.19 * len(lines)
         self.y -= 0.12
         for left, width, colour in (
@@ -206,13 +206,13 @@ class _Sheets:
     def _columns(section: Section) -> list[float]:
         """The first starts at the left, the others end where they stand."""
         count = len(section.head)
-        first = 0.12 if count > 5 else 0.46
+        first = 0.08 if count > 5 else 0.46
         span = (1 - first) * (_RIGHT - _LEFT)
         start = _RIGHT - span
         return [_LEFT, *(start + span * at / (count - 1) for at in range(1, count))]
 
     def _chart(self) -> None:
-        height = 3.6
+        height = 3.75
         self._need(height + 0.3)
         self.y -= 0.3
         left, width = _LEFT + 0.45, _RIGHT - _LEFT - 0.45
@@ -222,6 +222,6 @@ class _Sheets:
 
         with mpl.rc_context({"font.size": 8}):
             energy = self.page.add_axes(axes(self.y - 0.1, 1.8))
-            prices = self.page.add_axes(axes(self.y - 2.25, 0.95))
+            prices = self.page.add_axes(axes(self.y - 2.4, 0.95))
             draw_days(self.bill, energy, prices)
         self.y -= height

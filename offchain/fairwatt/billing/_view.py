@@ -323,40 +323,29 @@ class _Writer:
         )
 
     def _daily(self) -> Section:
-        rows = []
-        for day in self.bill.days:
-            if not day.totals:
-                continue
-            community = day.total(Item.COMMUNITY_BOUGHT)
-            sold = day.total(Item.COMMUNITY_SOLD)
-            taken = day.total(Item.GRID_BOUGHT)
-            fed_in = day.total(Item.GRID_SOLD)
-            other = day.total(Item.SHORT, Item.LONG, Item.ESTIMATE)
-            whole = day.total(*day.totals)
-            rows.append(
-                Row(
-                    (
-                        f"{day.date:%a %d}",
-                        _energy(community),
-                        self.price(community.price_micro_per_kwh),
-                        _energy(sold),
-                        self.price(sold.price_micro_per_kwh),
-                        _energy(taken),
-                        _energy(fed_in),
-                        _energy(other),
-                        self.money(whole.amount_nano),
-                    )
-                )
+        table = [
+            (
+                f"{day.date:%a %d}",
+                *self._traded(day.total(Item.COMMUNITY_BOUGHT)),
+                *self._traded(day.total(Item.COMMUNITY_SOLD)),
+                _energy(day.total(Item.GRID_BOUGHT)),
+                _energy(day.total(Item.GRID_SOLD)),
+                _energy(day.total(Item.SHORT, Item.LONG, Item.ESTIMATE)),
+                self.money(day.total(*day.totals).amount_nano),
             )
+            for day in self.bill.days
+            if day.totals
+        ]
+        used = [at for at in range(len(_DAILY)) if any(row[at] for row in table)]
         return Section(
             "Day by day",
-            (
-                "Day", "Bought", "at", "Sold", "at",
-                "From supplier", "To supplier", "Imbalance", "Amount",
-            ),
-            tuple(rows),
+            tuple(_DAILY[at] for at in used),
+            tuple(Row(tuple(row[at] for at in used)) for row in table),
             "Energy in kWh, average prices per kWh. Bought and sold: in the community.",
-        )  # fmt: skip
+        )
+
+    def _traded(self, total: Total) -> tuple[str, str]:
+        return _energy(total), self.price(total.price_micro_per_kwh)
 
     def _notes(self) -> Iterator[str]:
         bill = self.bill
@@ -380,7 +369,10 @@ class _Writer:
         )
 
 
-_HEAD: Final = ("", "Energy", "Average price per kWh", "Amount")
+_HEAD: Final = ("", "Energy", "Price per kWh", "Amount")
+_DAILY: Final = (
+    "Day", "Bought", "at", "Sold", "at", "From supplier", "To supplier", "Imbalance", "Amount",
+)  # fmt: skip
 _OWN: Final = {
     "Autarky": "Part of your consumption not taken at the meter, or not from the supplier.",
     "Self-consumption": "Part of your generation used at home, or by the community.",

@@ -46,6 +46,7 @@ _COMMANDS: Final = {
     "grid": _Lazy("fairwatt.cli.grid:grid", "Check a day on a real low-voltage grid, find limits."),
     "demo": _Lazy("fairwatt.cli.demo:demo", "Run a market day on a chain in this process."),
     "meter": _Lazy("fairwatt.cli.metering:meter", "Bring meter data to the periods of a market."),
+    "bill": _Lazy("fairwatt.cli.bill:bill", "Draw up bills of a month from a chain."),
     "oracle": _Lazy("fairwatt.cli.oracle:oracle", "Check, clear and reconcile on a chain."),
 }
 

@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["read_books"]
 
-BehindMeter = tuple[tuple[int, ...], tuple[int, ...]]
-"""Generation and consumption of a session, Wh per period."""
-
 
 def read_books(
     snapshot: Snapshot,
@@ -33,7 +30,6 @@ def read_books(
     title: str = "Energy community",
     currency: str = "token",
     zone: tzinfo = UTC,
-    behind_meter: Mapping[tuple[int, int], BehindMeter] | None = None,
 ) -> Books:
     """Gather all that bills are made of.
 
@@ -46,8 +42,6 @@ def read_books(
         Whose energy the deliveries tell of; by default all. Entries are always of all markets.
     names
         Of accounts; the chain knows numbers alone.
-    behind_meter
-        By peer and session, where somebody knows them.
 
     Raises
     ------
@@ -56,19 +50,13 @@ def read_books(
     BillingError
         If a reading that was settled is not found, or does not come to what was booked for it.
     """
-    return _Reader(snapshot, names or {}, behind_meter or {}).books(markets, title, currency, zone)
+    return _Reader(snapshot, names or {}).books(markets, title, currency, zone)
 
 
 class _Reader:
-    def __init__(
-        self,
-        snapshot: Snapshot,
-        names: Mapping[int, str],
-        behind_meter: Mapping[tuple[int, int], BehindMeter],
-    ) -> None:
+    def __init__(self, snapshot: Snapshot, names: Mapping[int, str]) -> None:
         self.snapshot = snapshot
         self.names = names
-        self.behind_meter = behind_meter
         self.events = history(snapshot)
         self.peers = snapshot.peers()
         self._readings: dict[tuple[str, int, int], Mapping[int, list[tuple[int, ...]]]] = {}
@@ -163,7 +151,6 @@ class _Reader:
         metered = None
         if settled is not None:
             metered = self._metered(settled, position, tariffs)
-        generation, consumption = self.behind_meter.get((peer, session), (None, None))
         return Delivery(
             peer=peer,
             market=market,
@@ -176,8 +163,6 @@ class _Reader:
             retail_micro_per_kwh=tuple(each.retail_micro_per_kwh for each in tariffs),
             feed_in_micro_per_kwh=tuple(each.feed_in_micro_per_kwh for each in tariffs),
             is_estimated=is_estimated and settled is None,
-            generation_wh=generation,
-            consumption_wh=consumption,
         )
 
     def _metered(
