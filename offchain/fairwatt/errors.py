@@ -29,6 +29,8 @@
     ├── MechanismError          input that a market design cannot take; carries a path
     ├── StudyError              market designs that cannot be compared as asked for
     ├── GridError               a grid without a power flow, or that nothing keeps in bounds
+    ├── BillingError            records that make no bill
+    │   └── BooksNotBalanced    entries that are not the balance; carries account and difference
     ├── ChainError              the chain cannot be reached, or refuses
     │   └── ContractError       a contract refused; carries the name and values of its error
     ├── OracleError             the market day cannot go on as it was asked to
@@ -69,7 +71,9 @@ from __future__ import annotations
 from typing import Any
 
 __all__ = [
+    "BillingError",
     "BookError",
+    "BooksNotBalanced",
     "CaseError",
     "CertificateCountMismatch",
     "ChainError",
@@ -266,6 +270,32 @@ class PilotError(FairwattError):
 
 class ConsensusError(FairwattError):
     """Prices were asked for in a way that cannot work, or an agent cannot answer any."""
+
+
+class BillingError(FairwattError):
+    """Records that make no bill: something is missing, or does not fit together."""
+
+
+class BooksNotBalanced(BillingError):
+    """What was booked on an account is not its balance.
+
+    Parameters
+    ----------
+    account
+        Its number; 0 is the community fund.
+    name
+        Whose it is.
+    expected_nano, actual_nano
+        The balance, and what the entries come to.
+    """
+
+    def __init__(self, account: int, name: str, expected_nano: int, actual_nano: int) -> None:
+        self.account = account
+        self.difference_nano = actual_nano - expected_nano
+        super().__init__(
+            f"account {account} ({name}): its entries come to {actual_nano:,} nano-token, its "
+            f"balance is {expected_nano:,}: a difference of {self.difference_nano:+,}"
+        )
 
 
 class ChainError(FairwattError):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from fairwatt.billing import changes, supplier_schedule
 from fairwatt.chain import Chain, deploy
 from fairwatt.founding import NETWORK, Founder, Member
 from fairwatt.meter import Reading, SignedReading
@@ -97,6 +98,24 @@ class Simulation:
         """Sign with the member's meter."""
         reading = Reading(self.market, member.peer, start, energy_wh)
         return reading.signed_by(member.meter, self.chain.reading_domain)
+
+    def publish_tariffs(self, start: int) -> None:
+        """Publish what the suppliers charge over the horizon, its first period being at `start`.
+
+        A supplier has the tariff of the first period from its admission on; of the others only
+        those are published that differ from the one before.
+
+        Raises
+        ------
+        ContractError
+            If one would take effect before the notice of the registry is over.
+        """
+        snapshot = self.chain.snapshot()
+        for supplier in self.community.suppliers:
+            member = self.members[supplier.name]
+            wanted = supplier_schedule(supplier, self.community.horizon, start=start)
+            in_force = snapshot.tariffs(member.peer)[-1]
+            self.chain.publish_tariffs(changes(wanted, in_force), sender=member.wallet)
 
     def travel_to(self, time: int) -> None:
         """Mine the next block at `time`."""

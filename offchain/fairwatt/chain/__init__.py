@@ -8,6 +8,7 @@ Snapshot       everything read at one block
 
 from __future__ import annotations
 
+from fairwatt.chain._bookings import Event, brought_readings, history
 from fairwatt.chain._chain import Chain, Receipt, Signer, connect, secret_signer, test_signer
 from fairwatt.chain._contracts import Contracts, project, structs
 from fairwatt.chain._deploy import (
@@ -26,6 +27,7 @@ __all__ = [
     "Cleared",
     "Contracts",
     "Deployment",
+    "Event",
     "Peer",
     "Receipt",
     "Role",
@@ -34,9 +36,11 @@ __all__ = [
     "Signer",
     "Snapshot",
     "Standing",
+    "brought_readings",
     "connect",
     "deploy",
     "describe",
+    "history",
     "project",
     "secret_signer",
     "signer_for",

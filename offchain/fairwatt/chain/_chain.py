@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from time import monotonic, sleep
@@ -30,10 +30,12 @@ if TYPE_CHECKING:
 
     from fairwatt.deployment import Deployment
     from fairwatt.market import Network
-    from fairwatt.session import MarketTerms, Proposal
+    from fairwatt.session import MarketTerms, Proposal, Tariff
 
 _TICKS = 5
 _PENDING_S, _POLL_S = 60, 0.1
+_TARIFFS_AT_ONCE = 300
+"""A fresh slot of storage each: some 8 million gas."""
 _PAGE_PEERS = 64  # of a roster
 _NO_ROSTER = 2**32 - 1
 _PART_BYTES = 48_000
@@ -240,6 +242,29 @@ class Chain:
 
         receipt = self.from_now(publish) if effective_from is None else publish(effective_from)
         return int(receipt.events[-1].version)
+
+    def publish_tariffs(self, tariffs: Sequence[Tariff], *, sender: Signer) -> list[Receipt]:
+        """Publish a supplier's tariffs, in several transactions if they are many.
+
+        Parameters
+        ----------
+        tariffs
+            In the sequence in which they take effect: after the notice, but for a first one.
+
+        Raises
+        ------
+        ContractError, ChainError
+            As `send`; `EffectiveTooEarly` says from when on they may take effect.
+        """
+        publish = self.contracts.registry.publishTariffs
+        entries = [
+            (each.effective_from, each.retail_micro_per_kwh, each.feed_in_micro_per_kwh)
+            for each in tariffs
+        ]
+        return [
+            self.send(publish, entries[at : at + _TARIFFS_AT_ONCE], sender=sender)
+            for at in range(0, len(entries), _TARIFFS_AT_ONCE)
+        ]
 
     def from_now(self, publish: Callable[[int], Receipt]) -> Receipt:
         """Publish what takes effect at once; a clock that ticks meanwhile makes it try again."""

@@ -435,6 +435,10 @@ class Snapshot:
         """Whether the peer's reading of the session was missing and is estimated."""
         return bool(self._read(self.contracts.settlement.isReadingEstimated, market, start, peer))
 
+    def events(self, contract: str, name: str, **topics: int) -> list[Any]:
+        """Events of one of `contracts` until this block, the first one first."""
+        return self._events(getattr(self.contracts, contract), name, **topics)
+
     def _read(self, method: Any, *arguments: Any) -> Any:
         signature = str(method)
         key = (method.contract.address, signature, arguments)
@@ -459,9 +463,7 @@ class Snapshot:
 
 def _tariff(published: Any) -> Tariff:
     """As the registry returns it, by itself or in a list."""
-    return Tariff(
-        published.effectiveFrom, published.retailMicroPerKWh, published.feedInMicroPerKWh
-    )
+    return Tariff(published.effectiveFrom, published.retailMicroPerKWh, published.feedInMicroPerKWh)
 
 
 def _node_name(raw: bytes, taken: Sequence[str]) -> str:

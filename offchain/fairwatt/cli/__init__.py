@@ -47,6 +47,7 @@ _COMMANDS: Final = {
     "demo": _Lazy("fairwatt.cli.demo:demo", "Run a market day on a chain in this process."),
     "run": _Lazy("fairwatt.cli.run:run", "Run a case day by day on a chain, from plan to bill."),
     "meter": _Lazy("fairwatt.cli.metering:meter", "Bring meter data to the periods of a market."),
+    "bill": _Lazy("fairwatt.cli.bill:bill", "Draw up bills of a month from a chain."),
     "oracle": _Lazy("fairwatt.cli.oracle:oracle", "Check, clear and reconcile on a chain."),
 }
 
