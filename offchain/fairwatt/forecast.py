@@ -1,13 +1,14 @@
 """What a series is expected to be, from what was metered of it until then.
 
-All forecasters see the same: the values of the periods that are over when the forecast is made, at
-gate closure, and, where somebody brings them, weather series that are known ahead. Where nothing was
-metered yet nothing is expected.
+All forecasters see the same: the values of the periods that are over when the forecast is made,
+at gate closure, and, where somebody brings them, weather series that are known ahead. Where nothing
+was metered yet nothing is expected.
 
 persistence  the same time of the last day that is known
 weekly       the same time a week ago; as persistence where that is not known
-regression   least squares of the last four weeks on the last known day, the week ago, the mean of
-             the last seven days and the weather; as weekly where less than a week can be learnt from
+regression   least squares of the last four weeks on the last known day, the week ago, the mean
+             of the last seven days and the weather; as weekly where less than a week can be learnt
+             from
 perfect      what will be: the yardstick that the others are measured by
 """
 
@@ -24,7 +25,11 @@ from fairwatt.errors import ForecastError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from numpy.typing import NDArray
+
     from fairwatt.community import Array, Asset, Community
+
+    Index = NDArray[np.int64]
 
 __all__ = ["FORECASTS", "Outlook", "expected"]
 
@@ -77,7 +82,7 @@ class Outlook:
         first, stop
             The day's periods.
         """
-        when = np.arange(first, stop)
+        when = np.arange(first, stop, dtype=np.int64)
         if self.name == "perfect":
             return truth[:, first:stop].copy()
         known = max(first - self.ahead, 0)
@@ -93,16 +98,17 @@ class Outlook:
     def _week(self) -> int:
         return _WEEK * self.day
 
-    def _lag(self, when: Array, known: int) -> Array:
+    def _lag(self, when: Index, known: int) -> Index:
         """The fewest whole days back to a period that is known."""
-        return np.maximum(-(-(when - known + 1) // self.day), 1) * self.day
+        lag: Index = np.maximum(-(-(when - known + 1) // self.day), 1) * self.day
+        return lag
 
     @staticmethod
-    def _at(truth: Array, periods: Array) -> Array:
+    def _at(truth: Array, periods: Index) -> Array:
         """Values of periods, 0 before the first."""
         return np.where(periods >= 0, truth[:, np.maximum(periods, 0)], 0.0)
 
-    def _regression(self, truth: Array, when: Array, known: int, otherwise: Array) -> Array:
+    def _regression(self, truth: Array, when: Index, known: int, otherwise: Array) -> Array:
         oldest = (_WEEK + 1) * self.day  # the features of a learnt period reach back so far
         begin = max(known - _LEARNT_DAYS * self.day, oldest)
         if known - begin < _LEAST_LEARNT_DAYS * self.day:
@@ -123,9 +129,10 @@ class Outlook:
             square + ridge, np.einsum("sfp,sp->sf", features, target)[..., None]
         )[..., 0]
         ahead = self._features(truth, when, lag[when % self.day])
-        return np.maximum(np.einsum("sf,sfp->sp", weights, ahead), 0.0)
+        forecast: Array = np.maximum(np.einsum("sf,sfp->sp", weights, ahead), 0.0)
+        return forecast
 
-    def _features(self, truth: Array, when: Array, lag: Array) -> Array:
+    def _features(self, truth: Array, when: Index, lag: Index) -> Array:
         """Shape (series, features, periods)."""
         last = when - lag
         days = [self._at(truth, last - back * self.day) for back in range(_WEEK)]

@@ -1,7 +1,7 @@
 """Founding a community on a local chain, from wherever it was left.
 
-Every step looks at the chain before it acts: whoever has a number is not admitted again, whoever has
-its deposit gets no other. So a founding that was stopped anywhere is begun again and ends the same.
+Every step looks at the chain before it acts: whoever has a number is not admitted again, whoever
+has its deposit gets no other. So a founding that was stopped anywhere is begun again and ends the same.
 """
 
 from __future__ import annotations
@@ -184,7 +184,7 @@ class Founder:
             self.chain.publish_network(NETWORK, network, sender=sender)
 
     def _admit_supplier(self, supplier: Supplier) -> Member:
-        """Admit a supplier, as the peer of its name if there is one, with the tariff it begins with."""
+        """Admit a supplier, as the peer of its name if there is one, with its first tariff."""
         network, registry = self.community.network, self.chain.contracts.registry
         peer = next((each for each in self.community.peers if each.name == supplier.name), None)
         member = self._join(peer or Peer(supplier.name, "supplier", network.nodes[0]), NOBODY, 0)
@@ -275,4 +275,3 @@ def _most_kw(asset: Asset, horizon: Horizon) -> float:
         energy = float(asset.over("energy_kwh", horizon.periods).max()) / horizon.hours
         return max(energy, float(getattr(asset, "power_kw", 0.0)))
     return float(getattr(asset, "power_kw", 0.0))
-

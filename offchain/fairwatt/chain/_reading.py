@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import ape
 from ape_test.provider import LocalProvider
 from eth.vm.message import Message
-from eth_bloom import BloomFilter
+from eth_bloom.bloom import BloomFilter
 from eth_tester.backends.pyevm.main import _get_block_by_number
 from eth_tester.backends.pyevm.serializers import serialize_log
+from eth_typing import Address
 from eth_utils.address import to_canonical_address
 from eth_utils.crypto import keccak
 from web3.exceptions import Web3Exception
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["call", "logs"]
 
-_NOBODY = bytes(20)
+_NOBODY = Address(bytes(20))
 
 
 def call(method: Any, arguments: tuple[Any, ...], block: int) -> Any:

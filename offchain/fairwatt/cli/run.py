@@ -80,6 +80,7 @@ Examples:
 @click.option("--fresh", is_flag=True, help="Begin anew, whatever the folder holds.")
 @json_option
 def run(
+    *,
     name: str,
     horizon_name: str,
     start: datetime | None,
@@ -92,7 +93,6 @@ def run(
     seed: str,
     settings: Path | None,
     out: Path | None,
-    *,
     fresh: bool,
     as_json: bool,
 ) -> None:
@@ -112,6 +112,7 @@ def run(
         Results,
         RunFolder,
         RunSettings,
+        bills,
         report,
     )
     from fairwatt.pilot import run as run_case  # noqa: PLC0415
@@ -147,11 +148,17 @@ def run(
         bar.update(task, description="drawing")
         results = Results.of(prepared, folder.days())
         page = report(results, folder.path)
+        written = bills(
+            prepared,
+            folder.days(),
+            folder.path / "bills",
+            lambda what: bar.update(task, description=what),
+        )
     if as_json:
         echo_json(_document(results))
         return
     _show(results)
-    click.echo(f"written   {page}")
+    click.echo(f"written   {page}; {plural(written, 'bill')} in {folder.path / 'bills'}")
 
 
 def _show(results: Results) -> None:
@@ -160,8 +167,8 @@ def _show(results: Results) -> None:
     click.secho(case.title, bold=True)
     click.echo(
         f"{plural(results.days, 'day')}, {plural(len(results.peers), 'peer')}, periods of "
-        f"{settings.period_seconds // 60} minutes, {settings.forecast} forecast; money in {currency}, "
-        "energy in kWh\n"
+        f"{settings.period_seconds // 60} minutes, {settings.forecast} forecast; money in "
+        f"{currency}, energy in kWh\n"
     )
     peers = [*results.peers.values(), results.total]
 

@@ -3,10 +3,12 @@
 run()        day by day; goes on where it was stopped
 Results      the days that are over, added up
 report()     a page with pictures of them
+bills()      of every peer and month, held to the balances on the chain
 """
 
 from __future__ import annotations
 
+from fairwatt.pilot._bills import bills, books_of
 from fairwatt.pilot._node import ANVIL, EMBEDDED
 from fairwatt.pilot._report import report
 from fairwatt.pilot._results import PeerResult, Results
@@ -23,6 +25,8 @@ __all__ = [
     "Results",
     "RunFolder",
     "RunSettings",
+    "bills",
+    "books_of",
     "prepare",
     "report",
     "run",

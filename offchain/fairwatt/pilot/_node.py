@@ -45,8 +45,9 @@ def connected(chain: str, folder: Path) -> Iterator[None]:
     Parameters
     ----------
     chain
-        `embedded`, `anvil` (started if need be; it goes on when this process is killed, and ends when the
-        run does, its state kept in the folder), the address of a node, or a network by Ape's name.
+        `embedded`, `anvil` (started if need be; it goes on when this process is killed, and ends
+        when the run does, its state kept in the folder), the address of a node, or a network by
+        Ape's name.
     """
     if chain != ANVIL:
         with connect(_EMBEDDED_NETWORK if chain == EMBEDDED else chain):

@@ -19,24 +19,28 @@ if TYPE_CHECKING:
 __all__ = ["report"]
 
 _STYLE: Final = """
-body { font: 15px/1.45 system-ui, sans-serif; color: #1f2328; max-width: 68rem; margin: 2rem auto; padding: 0 1rem }
-h1 { font-size: 1.6rem; margin-bottom: .2rem } h2 { font-size: 1.15rem; margin-top: 2.2rem }
-img { max-width: 100% } p.small, td.small { color: #6a6f75; font-size: .9em }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums } th { text-align: right; font-weight: 600 }
+body { font: 15px/1.45 system-ui, sans-serif; color: #1f2328; max-width: 68rem; margin: 2rem auto }
+body { padding: 0 1rem } h1 { font-size: 1.6rem; margin-bottom: .2rem }
+h2 { font-size: 1.15rem; margin-top: 2.2rem } img { max-width: 100% }
+p.small { color: #6a6f75; font-size: .9em }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums }
+th { text-align: right; font-weight: 600 }
 td, th { padding: .15rem .8rem .15rem 0; border-bottom: 1px solid #e4e6e8; text-align: right }
-td:first-child, th:first-child { text-align: left } tr.all td { font-weight: 600; border-top: 2px solid #c9ccd0 }
+td:first-child, th:first-child { text-align: left }
+tr.all td { font-weight: 600; border-top: 2px solid #c9ccd0 }
 """
 _TEXTS: Final = {
-    "prices": "Above, the price at every node where anybody traded, and the tariffs of the supplier; below, what peers "
-    "traded with each other and what their suppliers delivered and took, by the meters.",
-    "flows": "The market has no pairs: of every period's trades each buyer has the same share of what "
-    "each seller sold.",
+    "prices": "Above, the price at every node where anybody traded, and the tariffs of the "
+    "supplier; below, what peers traded with each other and what their suppliers delivered and "
+    "took, by the meters.",
+    "flows": "The market has no pairs: of every period's trades each buyer has the same share of "
+    "what each seller sold.",
     "savings": "Against being alone with the supplier, with the same assets, planned by the same "
     "forecasts. The mark says what it would have been had everybody foreseen the days.",
     "forecast": "Plans and orders follow the forecast, meters count what comes; the difference is "
     "bought and sold at the supplier's tariffs.",
-    "chain": "Gas of the clearing with its proof, of the readings, and of what is published for the "
-    "day (tariffs, rosters); and how long each stage of a day took.",
+    "chain": "Gas of the clearing with its proof, of the readings, and of what is published for "
+    "the day (tariffs, rosters); and how long each stage of a day took.",
 }
 
 
@@ -83,17 +87,19 @@ def _head(results: Results) -> str:
     saved = total.saved / 1e9
     errors = (total.cost - total.perfect) / 1e9
     shared = results.traded_kwh.sum()
-    lines = [
-        f"<h1>{escape(results.prepared.case.title)}</h1>",
-        f'<p class="small">{results.days} days from {utc(settings.start)}, {len(results.peers)} '
-        f"peers, periods of {settings.period_seconds // 60} minutes, {settings.forecast} forecast"
-        "</p>",
-        f"<p>All peers together paid <b>{total.cost / 1e9:,.2f} {currency}</b> instead of "
+    told = (
+        f"All peers together paid <b>{total.cost / 1e9:,.2f} {currency}</b> instead of "
         f"{total.alone / 1e9:,.2f} alone with their suppliers: <b>{saved:,.2f} {currency} "
-        f"({_percent(total.saved, total.alone)})</b> saved. They traded {shared:,.1f} kWh with each "
-        f"other. Forecast errors cost {errors:,.2f} {currency}. Every clearing was proved on chain, "
-        "and every balance is, to the nano-token, what the bills make it.</p>",
-    ]
+        f"({_percent(total.saved, total.alone)})</b> saved. They traded {shared:,.1f} kWh with "
+        f"each other. Forecast errors cost {errors:,.2f} {currency}. Every clearing was proved on "
+        "chain, and every balance is, to the nano-token, what the bills make it."
+    )
+    span = (
+        f"{results.days} days from {utc(settings.start)}, {len(results.peers)} peers, periods of "
+        f"{settings.period_seconds // 60} minutes, {settings.forecast} forecast"
+    )
+    title = escape(results.prepared.case.title)
+    lines = [f"<h1>{title}</h1>", f'<p class="small">{span}</p>', f"<p>{told}</p>"]
     if results.refused:
         shown = "".join(f"<li>{escape(each)}</li>" for each in results.refused[:20])
         lines.append(f"<p>Left out: {len(results.refused)}</p><ul>{shown}</ul>")
@@ -160,10 +166,7 @@ def _money(results: Results) -> str:
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]], last: Sequence[str]) -> str:
     cells = "".join(f"<th>{escape(each)}</th>" for each in head)
     body = "\n".join(f"<tr>{_cells(row)}</tr>" for row in rows)
-    return (
-        f"<table>\n<tr>{cells}</tr>\n{body}\n"
-        f'<tr class="all">{_cells(last)}</tr>\n</table>'
-    )
+    return f'<table>\n<tr>{cells}</tr>\n{body}\n<tr class="all">{_cells(last)}</tr>\n</table>'
 
 
 def _cells(row: Sequence[str]) -> str:

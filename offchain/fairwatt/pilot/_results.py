@@ -170,7 +170,8 @@ class Results:
         self.gas.append(day["gas"])
         self.seconds.append(day["seconds"])
         self.orders[sum(day["orders"].values())] += 1
-        self.incomes.update(day["incomesNano"])
+        for name, _, nano in day["incomes"]:
+            self.incomes[name] += nano
         self.balances = day["balancesNano"]
         self.refused += [f"day {day['day'] + 1}: {each}" for each in day["refused"]]
 
@@ -182,6 +183,6 @@ class Results:
             peer.cost += cost
             peer.alone += compared["aloneNano"]
             peer.perfect += compared["perfectNano"]
-            self.costs[day["day"]] += np.array(
-                [cost, compared["aloneNano"], compared["perfectNano"]]
-            ) / _NANO
+            self.costs[day["day"]] += (
+                np.array([cost, compared["aloneNano"], compared["perfectNano"]]) / _NANO
+            )

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from fairwatt.billing import FUND, Kind
 from fairwatt.cases import CASES, Case
 from fairwatt.chain import Chain, Settings, deploy, signer_for
 from fairwatt.community import Horizon
@@ -34,7 +35,7 @@ from fairwatt.simulation import Simulation
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from fairwatt.chain import Cleared
+    from fairwatt.chain import Cleared, Snapshot
     from fairwatt.community import Array, Community
     from fairwatt.deployment import Deployment
     from fairwatt.founding import Member
@@ -134,9 +135,7 @@ def prepare(settings: RunSettings) -> Prepared:
     first = known * per_day
     weather = _weather(settings, case)
     outlook = Outlook(settings.forecast, per_day, ceil(_GATE_LEAD_S / seconds), weather)
-    return Prepared(
-        case, case.community, expected(case.community, outlook, first), first, settings
-    )
+    return Prepared(case, case.community, expected(case.community, outlook, first), first, settings)
 
 
 def _weather(settings: RunSettings, case: Case) -> Array | None:
@@ -234,17 +233,15 @@ class _Runner:
         members, operators = founder.found(self._terms())
         self.terms = self.chain.snapshot().terms(NETWORK)
         self.base = self.terms.first_session_start
-        self.simulation = Simulation(
-            self.prepared.truth, self.chain, NETWORK, members, operators
-        )
+        self.simulation = Simulation(self.prepared.truth, self.chain, NETWORK, members, operators)
         self.oracle = Oracle(self.chain, NETWORK, self.manager, send=True)
         self.founder = founder
         self.senders = (self.manager, *(members[each.name].wallet for each in self._suppliers))
         self.over = sum(1 for _ in self.folder.days())
         if self.over and not self._is_settled(self.over - 1):
             raise PilotError(
-                f"{self.folder.path} says that {self.over} days are over, the chain does not; was it "
-                "put back? --fresh begins anew"
+                f"{self.folder.path} says that {self.over} days are over, the chain does not; was "
+                "it put back? --fresh begins anew"
             )
         self.funds = _funds_nano(self.prepared)
         if not self.over:
@@ -457,16 +454,17 @@ class _Day:
         session = snapshot.session(NETWORK, self.start)
         trades = self._trades_nano(cleared)
         metered = {name: signed.reading.energy_wh for name, signed in readings.items()}
+        tariffs = self._tariffs(snapshot)
         imbalances = {
             name: _settled_nano(
                 self.members[name],
                 energy,
                 cleared.positions_wh.get(self.members[name].peer),
-                snapshot.tariffs_of_session(NETWORK, self.start, self._supplier(name))[1],
+                tariffs[self._supplier_name(name)],
             )
             for name, energy in metered.items()
         }
-        incomes = _incomes_nano(session, cleared)
+        incomes = _incomes(session, cleared)
         balances = self._require_balances(trades, imbalances, incomes, before, snapshot)
         self.session = session
         return {
@@ -485,7 +483,16 @@ class _Day:
             "meteredWh": {name: list(energy) for name, energy in metered.items()},
             "tradesNano": trades,
             "imbalancesNano": imbalances,
-            "incomesNano": {self._name(account): nano for account, nano in incomes.items()},
+            "incomes": [(self._name(account), kind, nano) for account, kind, nano in incomes],
+            "tariffs": {
+                supplier: {
+                    "retail": [each.retail_micro_per_kwh for each in rates],
+                    "feedIn": [each.feed_in_micro_per_kwh for each in rates],
+                }
+                for supplier, rates in tariffs.items()
+            },
+            "accounts": self._accounts,
+            "fundedNano": self._funded(),
             "balancesNano": balances,
         }
 
@@ -503,9 +510,9 @@ class _Day:
         self,
         trades: Mapping[str, int],
         imbalances: Mapping[str, int],
-        incomes: Mapping[int, int],
+        incomes: list[tuple[int, Kind, int]],
         before: dict[str, Any] | None,
-        snapshot: Any,
+        snapshot: Snapshot,
     ) -> dict[str, int]:
         """The balances on chain, which must be those before and what the day came to."""
         start = before["balancesNano"] if before else self._funded()
@@ -516,11 +523,11 @@ class _Day:
         for name, nano in imbalances.items():
             expected_nano[name] += nano
             expected_nano[by_number[self._supplier(name)]] -= nano
-        for account, nano in incomes.items():
+        for account, _, nano in incomes:
             expected_nano[self._name(account)] += nano
-        accounts = {name: member.peer for name, member in self.members.items()}
-        accounts |= dict(self.simulation.operators)
-        balances = {name: snapshot.account(peer).balance_nano for name, peer in accounts.items()}
+        balances = {
+            name: snapshot.account(peer).balance_nano for name, peer in self._accounts.items()
+        }
         balances[_FUND] = snapshot.fund_nano()
         for name, nano in balances.items():
             if nano != expected_nano[name]:
@@ -534,7 +541,7 @@ class _Day:
 
     def _compare(self, levels: Mapping[str, Levels]) -> tuple[dict[str, Any], dict[str, Levels]]:
         """What the day would have cost everybody alone, and together with a perfect forecast."""
-        tariffs = self._tariffs()
+        tariffs = self._tariffs(self.chain.snapshot())
         alone = plan_day(
             with_levels(self.forecast.apart(), levels.get("alone", {})),
             with_levels(self.truth.apart(), levels.get("alone", {})),
@@ -554,7 +561,7 @@ class _Day:
         trades, positions = proposal.payments_nano, proposal.positions_wh
         compared = {}
         for name in self._metered:
-            member, rates = self.members[name], tariffs[name]
+            member, rates = self.members[name], tariffs[self._supplier_name(name)]
             position = positions.get(numbers[name])
             gets = trades.get(member.peer, 0)
             gets += _settled_nano(member, perfect.metered_wh[name], position, rates)
@@ -571,21 +578,30 @@ class _Day:
     def _metered(self) -> list[str]:
         return [peer.name for peer in self.truth.peers if peer.role != "supplier"]
 
-    def _tariffs(self) -> dict[str, tuple[Tariff, ...]]:
-        snapshot = self.chain.snapshot()
+    @property
+    def _accounts(self) -> dict[str, int]:
+        members = {name: member.peer for name, member in self.members.items()}
+        return members | dict(self.simulation.operators)
+
+    def _tariffs(self, snapshot: Snapshot) -> dict[str, tuple[Tariff, ...]]:
         return {
-            name: snapshot.tariffs_of_session(NETWORK, self.start, self._supplier(name))[1]
-            for name in self._metered
+            supplier.name: snapshot.tariffs_of_session(
+                NETWORK, self.start, self.members[supplier.name].peer
+            )[1]
+            for supplier in self.truth.suppliers
         }
 
     def _supplier(self, name: str) -> int:
+        return self.members[self._supplier_name(name)].peer
+
+    def _supplier_name(self, name: str) -> str:
         supplier = self.members[name].record.supplier
         if supplier is None:
             raise CaseError(name, "needs a supplier to be simulated")
-        return self.members[supplier].peer
+        return supplier
 
     def _name(self, account: int) -> str:
-        if account == 0:
+        if account == FUND:
             return _FUND
         for name, member in self.members.items():
             if member.peer == account:
@@ -606,9 +622,9 @@ def _settled_nano(
     return settle_reading(member.peer, metered_wh, position, tariffs).payment_nano
 
 
-def _incomes_nano(session: Session, cleared: Cleared) -> dict[int, int]:
-    """What links earn: their tariff for their owners, the rest for the fund (account 0)."""
-    incomes: dict[int, int] = defaultdict(int)
+def _incomes(session: Session, cleared: Cleared) -> list[tuple[int, Kind, int]]:
+    """What links earn, by account: their tariff for their owners, the rest for the fund."""
+    incomes: dict[tuple[int, Kind], int] = defaultdict(int)
     for version, prices, flows in zip(
         session.versions, cleared.prices_micro_per_kwh, cleared.flows_wh, strict=True
     ):
@@ -616,16 +632,14 @@ def _incomes_nano(session: Session, cleared: Cleared) -> dict[int, int]:
         for link, flow in zip(version.network.links, flows, strict=True):
             rent = (prices[index[link.target]] - prices[index[link.source]]) * flow
             tariff = link.tariff_micro_per_kwh * flow
-            incomes[int(link.owner or 0)] += tariff
-            incomes[0] += rent - tariff
-    return {account: nano for account, nano in incomes.items() if nano}
+            incomes[int(link.owner or FUND), Kind.LINK_TARIFF] += tariff
+            incomes[FUND, Kind.RENT] += rent - tariff
+    return [(account, kind, nano) for (account, kind), nano in incomes.items() if nano]
 
 
 def _funds_nano(prepared: Prepared) -> dict[str, int]:
     """Deposits that last for all days, whatever the market does: half as much again as it takes."""
-    days = prepared.truth.between(
-        prepared.first, prepared.settings.days * prepared.per_day
-    )
+    days = prepared.truth.between(prepared.first, prepared.settings.days * prepared.per_day)
     periods = days.horizon.periods
     funds: dict[str, int] = {}
     owed: dict[str, float] = defaultdict(float)

@@ -167,7 +167,7 @@ def _flows(results: Results) -> Figure:
         return figure
     shown = energy[np.ix_(rows, columns)]
     image = cells.imshow(
-        np.ma.masked_less_equal(shown, 0), aspect="auto", cmap="YlGnBu", interpolation="nearest",
+        np.where(shown > 0, shown, np.nan), aspect="auto", cmap="YlGnBu", interpolation="nearest",
         norm=LogNorm(max(shown.max() / 1000, shown[shown > 0].min()), shown.max()),
     )  # fmt: skip
     cells.set_xticks(range(len(columns)), names[columns], rotation=90, fontsize=7.5)
