@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import ape
 import ape.logging
-from ape.api import TestProviderAPI
 from ape.exceptions import ApeException
-from ape_test.accounts import TestAccount
 from eth_account import Account as EthAccount
 
 from fairwatt.calldata import NOTHING_CARRIED, encode_clearing, encode_parts
@@ -118,6 +116,8 @@ def test_signer(index: int) -> Signer:
 
 def secret_signer(secret: bytes) -> Signer:
     """The account of a secret of 32 bytes; it has no ether before somebody gives it some."""
+    from ape_test.accounts import TestAccount  # noqa: PLC0415 (loads web3)
+
     key = EthAccount.from_key(secret)
     account = TestAccount(index=-1, address_str=key.address, private_key="0x" + secret.hex())
     return Signer(account, key)
@@ -303,7 +303,7 @@ class Chain:
             return
         provider = ape.networks.provider
         try:
-            if isinstance(provider, TestProviderAPI):
+            if hasattr(provider, "mine"):
                 ape.chain.pending_timestamp = time
                 ape.chain.mine()
             else:
