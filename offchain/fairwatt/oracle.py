@@ -209,7 +209,10 @@ class Oracle:
         if now > deadline:
             raise OracleError(f"session {start} had to be cleared by {deadline}, it is {now}")
 
-        accepted, refused = self.collect(start, orders, snapshot)
+        handed_in = list(orders)
+        of_peers = dict.fromkeys(signed.order.peer for signed in handed_in)
+        snapshot.foresee(self.market, start, of_peers, handed_in)
+        accepted, refused = self.collect(start, handed_in, snapshot)
         placed = snapshot.placed_orders(self.market, start)
         funds = {
             peer: snapshot.account(peer).means_nano(gate)
@@ -255,6 +258,8 @@ class Oracle:
         if now > deadline:
             raise OracleError(f"session {start} had to be settled by {deadline}, it is {now}")
 
+        readings = list(readings)
+        snapshot.foresee(self.market, start, [signed.reading.peer for signed in readings])
         positions = snapshot.positions_wh(self.market, start)
         taken: dict[int, SignedReading | None] = {}
         refused = []

@@ -299,11 +299,13 @@ class Chain:
         ChainError
             If the chain's clock cannot be set, as that of a public network.
         """
+        from ape.api import TestProviderAPI  # noqa: PLC0415 (loads web3)
+
         if self.now() >= time:
             return
         provider = ape.networks.provider
         try:
-            if hasattr(provider, "mine"):
+            if isinstance(provider, TestProviderAPI):
                 ape.chain.pending_timestamp = time
                 ape.chain.mine()
             else:

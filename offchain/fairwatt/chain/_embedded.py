@@ -1,4 +1,4 @@
-"""The chain in this process, asked directly: eth-tester reads all of it, backwards, for an event."""
+"""The chain in this process, asked directly: for an event eth-tester reads all of it, backwards."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from eth_utils.abi import function_signature_to_4byte_selector
 
 from fairwatt.calldata import ClearCall, flows_wh, positions_wh, prices_micro_per_kwh
 from fairwatt.chain._contracts import explained, structs
-from fairwatt.chain._reading import call, logs
+from fairwatt.chain._reading import REFUSED, call, call_all, logs
 from fairwatt.errors import ChainError
 from fairwatt.lanes import position_leaves, positions_hash
 from fairwatt.market import Link, Network
@@ -21,7 +21,7 @@ from fairwatt.orders import Order, SignedOrder
 from fairwatt.session import NOBODY, MarketTerms, NetworkVersion, Session, Tariff
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from ape.contracts import ContractInstance
 
@@ -439,11 +439,43 @@ class Snapshot:
         """Events of one of `contracts` until this block, the first one first."""
         return self._events(getattr(self.contracts, contract), name, **topics)
 
+    def foresee(
+        self,
+        market: int,
+        start: int,
+        peers: Iterable[int],
+        orders: Iterable[SignedOrder] = (),
+    ) -> None:
+        """Ask at once what will be asked of peers and orders of a session one by one.
+
+        Nothing depends on it: what does not come back is asked again when it is needed.
+        """
+        contracts = self.contracts
+        questions: list[tuple[Any, tuple[Any, ...]]] = []
+        for peer in peers:
+            questions += [
+                (contracts.registry.peerAt, (peer, start)),
+                (contracts.ledger.account, (peer,)),
+                (contracts.settlement.isReadingSettled, (market, start, peer)),
+                (contracts.settlement.isReadingEstimated, (market, start, peer)),
+            ]
+        questions += [
+            (
+                contracts.order_book.requireValid,
+                (structs(signed.order.to_message()), signed.signature),
+            )
+            for signed in orders
+        ]
+        new = {_key(*question): question for question in questions}
+        new = {key: question for key, question in new.items() if key not in self._known}
+        for key, answer in zip(new, call_all(list(new.values()), self.block), strict=True):
+            if answer is not REFUSED:
+                self._known[key] = answer
+
     def _read(self, method: Any, *arguments: Any) -> Any:
-        signature = str(method)
-        key = (method.contract.address, signature, arguments)
+        key = _key(method, arguments)
         if key not in self._known:
-            with explained(signature.split("(", maxsplit=1)[0]):
+            with explained(str(method).split("(", maxsplit=1)[0]):
                 self._known[key] = call(method, arguments, self.block)
         return self._known[key]
 
@@ -459,6 +491,10 @@ class Snapshot:
             ]
         kept: list[Any] = self._known[key]
         return kept
+
+
+def _key(method: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    return method.contract.address, method.abis[0].selector, arguments
 
 
 def _tariff(published: Any) -> Tariff:

@@ -426,6 +426,7 @@ class _Day:
 
     def _reconcile(self, readings: dict[str, SignedReading]) -> list[str]:
         snapshot = self.chain.snapshot()
+        snapshot.foresee(NETWORK, self.start, self._accounts.values())
         left = [
             signed
             for name, signed in readings.items()
@@ -448,6 +449,7 @@ class _Day:
             If a balance is not, to the nano-token, what the bills make it.
         """
         snapshot = self.chain.snapshot()
+        snapshot.foresee(NETWORK, self.start, self._accounts.values())
         cleared = snapshot.cleared(NETWORK, self.start)
         if cleared is None:
             raise PilotError(f"session {self.start} of day {self.number + 1} is not cleared")
