@@ -74,9 +74,7 @@ def call_all(questions: Sequence[tuple[Any, tuple[Any, ...]]], block: int) -> li
     for number, (method, _) in enumerate(questions):
         raw = bytes.fromhex(str(answers.get(number) or "0x").removeprefix("0x"))
         found.append(_decoded(method, raw) if raw or not method.abis[0].outputs else REFUSED)
-    return [
-        REFUSED if answers.get(number) is None else value for number, value in enumerate(found)
-    ]
+    return [REFUSED if answers.get(number) is None else value for number, value in enumerate(found)]
 
 
 def _question(method: Any, arguments: tuple[Any, ...]) -> bytes:
