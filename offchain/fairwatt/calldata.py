@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -36,8 +36,10 @@ __all__ = [
     "encode_clearing",
     "encode_orders",
     "encode_parts",
+    "flows_wh",
     "order_hashes",
     "positions_wh",
+    "prices_micro_per_kwh",
     "rebuild",
     "taken_orders",
 ]
@@ -109,11 +111,12 @@ class AcceptedOrder:
 
 @dataclass(frozen=True, slots=True)
 class ClearCall:
-    """Arguments of one call of `Clearing.clear`, as far as positions depend on them."""
+    """Arguments of one call of `Clearing.clear`, as far as trades depend on them."""
 
     cells: bytes
     details: bytes
     orders: bytes
+    flows: bytes = b""
 
 
 def encode_clearing(proposal: Proposal) -> dict[str, Any]:
@@ -202,9 +205,7 @@ def positions_wh(
     for call in calls:
         if marginal is None:
             marginal = _Marginal(call.details)
-        prices = np.frombuffer(call.cells, ">u4").reshape(-1, 3, _LANES)
-        low = prices[:, 0].astype(">i4").astype(np.int64).ravel()
-        high = low + prices[:, 1].astype(np.int64).ravel()
+        low, high = _ranges(call.cells)
         for peer, steps in _read_orders(call.orders):
             energy = positions.setdefault(peer, [0] * periods)
             for step in steps:
@@ -308,6 +309,26 @@ def rebuild(
         certificates=tuple(certificates),
         fee_to=fee_to,
     )
+
+
+def prices_micro_per_kwh(call: ClearCall, periods: int) -> tuple[tuple[int, ...], ...]:
+    """The prices of an accepted clearing, per period and node: the middle of the optimal ones."""
+    low, high = _ranges(call.cells)
+    middle = ((low + high) // 2).reshape(-1, words_of(periods) * _LANES)
+    return tuple(map(tuple, middle[:, :periods].T.tolist()))
+
+
+def flows_wh(call: ClearCall, links: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+    """The flows of an accepted clearing, per period and link.
+
+    Parameters
+    ----------
+    links
+        How many the network has, per period.
+    """
+    raw = (call.flows[at : at + _FLOW_BYTES] for at in range(0, len(call.flows), _FLOW_BYTES))
+    flows = (int.from_bytes(flow, "big") for flow in raw)
+    return tuple(tuple(islice(flows, count)) for count in links)
 
 
 # ------------------------------------------------------------------------------------------ writing
@@ -421,6 +442,13 @@ def _compact(signed: SignedOrder) -> bytes:
 
 
 # ------------------------------------------------------------------------------------------ reading
+
+
+def _ranges(cells: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Lowest and highest optimal prices of all cells."""
+    words = np.frombuffer(cells, ">u4").reshape(-1, 3, _LANES)
+    low = words[:, 0].astype(">i4").astype(np.int64).ravel()
+    return low, low + words[:, 1].astype(np.int64).ravel()
 
 
 class _Marginal:

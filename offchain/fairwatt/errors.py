@@ -18,6 +18,8 @@
     ├── PlanError               a day that could not be planned
     │   ├── PlanInfeasible      somebody cannot be served; carries who and when
     │   └── PlanTimeLimit       no optimum in time
+    ├── ForecastError           a forecast that cannot be made as it was asked for
+    ├── PilotError              a run of a case that cannot go on
     ├── ConsensusError          prices that peers cannot be asked for, or a peer that cannot answer
     ├── ModelError              a published model that cannot be solved
     │   ├── ModelInfeasible     nothing keeps all of its constraints
@@ -28,6 +30,8 @@
     ├── MechanismError          input that a market design cannot take; carries a path
     ├── StudyError              market designs that cannot be compared as asked for
     ├── GridError               a grid without a power flow, or that nothing keeps in bounds
+    ├── BillingError            records that make no bill
+    │   └── BooksNotBalanced    entries that are not the balance; carries account and difference
     ├── ChainError              the chain cannot be reached, or refuses
     │   └── ContractError       a contract refused; carries the name and values of its error
     ├── OracleError             the market day cannot go on as it was asked to
@@ -68,7 +72,9 @@ from __future__ import annotations
 from typing import Any
 
 __all__ = [
+    "BillingError",
     "BookError",
+    "BooksNotBalanced",
     "CaseError",
     "CertificateCountMismatch",
     "ChainError",
@@ -87,6 +93,7 @@ __all__ = [
     "FlowCountMismatch",
     "FlowNotImplied",
     "FlowNotUnique",
+    "ForecastError",
     "GridError",
     "HighestNotProved",
     "KernelError",
@@ -108,6 +115,7 @@ __all__ = [
     "NotOptimal",
     "OracleError",
     "OrderError",
+    "PilotError",
     "PlanError",
     "PlanInfeasible",
     "PlanTimeLimit",
@@ -258,8 +266,42 @@ class PlanTimeLimit(PlanError):
         self.time_limit_s = time_limit_s
 
 
+class ForecastError(FairwattError):
+    """A forecast that cannot be made as it was asked for."""
+
+
+class PilotError(FairwattError):
+    """A run of a case that cannot go on."""
+
+
 class ConsensusError(FairwattError):
     """Prices were asked for in a way that cannot work, or an agent cannot answer any."""
+
+
+class BillingError(FairwattError):
+    """Records that make no bill: something is missing, or does not fit together."""
+
+
+class BooksNotBalanced(BillingError):
+    """What was booked on an account is not its balance.
+
+    Parameters
+    ----------
+    account
+        Its number; 0 is the community fund.
+    name
+        Whose it is.
+    expected_nano, actual_nano
+        The balance, and what the entries come to.
+    """
+
+    def __init__(self, account: int, name: str, expected_nano: int, actual_nano: int) -> None:
+        self.account = account
+        self.difference_nano = actual_nano - expected_nano
+        super().__init__(
+            f"account {account} ({name}): its entries come to {actual_nano:,} nano-token, its "
+            f"balance is {expected_nano:,}: a difference of {self.difference_nano:+,}"
+        )
 
 
 class ChainError(FairwattError):

@@ -320,6 +320,8 @@ class Oracle:
             raise OracleError(f"session {start} had to be cleared by {deadline}, it is {now}")
 
         orders = list(orders)
+        of_peers = dict.fromkeys(signed.order.peer for signed in orders)
+        snapshot.foresee(self.market, start, of_peers, orders)
         promised = self._promises(start, issued, session.terms.manager)
         if promised and snapshot.is_paused():
             self._witness_pause(start)
@@ -419,6 +421,8 @@ class Oracle:
         if now > deadline:
             raise OracleError(f"session {start} had to be settled by {deadline}, it is {now}")
 
+        readings = list(readings)
+        snapshot.foresee(self.market, start, [signed.reading.peer for signed in readings])
         cleared = snapshot.positions_wh(self.market, start)
         positions = snapshot.total_positions_wh(self.market, start)
         taken: dict[int, SignedReading | None] = {}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 import ape
@@ -14,6 +15,7 @@ from eth_account import Account as EthAccount
 
 from fairwatt.calldata import NOTHING_CARRIED, encode_clearing, encode_parts
 from fairwatt.chain._contracts import Contracts, explained, first_line, project, structs
+from fairwatt.chain._reading import call
 from fairwatt.chain._snapshot import Snapshot
 from fairwatt.deployment import CONTRACTS
 from fairwatt.eip712 import Domain, sign
@@ -31,9 +33,12 @@ if TYPE_CHECKING:
     from fairwatt.market import Network
     from fairwatt.orders import SignedOrder
     from fairwatt.receipts import SignedReceipt
-    from fairwatt.session import MarketTerms, Proposal
+    from fairwatt.session import MarketTerms, Proposal, Tariff
 
 _TICKS = 5
+_PENDING_S, _POLL_S = 60, 0.1
+_TARIFFS_AT_ONCE = 300
+"""A fresh slot of storage each: some 8 million gas."""
 _PAGE_PEERS = 64  # of a roster
 _NO_ROSTER = 2**32 - 1
 _PART_BYTES = 48_000
@@ -47,6 +52,7 @@ __all__ = [
     "Receipt",
     "Signer",
     "connect",
+    "secret_signer",
     "test_signer",
 ]
 
@@ -130,6 +136,15 @@ def test_signer(index: int) -> Signer:
         raise ChainError(f"there is no test:{index}; a local chain has test:0 to test:{count - 1}")
     account = ape.accounts.test_accounts[index]
     return Signer(account, EthAccount.from_key(account.private_key))
+
+
+def secret_signer(secret: bytes) -> Signer:
+    """The account of a secret of 32 bytes; it has no ether before somebody gives it some."""
+    from ape_test.accounts import TestAccount  # noqa: PLC0415 (loads web3)
+
+    key = EthAccount.from_key(secret)
+    account = TestAccount(index=-1, address_str=key.address, private_key="0x" + secret.hex())
+    return Signer(account, key)
 
 
 @dataclass(frozen=True)
@@ -216,11 +231,16 @@ class Chain:
             receipt = method(*(structs(value) for value in arguments), sender=sender.account)
         return _receipt(receipt)
 
+    def read(self, method: Any, *arguments: Any) -> Any:
+        """Call a view at the latest block; raises as `send`."""
+        with explained(str(method).split("(", maxsplit=1)[0]):
+            return call(method, arguments, int(ape.networks.provider.get_block("latest").number))
+
     def simulate(self, method: Any, *arguments: Any, sender: Signer) -> Any:
         """Call a method, or a view, without sending; raises as `send`."""
         with explained(str(method).split("(", maxsplit=1)[0]):
-            call = getattr(method, "call", method)  # a view is its own call
-            return call(*(structs(value) for value in arguments), sender=sender.account)
+            asked = getattr(method, "call", method)  # a view is its own call
+            return asked(*(structs(value) for value in arguments), sender=sender.account)
 
     def create_network(self, network: Network, *, sender: Signer) -> int:
         """Create a network and publish its first version, in force at once; returns its id."""
@@ -262,6 +282,29 @@ class Chain:
         receipt = self.from_now(publish) if effective_from is None else publish(effective_from)
         return int(receipt.events[-1].version)
 
+    def publish_tariffs(self, tariffs: Sequence[Tariff], *, sender: Signer) -> list[Receipt]:
+        """Publish a supplier's tariffs, in several transactions if they are many.
+
+        Parameters
+        ----------
+        tariffs
+            In the sequence in which they take effect: after the notice, but for a first one.
+
+        Raises
+        ------
+        ContractError, ChainError
+            As `send`; `EffectiveTooEarly` says from when on they may take effect.
+        """
+        publish = self.contracts.registry.publishTariffs
+        entries = [
+            (each.effective_from, each.retail_micro_per_kwh, each.feed_in_micro_per_kwh)
+            for each in tariffs
+        ]
+        return [
+            self.send(publish, entries[at : at + _TARIFFS_AT_ONCE], sender=sender)
+            for at in range(0, len(entries), _TARIFFS_AT_ONCE)
+        ]
+
     def from_now(self, publish: Callable[[int], Receipt]) -> Receipt:
         """Publish what takes effect at once; a clock that ticks meanwhile makes it try again."""
         time = self.now()
@@ -284,6 +327,86 @@ class Chain:
     def now(self) -> int:
         """Time of the next block, UTC Unix seconds."""
         return int(ape.chain.pending_timestamp)
+
+    def travel_to(self, time: int) -> None:
+        """Let a local chain's next block be at `time`, UTC Unix seconds, and mine it.
+
+        A chain that is there already stays as it is.
+
+        Raises
+        ------
+        ChainError
+            If the chain's clock cannot be set, as that of a public network.
+        """
+        from ape.api import TestProviderAPI  # noqa: PLC0415 (loads web3)
+
+        if self.now() >= time:
+            return
+        provider = ape.networks.provider
+        try:
+            if isinstance(provider, TestProviderAPI):
+                ape.chain.pending_timestamp = time
+                ape.chain.mine()
+            else:
+                provider.make_request("evm_setNextBlockTimestamp", [time])
+                provider.make_request("evm_mine", [])
+        except (ApeException, ValueError, OSError) as error:
+            raise ChainError(
+                f"the clock of this chain cannot be set to {time}: {first_line(error)}; time can "
+                "be moved on local chains only"
+            ) from error
+
+    def wait_for_pending(self, *signers: Signer) -> None:
+        """Wait until nothing that these accounts sent is on its way any more.
+
+        Who was interrupted cannot know what the chain will still take in of what it sent.
+
+        Raises
+        ------
+        ChainError
+            If something is not mined within a minute.
+        """
+        provider = ape.networks.provider
+        until = monotonic() + _PENDING_S
+        for signer in signers:
+            with explained("nonce"):
+                while provider.get_nonce(signer.address, block_id="pending") != provider.get_nonce(
+                    signer.address
+                ):
+                    if monotonic() > until:
+                        raise ChainError(
+                            f"a transaction of {signer.address} is not mined for {_PENDING_S} s; "
+                            "wait for it, or replace it, and start again"
+                        )
+                    sleep(_POLL_S)
+
+    def give_ether(self, signer: Signer, wei: int, *, sender: Signer) -> None:
+        """Let an account have at least so much ether to pay for its transactions."""
+        with explained("transfer"):
+            if (missing := wei - int(signer.account.balance)) > 0:
+                sender.account.transfer(signer.account, missing)
+
+    def gas_used(self, first: int, last: int, *signers: Signer) -> dict[str, int]:
+        """Gas of what these accounts sent in some blocks, by the contract it was sent to."""
+        names = {
+            str(getattr(self.contracts, field).address): name for field, name in CONTRACTS.items()
+        }
+        senders = {signer.address for signer in signers}
+        eth, gas = ape.networks.provider.web3.eth, dict[str, int]()
+        with explained("block"):
+            for number in range(first, last + 1):
+                for sent in eth.get_block(number, full_transactions=True)["transactions"]:
+                    name = names.get(str(sent.get("to")))
+                    if name is not None and sent["from"] in senders:
+                        used = int(eth.get_transaction_receipt(sent["hash"])["gasUsed"])
+                        gas[name] = gas.get(name, 0) + used
+        return gas
+
+    def forget(self) -> None:
+        """Let go of the receipts that Ape keeps of everything sent in this process."""
+        history = ape.chain.history
+        history._hash_to_receipt_map.clear()  # noqa: SLF001 (Ape has no other way)
+        history._account_history_cache.clear()  # noqa: SLF001
 
     def clear(self, proposal: Proposal, sender: Signer, *, dry_run: bool = False) -> Receipt | None:
         """Propose a clearing, in several parts if it is large.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from bisect import bisect_right
+from dataclasses import dataclass, field
 from enum import IntEnum
 from operator import add
 from typing import TYPE_CHECKING, Any
@@ -11,8 +12,15 @@ import ape
 from eth_abi.abi import decode
 from eth_utils.abi import function_signature_to_4byte_selector
 
-from fairwatt.calldata import ClearCall, order_hashes, positions_wh
+from fairwatt.calldata import (
+    ClearCall,
+    flows_wh,
+    order_hashes,
+    positions_wh,
+    prices_micro_per_kwh,
+)
 from fairwatt.chain._contracts import explained, structs
+from fairwatt.chain._reading import REFUSED, call, call_all, logs
 from fairwatt.errors import ChainError
 from fairwatt.lanes import (
     chained,
@@ -26,14 +34,14 @@ from fairwatt.orders import Order, SignedOrder
 from fairwatt.session import NOBODY, MarketTerms, NetworkVersion, Session, Tariff
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from ape.contracts import ContractInstance
 
     from fairwatt.chain._contracts import Contracts
     from fairwatt.receipts import OrderReceipt
 
-__all__ = ["Account", "Bond", "Claim", "Peer", "Role", "Snapshot", "Standing"]
+__all__ = ["Account", "Bond", "Claim", "Cleared", "Peer", "Role", "Snapshot", "Standing"]
 
 
 class Role(IntEnum):
@@ -129,14 +137,37 @@ class Bond:
     penalty_wei: int
 
 
+@dataclass(frozen=True, slots=True)
+class Cleared:
+    """An accepted clearing, as its calldata says it.
+
+    Attributes
+    ----------
+    positions_wh
+        Per peer that trades, and period: sold positive, bought negative. Sorted by peer.
+    prices_micro_per_kwh
+        Per period and node.
+    flows_wh
+        Per period and link of the network version in force then.
+    """
+
+    positions_wh: dict[int, tuple[int, ...]]
+    prices_micro_per_kwh: tuple[tuple[int, ...], ...]
+    flows_wh: tuple[tuple[int, ...], ...]
+
+
 @dataclass(frozen=True)
 class Snapshot:
-    """The state of a deployment at the end of one block."""
+    """The state of a deployment at the end of one block.
+
+    What was read once is remembered: at one block it stays as it is.
+    """
 
     contracts: Contracts
     first_block: int
     block: int
     time: int
+    _known: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def at(cls, contracts: Contracts, first_block: int, block: int | None) -> Snapshot:
@@ -281,26 +312,25 @@ class Snapshot:
         ChainError
             If none is in force.
         """
-        terms, published = self.terms(market), self.tariffs(supplier)
+        terms, registry = self.terms(market), self.contracts.registry
+        count = self._read(registry.tariffCount, supplier)
 
-        def index(time: int) -> int:
-            in_force = [at for at, entry in enumerate(published) if entry.effective_from <= time]
-            if not in_force:
-                raise ChainError(f"supplier {supplier} has no tariff in force at {time}")
-            return in_force[-1]
+        def effective_from(index: int) -> int:
+            return int(self._read(registry.tariff, supplier, index).effectiveFrom)
 
-        starts = (start + at * terms.period_seconds for at in range(terms.periods_per_session))
-        return index(start), tuple(published[index(time)] for time in starts)
+        first = bisect_right(range(count), start, key=effective_from) - 1
+        if first < 0:
+            raise ChainError(f"supplier {supplier} has no tariff in force at {start}")
+        span = terms.period_seconds, terms.periods_per_session
+        in_force = self._read(registry.tariffsFor, supplier, first, start, *span)
+        return first, tuple(map(_tariff, in_force))
 
     def tariffs(self, supplier: int) -> list[Tariff]:
         """All tariffs a supplier has published."""
         registry = self.contracts.registry
         count = self._read(registry.tariffCount, supplier)
         published = (self._read(registry.tariff, supplier, at) for at in range(count))
-        return [
-            Tariff(tariff.effectiveFrom, tariff.retailMicroPerKWh, tariff.feedInMicroPerKWh)
-            for tariff in published
-        ]
+        return list(map(_tariff, published))
 
     # --------------------------------------------------------------------------------- money
 
@@ -333,6 +363,13 @@ class Snapshot:
     def fund_nano(self) -> int:
         """The community fund."""
         return int(self._read(self.contracts.ledger.fundNano))
+
+    def deposits_nano(self) -> dict[int, int]:
+        """All that was ever deposited for each peer."""
+        deposits: dict[int, int] = {}
+        for event in self._events(self.contracts.ledger, "Deposited"):
+            deposits[event.peer] = deposits.get(event.peer, 0) + event.amountNano
+        return deposits
 
     def tokens_held_wei(self) -> int:
         """Tokens in the ledger's custody."""
@@ -428,24 +465,41 @@ class Snapshot:
         ChainError
             If what is read is not what the contract keeps the hash of.
         """
+        cleared = self.cleared(market, start)
+        return {} if cleared is None else cleared.positions_wh
+
+    def cleared(self, market: int, start: int) -> Cleared | None:
+        """The clearing of a session, read from its calldata; None if it is not cleared.
+
+        Raises
+        ------
+        ChainError
+            As `positions_wh`.
+        """
         kept = bytes(self._read(self.contracts.clearing.positionsHash, market, start))
         if not any(kept):
-            return {}
-        periods = self.terms(market).periods_per_session
-        nodes: dict[int, int] = {}
+            return None
+        if ("cleared", market, start) not in self._known:
+            self._known["cleared", market, start] = self._cleared(market, start, kept)
+        found: Cleared = self._known["cleared", market, start]
+        return found
 
-        def node_of(peer: int) -> int:
-            if peer not in nodes:
-                nodes[peer] = self.peer(peer, start).node
-            return nodes[peer]
-
-        positions = positions_wh(self._clear_calls(market, start), node_of, periods)
+    def _cleared(self, market: int, start: int, kept: bytes) -> Cleared:
+        session = self.session(market, start)
+        periods = session.terms.periods_per_session
+        calls = self._clear_calls(market, start)
+        positions = positions_wh(calls, lambda peer: self.peer(peer, start).node, periods)
         if positions_hash(position_leaves(positions)) != kept:
             raise ChainError(
                 f"the calldata of the clearing of session {start} does not give its positions; "
                 "another contract made the call in a form that is not known here"
             )
-        return positions
+        links = [len(version.network.links) for version in session.versions]
+        return Cleared(
+            positions,
+            prices_micro_per_kwh(calls[0], periods),
+            flows_wh(calls[0], links),
+        )
 
     def traded_wh(self, peer: int, nonce: int) -> int:
         """What a peer traded continuously under a nonce, in each period; 2^32 - 1 if cancelled."""
@@ -515,10 +569,10 @@ class Snapshot:
         ]
         calls: list[ClearCall] = []
         for event in [*parts, last]:
-            call, before = self._clear_call(str(event.transaction_hash))
+            part, before = self._clear_call(str(event.transaction_hash))
             if not before:  # a draft was begun, or begun anew
                 calls.clear()
-            calls.append(call)
+            calls.append(part)
         return calls
 
     def _clear_call(self, transaction: str) -> tuple[ClearCall, bytes]:
@@ -531,7 +585,8 @@ class Snapshot:
             raise ChainError(f"transaction {transaction} does not carry the clearing it made")
         types = [str(field.canonical_type) for field in clear.inputs]
         proposal, part, before, _ = decode(types, data[at + 4 :], strict=False)
-        return ClearCall(cells=proposal[4], details=proposal[5], orders=part[0]), before[0]
+        _, _, _, _, cells, details, flows = proposal
+        return ClearCall(cells, details, part[0], flows), before[0]
 
     def is_reading_settled(self, market: int, start: int, peer: int) -> bool:
         """Whether the peer's reading of the session is settled."""
@@ -541,15 +596,71 @@ class Snapshot:
         """Whether the peer's reading of the session was missing and is estimated."""
         return bool(self._read(self.contracts.settlement.isReadingEstimated, market, start, peer))
 
+    def events(self, contract: str, name: str, **topics: int) -> list[Any]:
+        """Events of one of `contracts` until this block, the first one first."""
+        return self._events(getattr(self.contracts, contract), name, **topics)
+
+    def foresee(
+        self,
+        market: int,
+        start: int,
+        peers: Iterable[int],
+        orders: Iterable[SignedOrder] = (),
+    ) -> None:
+        """Ask at once what will be asked of peers and orders of a session one by one.
+
+        Nothing depends on it: what does not come back is asked again when it is needed.
+        """
+        contracts = self.contracts
+        questions: list[tuple[Any, tuple[Any, ...]]] = []
+        for peer in peers:
+            questions += [
+                (contracts.registry.peerAt, (peer, start)),
+                (contracts.ledger.account, (peer,)),
+                (contracts.settlement.isReadingSettled, (market, start, peer)),
+                (contracts.settlement.isReadingEstimated, (market, start, peer)),
+            ]
+        questions += [
+            (
+                contracts.order_book.requireValid,
+                (structs(signed.order.to_message()), signed.signature),
+            )
+            for signed in orders
+        ]
+        new = {_key(*question): question for question in questions}
+        new = {key: question for key, question in new.items() if key not in self._known}
+        for key, answer in zip(new, call_all(list(new.values()), self.block), strict=True):
+            if answer is not REFUSED:
+                self._known[key] = answer
+
     def _read(self, method: Any, *arguments: Any) -> Any:
-        with explained(str(method).split("(", maxsplit=1)[0]):
-            return method(*arguments, block_id=self.block)
+        key = _key(method, arguments)
+        if key not in self._known:
+            with explained(str(method).split("(", maxsplit=1)[0]):
+                self._known[key] = call(method, arguments, self.block)
+        return self._known[key]
 
     def _events(self, contract: ContractInstance, name: str, **topics: int) -> list[Any]:
-        event = getattr(contract, name)
-        with explained(name):
-            logs = list(event.range(self.first_block, self.block + 1, search_topics=topics))
-        return [log for log in logs if all(getattr(log, key) == topics[key] for key in topics)]
+        key = (contract.address, name, tuple(topics.items()))
+        if key not in self._known:
+            with explained(name):
+                found = list(logs(contract, name, self.first_block, self.block, topics))
+            self._known[key] = [
+                log
+                for log in found
+                if all(getattr(log, topic) == topics[topic] for topic in topics)
+            ]
+        kept: list[Any] = self._known[key]
+        return kept
+
+
+def _key(method: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    return method.contract.address, method.abis[0].selector, arguments
+
+
+def _tariff(published: Any) -> Tariff:
+    """As the registry returns it, by itself or in a list."""
+    return Tariff(published.effectiveFrom, published.retailMicroPerKWh, published.feedInMicroPerKWh)
 
 
 def _node_name(raw: bytes, taken: Sequence[str]) -> str:

@@ -47,12 +47,14 @@ _COMMANDS: Final = {
     "study": _Lazy("fairwatt.cli.study:study", "Compare market designs on a community."),
     "grid": _Lazy("fairwatt.cli.grid:grid", "Check a day on a real low-voltage grid, find limits."),
     "demo": _Lazy("fairwatt.cli.demo:demo", "Run a market day on a chain in this process."),
+    "run": _Lazy("fairwatt.cli.run:run", "Run a case day by day on a chain, from plan to bill."),
     "meter": _Lazy("fairwatt.cli.metering:meter", "Bring meter data to the periods of a market."),
     "move": _Lazy("fairwatt.cli.move:move", "Move accounts to a newer deployment."),
     "oracle": _Lazy("fairwatt.cli.oracle:oracle", "Run the market day on a chain."),
     "reconcile": _Lazy(
         "fairwatt.cli.reconcile:reconcile", "Settle a session, check every balance."
     ),
+    "bill": _Lazy("fairwatt.cli.bill:bill", "Draw up bills of a month from a chain."),
 }
 
 

@@ -98,6 +98,16 @@ class Supplier:
         """Feed-in tariff, shape (periods,)."""
         return over(np.asarray(self.feed_in_per_kwh), periods, "feed_in_per_kwh")
 
+    def between(self, first: int, periods: int) -> Supplier:
+        """Its tariffs in some of its periods."""
+        stop = first + periods
+        cut = {
+            name: values[first:stop]
+            for name in ("retail_per_kwh", "feed_in_per_kwh")
+            if np.ndim(values := getattr(self, name))
+        }
+        return replace(self, **cut) if cut else self
+
     def fit(self, periods: int) -> None:
         """Require tariffs of the right length, without a loop that earns money.
 
@@ -266,6 +276,38 @@ class Community:
         network = replace(self.network, nodes=nodes, links=())
         peers = tuple(replace(peer, node=peer.name) for peer in self.peers)
         return replace(self, network=network, peers=peers)
+
+    def between(self, first: int, periods: int) -> Community:
+        """The same community over some of its periods; each asset as its `between` says.
+
+        Raises
+        ------
+        CommunityError
+            If the horizon does not have them.
+        """
+        known, stop = self.horizon, first + periods
+        if not 0 <= first < stop <= known.periods:
+            raise CommunityError(
+                "horizon", f"has {known.periods} periods; there are none from {first} to {stop}"
+            )
+        return replace(
+            self,
+            horizon=Horizon(
+                known.start + first * known.period_seconds, known.period_seconds, periods
+            ),
+            suppliers=tuple(each.between(first, periods) for each in self.suppliers),
+            peers=tuple(
+                replace(
+                    peer,
+                    assets=tuple(
+                        cut
+                        for asset in peer.assets
+                        if (cut := asset.between(first, periods)) is not None
+                    ),
+                )
+                for peer in self.peers
+            ),
+        )
 
     def of(self, peers: Collection[int]) -> Community:
         """The community of some of its peers, given by their positions; network as it is."""

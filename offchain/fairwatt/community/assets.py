@@ -8,8 +8,10 @@ the planner and its Pyomo text state the same equations.
 from __future__ import annotations
 
 from abc import ABC
-from dataclasses import dataclass, fields
-from typing import ClassVar
+from dataclasses import dataclass, fields, replace
+from typing import ClassVar, Self
+
+import numpy as np
 
 from fairwatt.community._series import Array, Series, fraction, number, over, series
 from fairwatt.errors import CommunityError
@@ -60,6 +62,20 @@ class Asset(ABC):
     def over(self, field: str, periods: int) -> Array:
         """Values of a series, shape (periods,), read-only."""
         return over(getattr(self, field), periods, field)
+
+    def between(self, first: int, periods: int) -> Self | None:
+        """What of it falls into some of its periods; None if nothing does.
+
+        Limits over time (what a storage holds at the end, what a heat pump makes up for) then hold
+        for these periods by themselves.
+        """
+        stop = first + periods
+        cut = {
+            name: values[first:stop]
+            for name in self.series_fields
+            if np.ndim(values := getattr(self, name))
+        }
+        return replace(self, **cut) if cut else self  # type: ignore[type-var]
 
     def _take(self, field: str, value: object) -> None:
         object.__setattr__(self, field, value)
@@ -221,6 +237,15 @@ class ShiftableLoad(Asset):
         self._take_number("power_kw")
         _require_window(self.first_period, self.last_period, "last_period", "first_period")
 
+    def between(self, first: int, periods: int) -> Self | None:
+        """Its window as far as it falls into these periods, with that part of the energy."""
+        begin, end = _overlap(self.first_period, self.last_period + 1, first, periods)
+        if begin >= end:
+            return None
+        share = (end - begin) / (self.last_period + 1 - self.first_period)
+        energy = share * self.energy_kwh
+        return replace(self, energy_kwh=energy, first_period=begin, last_period=end - 1)
+
     def fit(self, periods: int) -> None:
         """Require series and bounds that fit; as `Asset.fit`."""
         super().fit(periods)
@@ -265,6 +290,15 @@ class ElectricVehicle(Asset):
         _require_window(
             self.arrival_period, self.departure_period - 1, "departure_period", "arrival_period"
         )
+
+    def between(self, first: int, periods: int) -> Self | None:
+        """Its stay as far as it falls into these periods, with that part of the energy."""
+        begin, end = _overlap(self.arrival_period, self.departure_period, first, periods)
+        if begin >= end:
+            return None
+        share = (end - begin) / (self.departure_period - self.arrival_period)
+        energy = share * self.energy_kwh
+        return replace(self, energy_kwh=energy, arrival_period=begin, departure_period=end)
 
     def fit(self, periods: int) -> None:
         """Require series and bounds that fit; as `Asset.fit`."""
@@ -368,6 +402,11 @@ class HeatPump(Asset):
         for field in ("power_kw", "ahead_kwh", "behind_kwh"):
             self._take_number(field)
         self._take_number("loss_per_hour", high=1.0)
+
+
+def _overlap(begin: int, end: int, first: int, periods: int) -> tuple[int, int]:
+    """What of a window falls into some periods, counted from the first of them."""
+    return max(begin - first, 0), min(end - first, periods)
 
 
 def _require_window(first: int, last: int, last_field: str, first_field: str) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-__all__ = ["BLUE", "GREEN", "GREY", "INK", "RED", "SOFT", "picture_kind", "save"]
+__all__ = ["BLUE", "GREEN", "GREY", "INK", "RED", "SOFT", "STYLE", "picture_kind", "save"]
 
 # Okabe and Ito's colours, told apart with any colour vision.
 GREEN: Final = "#007a5a"
@@ -26,7 +26,7 @@ INK: Final = "#1f2328"
 SOFT: Final = "#6a6f75"
 GREY: Final = "#c9ccd0"
 _DPI: Final = 160
-_STYLE: Final[dict[Any, Any]] = {
+STYLE: Final[dict[Any, Any]] = {
     "font.family": "sans-serif",
     "svg.fonttype": "none",  # text stays text: it can be searched, read aloud and tested
     "svg.hashsalt": "fairwatt",
@@ -60,7 +60,7 @@ def save(make: Callable[[], Figure], path: Path) -> None:
     with mpl.rc_context(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         mpl.rcdefaults()
-        for key, value in _STYLE.items():
+        for key, value in STYLE.items():
             mpl.rcParams[key] = value
         metadata: dict[str, str | None] = (
             {"Creator": "Fairwatt", "Date": None} if kind == "svg" else {"Software": None}

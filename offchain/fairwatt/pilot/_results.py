@@ -1,0 +1,188 @@
+"""What a run came to: the days that are over, added up one after the other."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from fairwatt.errors import PilotError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from fairwatt.community import Array
+    from fairwatt.pilot._run import Prepared
+
+__all__ = ["PeerResult", "Results"]
+
+_NANO: Final = 10**9
+_MICRO: Final = 10**6
+_WH_PER_KWH: Final = 1000
+
+
+@dataclass(slots=True)
+class PeerResult:
+    """What all days came to for a peer; energies in Wh, money in nano-token.
+
+    Attributes
+    ----------
+    cost, alone, perfect
+        What it paid in all, assets included; what it would have paid alone with its supplier, with
+        the same assets and forecasts; and in the market had everybody foreseen the days.
+    """
+
+    name: str
+    sold: int = 0
+    bought: int = 0
+    injected: int = 0
+    taken: int = 0
+    imbalance: int = 0
+    cost: int = 0
+    alone: int = 0
+    perfect: int = 0
+
+    @property
+    def saved(self) -> int:
+        """Against being alone."""
+        return self.alone - self.cost
+
+
+@dataclass
+class Results:
+    """All days of a run that are over.
+
+    Attributes
+    ----------
+    starts
+        Of each period, UTC Unix seconds in the time of the case.
+    prices
+        Token/kWh, shape (nodes, periods).
+    traded_kwh, imported_kwh, exported_kwh
+        Per period: on the market, and what suppliers delivered and took, shape (periods,).
+    flows_kwh
+        Shape (links, periods).
+    between_kwh
+        From seller to buyer, shape (peers, peers): of every period's trades each buyer has the same
+        share of what each seller sold, for the market has no pairs.
+    gas, seconds
+        Per day, by contract and by stage.
+    costs
+        Per day: what all peers paid, would have paid alone, and with a perfect forecast, token,
+        shape (days, 3).
+    """
+
+    prepared: Prepared
+    peers: dict[str, PeerResult]
+    starts: Array
+    prices: Array
+    traded_kwh: Array
+    imported_kwh: Array
+    exported_kwh: Array
+    flows_kwh: Array
+    between_kwh: Array
+    costs: Array
+    gas: list[dict[str, int]] = field(default_factory=list)
+    seconds: list[dict[str, float]] = field(default_factory=list)
+    orders: Counter[int] = field(default_factory=Counter)
+    incomes: Counter[str] = field(default_factory=Counter)
+    balances: dict[str, int] = field(default_factory=dict)
+    refused: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, prepared: Prepared, days: Iterable[dict[str, Any]]) -> Results:
+        """Add up days.
+
+        Raises
+        ------
+        PilotError
+            If no day is over.
+        """
+        community, per_day = prepared.truth, prepared.per_day
+        periods = prepared.settings.days * per_day
+        nodes, links = len(community.network.nodes), len(community.network.links)
+        peers = [peer.name for peer in community.peers if peer.role != "supplier"]
+        results = cls(
+            prepared=prepared,
+            peers={name: PeerResult(name) for name in peers},
+            starts=prepared.settings.start
+            + prepared.settings.period_seconds * np.arange(periods, dtype=np.float64),
+            prices=np.zeros((nodes, periods)),
+            traded_kwh=np.zeros(periods),
+            imported_kwh=np.zeros(periods),
+            exported_kwh=np.zeros(periods),
+            flows_kwh=np.zeros((links, periods)),
+            between_kwh=np.zeros((len(community.peers), len(community.peers))),
+            costs=np.zeros((prepared.settings.days, 3)),
+        )
+        for day in days:
+            results._add(day)
+        if not results.gas:
+            raise PilotError("no day of this run is over; there is nothing to report")
+        return results
+
+    @property
+    def days(self) -> int:
+        """Days that are over."""
+        return len(self.gas)
+
+    @property
+    def total(self) -> PeerResult:
+        """All peers together."""
+        total = PeerResult("all peers")
+        for peer in self.peers.values():
+            for name in ("sold", "bought", "injected", "taken", "imbalance", "cost", "alone"):
+                setattr(total, name, getattr(total, name) + getattr(peer, name))
+            total.perfect += peer.perfect
+        return total
+
+    def _add(self, day: dict[str, Any]) -> None:
+        per_day = self.prepared.per_day
+        here = slice(day["day"] * per_day, (day["day"] + 1) * per_day)
+        names = [peer.name for peer in self.prepared.truth.peers]
+        nothing = [0] * per_day
+        positions = np.array(
+            [day["positionsWh"].get(name, nothing) for name in names], np.int64
+        ).reshape(len(names), per_day)
+        metered = {name: np.array(row, np.int64) for name, row in day["meteredWh"].items()}
+        nodes = self.prepared.truth.network.nodes
+        self.prices[:, here] = np.array([day["prices"][node] for node in nodes]) / _MICRO
+        if self.flows_kwh.size:
+            self.flows_kwh[:, here] = np.array(day["flowsWh"]) / _WH_PER_KWH
+        sold, bought = np.maximum(positions, 0), np.maximum(-positions, 0)
+        volume = sold.sum(axis=0)
+        self.traded_kwh[here] = volume / _WH_PER_KWH
+        self.between_kwh += sold @ (bought / np.maximum(volume, 1)).T / _WH_PER_KWH
+        for at, name in enumerate(names):
+            if name not in metered:
+                continue
+            peer, difference = self.peers[name], metered[name] - positions[at]
+            self.imported_kwh[here] += np.maximum(-difference, 0) / _WH_PER_KWH
+            self.exported_kwh[here] += np.maximum(difference, 0) / _WH_PER_KWH
+            peer.sold += int(sold[at].sum())
+            peer.bought += int(bought[at].sum())
+            peer.injected += int(np.maximum(metered[name], 0).sum())
+            peer.taken += int(np.maximum(-metered[name], 0).sum())
+            peer.imbalance += int(np.abs(difference).sum())
+        self._add_money(day)
+        self.gas.append(day["gas"])
+        self.seconds.append(day["seconds"])
+        self.orders[sum(day["orders"].values())] += 1
+        for name, _, nano in day["incomes"]:
+            self.incomes[name] += nano
+        self.balances = day["balancesNano"]
+        self.refused += [f"day {day['day'] + 1}: {each}" for each in day["refused"]]
+
+    def _add_money(self, day: dict[str, Any]) -> None:
+        for name, peer in self.peers.items():
+            gets = day["tradesNano"].get(name, 0) + day["imbalancesNano"].get(name, 0)
+            cost = round(day["assetCosts"][name] * _NANO) - gets
+            compared = day["compared"][name]
+            peer.cost += cost
+            peer.alone += compared["aloneNano"]
+            peer.perfect += compared["perfectNano"]
+            self.costs[day["day"]] += (
+                np.array([cost, compared["aloneNano"], compared["perfectNano"]]) / _NANO
+            )

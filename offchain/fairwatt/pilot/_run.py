@@ -1,0 +1,677 @@
+"""A case, run day by day on a chain: plan, order, clear, deliver, reconcile, account.
+
+Each stage of a day asks the chain whether it is done before it acts, and what a day depends on is
+made of the settings, of the days before it, or was written down before anything was sent. So a run
+that was stopped anywhere goes on, and ends with the balances of one that was not.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from math import ceil
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from fairwatt.billing import FUND, Kind
+from fairwatt.cases import CASES, Case
+from fairwatt.chain import Chain, Settings, deploy, signer_for
+from fairwatt.community import Horizon
+from fairwatt.errors import CaseError, ChainError, PilotError
+from fairwatt.forecast import Outlook, expected
+from fairwatt.founding import NETWORK, Founder
+from fairwatt.oracle import Oracle
+from fairwatt.orders import SignedOrder
+from fairwatt.pilot._node import ANVIL, OwnAnvil, connected, outlives
+from fairwatt.pilot._planning import DayPlan, Levels, plan_day, with_levels
+from fairwatt.profiles import Profiles
+from fairwatt.session import MarketTerms, propose, settle_reading
+from fairwatt.simulation import Simulation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from fairwatt.chain import Cleared, Snapshot
+    from fairwatt.community import Array, Community
+    from fairwatt.deployment import Deployment
+    from fairwatt.founding import Member
+    from fairwatt.meter import SignedReading
+    from fairwatt.pilot._settings import RunFolder, RunSettings
+    from fairwatt.session import Session, Tariff
+
+__all__ = ["STAGES", "Prepared", "Progress", "prepare", "run"]
+
+STAGES: Final = ("plan", "tariffs", "sign", "clear", "meter", "reconcile", "account", "compare")
+"""Of a day, in their sequence."""
+
+_DAY: Final = 86_400
+_MOST_HISTORY_DAYS: Final = 36
+_GATE_LEAD_S: Final = 3600
+_READING_WINDOW_S: Final = 6 * _DAY
+_TARIFFS_AHEAD: Final = 6 * _DAY
+"""How long before they take effect tariffs are published, beyond the notice that they must have."""
+_SPARE: Final = 1.5
+_LEAST_FUNDS_NANO: Final = 10 * 10**9
+_NANO: Final = 10**9
+_WH_PER_KWH: Final = 1000
+_SUPPLY_CAP_WEI: Final = 10**9 * 10**18
+_FUND: Final = "community fund"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What is told of a run while it goes: which day it is at, of how many, and what it does."""
+
+    day: int
+    days: int
+    doing: str
+
+    @property
+    def share(self) -> float:
+        """Part of the day's stages that are done."""
+        return STAGES.index(self.doing) / len(STAGES) if self.doing in STAGES else 0.0
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A case over the days of a run and what is known before them.
+
+    Attributes
+    ----------
+    truth, forecast
+        Over history and days, as it is and as it is expected.
+    first
+        Period at which the first day begins.
+    """
+
+    case: Case
+    truth: Community
+    forecast: Community
+    first: int
+    settings: RunSettings
+
+    @property
+    def per_day(self) -> int:
+        """Periods of a day."""
+        return _DAY // self.settings.period_seconds
+
+    def day(self, number: int, community: Community) -> Community:
+        """One of the days of `truth` or `forecast`."""
+        return community.between(self.first + number * self.per_day, self.per_day)
+
+
+def prepare(settings: RunSettings) -> Prepared:
+    """Load the case with as much history as its profiles have, and forecast all days.
+
+    Raises
+    ------
+    CaseError
+        If the case does not cover the days.
+    """
+    seconds = settings.period_seconds
+    per_day = _DAY // seconds
+    if _DAY % seconds:
+        raise PilotError(f"periods of {seconds} s do not fill a day")
+
+    def load(history_days: int) -> Case:
+        horizon = Horizon(
+            settings.start - history_days * _DAY,
+            seconds,
+            (history_days + settings.days) * per_day,
+        )
+        return Case.load(settings.case, horizon=horizon, without=settings.without)
+
+    case, known, unknown = load(0), 0, _MOST_HISTORY_DAYS + 1
+    while unknown - known > 1:
+        middle = (known + unknown) // 2 if unknown <= _MOST_HISTORY_DAYS else unknown - 1
+        try:
+            case, known = load(middle), middle
+        except CaseError:
+            unknown = middle
+    first = known * per_day
+    weather = _weather(settings, case)
+    outlook = Outlook(settings.forecast, per_day, ceil(_GATE_LEAD_S / seconds), weather)
+    return Prepared(case, case.community, expected(case.community, outlook, first), first, settings)
+
+
+def _weather(settings: RunSettings, case: Case) -> Array | None:
+    """All columns of the weather file over history and days."""
+    if settings.weather is None:
+        return None
+    path = Path(settings.weather)
+    if not path.is_file():
+        raise PilotError(f"there is no weather file {path}")
+    profiles = Profiles(path.parent, case.zone)
+    columns = profiles.columns(path.name, "weather")
+    rows = [
+        profiles.read(path.name, column, case.community.horizon, "rate", "weather")
+        for column in columns
+    ]
+    return np.array(rows)
+
+
+def run(
+    settings: RunSettings,
+    folder: RunFolder,
+    chain: str,
+    *,
+    deployment_settings: Path | None = None,
+    fresh: bool = False,
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> Prepared:
+    """Run a case, from where it was left.
+
+    Parameters
+    ----------
+    chain
+        As `connected` takes it.
+    deployment_settings
+        Says who holds the roles; by default the accounts of a local chain.
+    fresh
+        Begin anew, whatever the folder holds.
+
+    Raises
+    ------
+    FairwattError
+        If the run cannot go on. Whatever was done stays done.
+    """
+
+    def say(day: int, doing: str) -> None:
+        progress(Progress(day, settings.days, doing))
+
+    say(0, "reading the case")
+    prepared = prepare(settings)
+    if fresh and chain == ANVIL:
+        OwnAnvil(folder.path).forget()
+    folder.begin(settings, chain, fresh=fresh or not outlives(chain))
+    path = deployment_settings or CASES.parent / "deployments" / "local.toml"
+    with connected(chain, folder.path):
+        runner = _Runner(prepared, folder, Settings.load(path), chain, say)
+        runner.open()
+        for number in range(settings.days):
+            if number >= runner.over:
+                runner.run_day(number)
+                say(number + 1, "day over")
+    return prepared
+
+
+class _Runner:
+    """Goes through the days of a run on the connected chain."""
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        folder: RunFolder,
+        settings: Settings,
+        chain: str,
+        say: Callable[[int, str], None],
+    ) -> None:
+        self.prepared = prepared
+        self.folder = folder
+        self.settings = replace(
+            settings, networks=(), markets=(), supply_cap_wei=_SUPPLY_CAP_WEI, backing=None
+        )
+        self.chain_name = chain
+        self.say = say
+        self.manager = signer_for(settings.roles.community_manager)
+        self.names = [peer.name for peer in prepared.truth.peers]
+
+    # ------------------------------------------------------------------------------ founding
+
+    def open(self) -> None:
+        """Deploy and found, as far as that is not done, and find out which days are over."""
+        self._attach()
+        roles = self.settings.roles
+        signers = (roles.admin, roles.registrar, roles.network_operator, roles.market_operator)
+        distinct = dict.fromkeys((*signers, roles.treasury, roles.community_manager))
+        self.chain.wait_for_pending(*map(signer_for, distinct))
+        founder = self._founder()
+        members, operators = founder.found(self._terms())
+        self.terms = self.chain.snapshot().terms(NETWORK)
+        self.base = self.terms.first_session_start
+        self.simulation = Simulation(self.prepared.truth, self.chain, NETWORK, members, operators)
+        self.oracle = Oracle(self.chain, NETWORK, self.manager, send=True)
+        self.founder = founder
+        self.senders = (self.manager, *(members[each.name].wallet for each in self._suppliers))
+        self.over = sum(1 for _ in self.folder.days())
+        if self.over and not self._is_settled(self.over - 1):
+            raise PilotError(
+                f"{self.folder.path} says that {self.over} days are over, the chain does not; was "
+                "it put back? --fresh begins anew"
+            )
+        self.funds = _funds_nano(self.prepared)
+        if not self.over:
+            founder.fund(members, self.funds)
+
+    @property
+    def _suppliers(self) -> Any:
+        return self.prepared.truth.suppliers
+
+    def _attach(self) -> None:
+        """Find the contracts, or deploy them."""
+        deployment = self.folder.deployment
+        if deployment is not None:
+            try:
+                self.chain = Chain.of(deployment)
+            except ChainError as error:
+                if self.chain_name != ANVIL:
+                    raise PilotError(
+                        f"this is not the chain of the run in {self.folder.path}: {error}; --fresh "
+                        "begins anew"
+                    ) from error
+                # The anvil of this run was killed before it could write its state: all is lost
+                # alike, and comes out the same again.
+                settings = self.prepared.settings
+                self.folder.begin(settings, self.chain_name, fresh=True)
+                deployment = None
+        if deployment is None:
+            new: Deployment = deploy(self.settings, progress=lambda what: self.say(0, what))
+            self.folder.keep_deployment(new)
+            self.chain = Chain.of(new)
+
+    def _founder(self) -> Founder:
+        settings, prepared = self.prepared.settings, self.prepared
+        days = prepared.truth.between(prepared.first, settings.days * prepared.per_day)
+        return Founder(
+            days,
+            self.chain,
+            self.settings,
+            settings.seed,
+            progress=lambda what: self.say(0, what),
+            rated=prepared.truth,
+        )
+
+    def _terms(self) -> MarketTerms:
+        """Sessions of a day, the first at the next start of a day that leaves time to publish."""
+        start, now = self.prepared.settings.start, self.chain.now()
+        soonest = now + self.settings.notice_seconds + _GATE_LEAD_S + _DAY
+        first = start + -(-(soonest - start) // _DAY) * _DAY
+        return MarketTerms(
+            network=NETWORK,
+            period_seconds=self.prepared.settings.period_seconds,
+            periods_per_session=self.prepared.per_day,
+            max_placed_blocks=16,
+            first_session_start=first,
+            gate_lead_seconds=_GATE_LEAD_S,
+            clearing_window_seconds=_READING_WINDOW_S,
+            reading_window_seconds=_READING_WINDOW_S,
+            settlement_window_seconds=_READING_WINDOW_S + _DAY,
+            exclusive_window_seconds=_GATE_LEAD_S,
+            manager=self.manager.address,
+        )
+
+    # --------------------------------------------------------------------------------- a day
+
+    def run_day(self, number: int) -> None:
+        """Go through the stages of a day, as far as they are not done."""
+        day = _Day(self, number)
+        before = self.folder.day(number - 1) if number else None
+        day.run(before)
+        self.folder.keep_day(number, day.document)
+        self.chain.forget()
+
+    def start(self, number: int) -> int:
+        """When the session of a day starts on the chain."""
+        return self.base + number * _DAY
+
+    def _is_settled(self, number: int) -> bool:
+        snapshot, start = self.chain.snapshot(), self.start(number)
+        return all(
+            snapshot.is_reading_settled(NETWORK, start, member.peer)
+            for member in self.simulation.members.values()
+            if member.record.role != "supplier"
+        )
+
+
+@dataclass
+class _Day:
+    """One day of a run."""
+
+    runner: _Runner
+    number: int
+    seconds: dict[str, float] = field(default_factory=dict)
+    document: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.simulation = self.runner.simulation
+        self.chain = self.runner.chain
+        self.members = self.simulation.members
+        self.start = self.runner.start(self.number)
+        prepared = self.runner.prepared
+        self.truth = prepared.day(self.number, prepared.truth)
+        self.forecast = prepared.day(self.number, prepared.forecast)
+
+    def run(self, before: dict[str, Any] | None) -> None:
+        levels = before["levels"] if before else {}
+        with self._stage("plan"):
+            plan, block = self._plan(levels.get("run", {}))
+        with self._stage("tariffs"):
+            self._publish_tariffs()
+        with self._stage("sign"):
+            orders = self._sign(plan)
+        with self._stage("clear"):
+            refused = self._clear(orders)
+        with self._stage("meter"):
+            readings = self._read(plan)
+        with self._stage("reconcile"):
+            refused += self._reconcile(readings)
+        with self._stage("account"):
+            accounts = self._account(readings, before)
+        with self._stage("compare"):
+            compared, left = self._compare(levels)
+        self.document = {
+            "day": self.number,
+            "start": self.truth.horizon.start,
+            "session": self.start,
+            "refused": refused,
+            "levels": {"run": plan.levels, **left},
+            **accounts,
+            "gas": self.chain.gas_used(block + 1, accounts["block"], *self.runner.senders),
+            "orders": {name: len(steps) for name, steps in plan.steps.items() if steps},
+            "assetCosts": plan.costs,
+            "compared": compared,
+            "seconds": self.seconds,
+        }
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        self.runner.say(self.number, name)
+        begin = perf_counter()
+        yield
+        self.seconds[name] = round(perf_counter() - begin, 4)
+
+    # ------------------------------------------------------------------------------- stages
+
+    def _plan(self, levels: Levels) -> tuple[DayPlan, int]:
+        """The plan, and the last block before anything of the day was sent."""
+        kept = self.runner.folder.plan(self.number)
+        if kept is None:
+            plan = plan_day(with_levels(self.forecast, levels), with_levels(self.truth, levels))
+            kept = {"block": self.chain.snapshot().block, **plan.to_document()}
+            self.runner.folder.keep_plan(self.number, kept)
+        return DayPlan.from_document(kept), kept["block"]
+
+    def _publish_tariffs(self) -> None:
+        until = self.start + _DAY + self.runner.settings.notice_seconds + _TARIFFS_AHEAD
+        for supplier in self.runner.founder.community.suppliers:
+            member = self.members[supplier.name]
+            self.runner.founder.publish_tariffs(supplier, member, self.runner.base, until)
+
+    def _sign(self, plan: DayPlan) -> list[SignedOrder]:
+        snapshot = self.chain.snapshot()
+        if snapshot.is_cleared(NETWORK, self.start):
+            return []
+        return [
+            self.simulation.sign(member, self.simulation.order_of(member, self.start, steps))
+            for name, steps in plan.steps.items()
+            if steps
+            for member in (self.members[name],)
+        ]
+
+    def _clear(self, orders: list[SignedOrder]) -> list[str]:
+        self.chain.travel_to(self.runner.terms.gate_closure(self.start))
+        run = self.runner.oracle.clear(self.start, orders)
+        return [f"order of {self._name(each.peer)}: {each.reason}" for each in run.refused]
+
+    def _read(self, plan: DayPlan) -> dict[str, SignedReading]:
+        return {
+            name: self.simulation.read(self.members[name], self.start, energy)
+            for name, energy in plan.metered_wh.items()
+            if self.members[name].record.role != "supplier"
+        }
+
+    def _reconcile(self, readings: dict[str, SignedReading]) -> list[str]:
+        snapshot = self.chain.snapshot()
+        snapshot.foresee(NETWORK, self.start, self._accounts.values())
+        left = [
+            signed
+            for name, signed in readings.items()
+            if not snapshot.is_reading_settled(NETWORK, self.start, self.members[name].peer)
+        ]
+        if not left:
+            return []
+        self.chain.travel_to(self.runner.terms.session_end(self.start))
+        run = self.runner.oracle.reconcile(self.start, left)
+        return [f"reading of {self._name(each.peer)}: {each.reason}" for each in run.refused]
+
+    def _account(
+        self, readings: Mapping[str, SignedReading], before: dict[str, Any] | None
+    ) -> dict[str, Any]:
+        """Reckon what everybody gets and pays, from what the chain accepted, and compare.
+
+        Raises
+        ------
+        PilotError
+            If a balance is not, to the nano-token, what the bills make it.
+        """
+        snapshot = self.chain.snapshot()
+        snapshot.foresee(NETWORK, self.start, self._accounts.values())
+        cleared = snapshot.cleared(NETWORK, self.start)
+        if cleared is None:
+            raise PilotError(f"session {self.start} of day {self.number + 1} is not cleared")
+        session = snapshot.session(NETWORK, self.start)
+        trades = self._trades_nano(cleared)
+        metered = {name: signed.reading.energy_wh for name, signed in readings.items()}
+        tariffs = self._tariffs(snapshot)
+        imbalances = {
+            name: _settled_nano(
+                self.members[name],
+                energy,
+                cleared.positions_wh.get(self.members[name].peer),
+                tariffs[self._supplier_name(name)],
+            )
+            for name, energy in metered.items()
+        }
+        incomes = _incomes(session, cleared)
+        balances = self._require_balances(trades, imbalances, incomes, before, snapshot)
+        self.session = session
+        return {
+            "block": snapshot.block,
+            "prices": dict(
+                zip(
+                    self.truth.network.nodes,
+                    map(list, zip(*cleared.prices_micro_per_kwh, strict=True)),
+                    strict=True,
+                )
+            ),
+            "flowsWh": list(map(list, zip(*cleared.flows_wh, strict=True))),
+            "positionsWh": {
+                self._name(peer): list(energy) for peer, energy in cleared.positions_wh.items()
+            },
+            "meteredWh": {name: list(energy) for name, energy in metered.items()},
+            "tradesNano": trades,
+            "imbalancesNano": imbalances,
+            "incomes": [(self._name(account), kind, nano) for account, kind, nano in incomes],
+            "tariffs": {
+                supplier: {
+                    "retail": [each.retail_micro_per_kwh for each in rates],
+                    "feedIn": [each.feed_in_micro_per_kwh for each in rates],
+                }
+                for supplier, rates in tariffs.items()
+            },
+            "accounts": self._accounts,
+            "fundedNano": self._funded(),
+            "balancesNano": balances,
+        }
+
+    def _trades_nano(self, cleared: Cleared) -> dict[str, int]:
+        prices = cleared.prices_micro_per_kwh
+        trades = {}
+        for peer, energy in cleared.positions_wh.items():
+            member = self.members[self._name(peer)]
+            trades[member.record.name] = sum(
+                wh * prices[period][member.node] for period, wh in enumerate(energy)
+            )
+        return trades
+
+    def _require_balances(
+        self,
+        trades: Mapping[str, int],
+        imbalances: Mapping[str, int],
+        incomes: list[tuple[int, Kind, int]],
+        before: dict[str, Any] | None,
+        snapshot: Snapshot,
+    ) -> dict[str, int]:
+        """The balances on chain, which must be those before and what the day came to."""
+        start = before["balancesNano"] if before else self._funded()
+        expected_nano = defaultdict(int, start)
+        for name, nano in trades.items():
+            expected_nano[name] += nano
+        by_number = {member.peer: name for name, member in self.members.items()}
+        for name, nano in imbalances.items():
+            expected_nano[name] += nano
+            expected_nano[by_number[self._supplier(name)]] -= nano
+        for account, _, nano in incomes:
+            expected_nano[self._name(account)] += nano
+        balances = {
+            name: snapshot.account(peer).balance_nano for name, peer in self._accounts.items()
+        }
+        balances[_FUND] = snapshot.fund_nano()
+        for name, nano in balances.items():
+            if nano != expected_nano[name]:
+                raise PilotError(
+                    f"day {self.number + 1}: {name} has {nano} nano-token, its bills make it "
+                    f"{expected_nano[name]}"
+                )
+        if sum(balances.values()) * _NANO != snapshot.tokens_held_wei():
+            raise PilotError(f"day {self.number + 1}: the balances are not the tokens held")
+        return balances
+
+    def _compare(self, levels: Mapping[str, Levels]) -> tuple[dict[str, Any], dict[str, Levels]]:
+        """What the day would have cost everybody alone, and together with a perfect forecast."""
+        tariffs = self._tariffs(self.chain.snapshot())
+        alone = plan_day(
+            with_levels(self.forecast.apart(), levels.get("alone", {})),
+            with_levels(self.truth.apart(), levels.get("alone", {})),
+        )
+        foreseen = with_levels(self.truth, levels.get("perfect", {}))
+        perfect = plan_day(foreseen, foreseen)
+        nodes = {member.peer: member.node for member in self.members.values()}
+        numbers = {name: self.members[name].peer for name in perfect.steps}
+        unsigned = [
+            SignedOrder(
+                self.simulation.order_of(self.members[name], self.start, steps), b"unsigned"
+            )
+            for name, steps in perfect.steps.items()
+            if steps
+        ]
+        proposal = propose(self.session, unsigned, nodes=nodes)
+        trades, positions = proposal.payments_nano, proposal.positions_wh
+        compared = {}
+        for name in self._metered:
+            member, rates = self.members[name], tariffs[self._supplier_name(name)]
+            position = positions.get(numbers[name])
+            gets = trades.get(member.peer, 0)
+            gets += _settled_nano(member, perfect.metered_wh[name], position, rates)
+            compared[name] = {
+                "aloneNano": -_settled_nano(member, alone.metered_wh[name], None, rates)
+                + round(alone.costs[name] * _NANO),
+                "perfectNano": -gets + round(perfect.costs[name] * _NANO),
+            }
+        return compared, {"alone": alone.levels, "perfect": perfect.levels}
+
+    # ------------------------------------------------------------------------------ looking up
+
+    @property
+    def _metered(self) -> list[str]:
+        return [peer.name for peer in self.truth.peers if peer.role != "supplier"]
+
+    @property
+    def _accounts(self) -> dict[str, int]:
+        members = {name: member.peer for name, member in self.members.items()}
+        return members | dict(self.simulation.operators)
+
+    def _tariffs(self, snapshot: Snapshot) -> dict[str, tuple[Tariff, ...]]:
+        return {
+            supplier.name: snapshot.tariffs_of_session(
+                NETWORK, self.start, self.members[supplier.name].peer
+            )[1]
+            for supplier in self.truth.suppliers
+        }
+
+    def _supplier(self, name: str) -> int:
+        return self.members[self._supplier_name(name)].peer
+
+    def _supplier_name(self, name: str) -> str:
+        supplier = self.members[name].record.supplier
+        if supplier is None:
+            raise CaseError(name, "needs a supplier to be simulated")
+        return supplier
+
+    def _name(self, account: int) -> str:
+        if account == FUND:
+            return _FUND
+        for name, member in self.members.items():
+            if member.peer == account:
+                return name
+        return next(name for name, peer in self.simulation.operators.items() if peer == account)
+
+    def _funded(self) -> dict[str, int]:
+        return {name: self.runner.funds[name] for name in self.members}
+
+
+def _settled_nano(
+    member: Member,
+    metered_wh: tuple[int, ...],
+    position_wh: tuple[int, ...] | None,
+    tariffs: tuple[Tariff, ...],
+) -> int:
+    position = position_wh or (0,) * len(metered_wh)
+    return settle_reading(member.peer, metered_wh, position, tariffs).payment_nano
+
+
+def _incomes(session: Session, cleared: Cleared) -> list[tuple[int, Kind, int]]:
+    """What links earn, by account: their tariff for their owners, the rest for the fund."""
+    incomes: dict[tuple[int, Kind], int] = defaultdict(int)
+    for version, prices, flows in zip(
+        session.versions, cleared.prices_micro_per_kwh, cleared.flows_wh, strict=True
+    ):
+        index = version.network.node_index
+        for link, flow in zip(version.network.links, flows, strict=True):
+            rent = (prices[index[link.target]] - prices[index[link.source]]) * flow
+            tariff = link.tariff_micro_per_kwh * flow
+            incomes[int(link.owner or FUND), Kind.LINK_TARIFF] += tariff
+            incomes[FUND, Kind.RENT] += rent - tariff
+    return [(account, kind, nano) for (account, kind), nano in incomes.items() if nano]
+
+
+def _funds_nano(prepared: Prepared) -> dict[str, int]:
+    """Deposits that last for all days, whatever the market does: half as much again as it takes."""
+    days = prepared.truth.between(prepared.first, prepared.settings.days * prepared.per_day)
+    periods = days.horizon.periods
+    funds: dict[str, int] = {}
+    owed: dict[str, float] = defaultdict(float)
+    retail, feed_in = days.retail_per_kwh, days.feed_in_per_kwh
+    for at, peer in enumerate(days.peers):
+        draw, inject = _turnover_kwh(peer, days.horizon.hours, periods)
+        cost = float(np.maximum(retail[at], 0) @ draw) if peer.supplier else 0.0
+        funds[peer.name] = _LEAST_FUNDS_NANO + round(_SPARE * cost * _NANO)
+        if peer.supplier:
+            owed[peer.supplier] += float(np.maximum(feed_in[at], 0) @ inject)
+    for supplier in days.suppliers:
+        nano = _LEAST_FUNDS_NANO + round(_SPARE * owed[supplier.name] * _NANO)
+        funds[supplier.name] = max(funds.get(supplier.name, 0), nano)
+    return funds
+
+
+def _turnover_kwh(peer: Any, hours: float, periods: int) -> tuple[Array, Array]:
+    """The most that a peer's assets draw and inject, period by period."""
+    draw, inject = np.zeros(periods), np.zeros(periods)
+    for asset in peer.assets:
+        match asset.kind:
+            case "pv":
+                inject += asset.over("energy_kwh", periods)
+            case "generator":
+                inject += hours * asset.over("power_kw", periods)
+            case "storage":
+                draw += hours * asset.charge_kw / 2
+                inject += hours * asset.discharge_kw / 2
+            case "shiftable-load" | "ev":
+                draw += asset.energy_kwh / periods / getattr(asset, "efficiency", 1.0)
+            case _:
+                draw += asset.over("energy_kwh", periods)
+    return draw, inject

@@ -1,0 +1,325 @@
+"""A run of days: prices and energy over time, who traded with whom, savings, costs."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+import matplotlib.dates as mdates
+import numpy as np
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+
+from fairwatt.plot._picture import BLUE, GREEN, GREY, INK, RED, SOFT, save
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+
+    from fairwatt.community import Array
+    from fairwatt.pilot import Results
+
+__all__ = ["RUN_PICTURES", "draw_run"]
+
+RUN_PICTURES: Final = {
+    "prices": "Prices and energy over time",
+    "flows": "Who traded with whom",
+    "savings": "Savings per peer",
+    "forecast": "What forecast errors cost",
+    "chain": "What the chain costs",
+}
+"""Names of the pictures, and what they show."""
+_NODE_COLOURS: Final = (BLUE, RED, GREEN, "#8a6bb1", "#c58fb0", INK)
+_MOST_NODES: Final = 6
+_MOST_HOURLY_DAYS: Final = 14  # beyond, days are drawn
+_MOST_NAMES: Final = 60
+_NANO: Final = 10**9
+_CONTRACTS: Final = {
+    "Clearing": GREEN,
+    "Settlement": BLUE,
+    "PeerRegistry": "#c58fb0",
+    "OrderBook": RED,
+    "Ledger": "#8a6bb1",
+}
+_TRADED, _IMPORT, _EXPORT = "#56b4a9", "#b4b8bd", "#f0c246"
+
+
+def draw_run(results: Results, name: str, path: Path) -> None:
+    """Draw one of `RUN_PICTURES`.
+
+    Parameters
+    ----------
+    path
+        File to write; its suffix, `.png` or `.svg`, says how.
+
+    Raises
+    ------
+    FairwattError
+        If the suffix is another, or the file cannot be written.
+    """
+    make = {
+        "prices": _prices,
+        "flows": _flows,
+        "savings": _savings,
+        "forecast": _forecast,
+        "chain": _chain,
+    }[name]
+    save(lambda: make(results), path)
+
+
+# ------------------------------------------------------------------------------- prices and energy
+
+
+def _prices(results: Results) -> Figure:
+    figure = Figure(figsize=(11, 6.4), layout="constrained")
+    prices, energy = figure.subplots(2, 1, sharex=True, height_ratios=[1, 1.1])
+    hourly = results.days <= _MOST_HOURLY_DAYS
+    per_day = results.prepared.per_day
+    stop = results.days * per_day
+    edges = _edges(results, 1 if hourly else per_day)
+    currency = results.prepared.case.currency
+    community = results.prepared.truth.between(results.prepared.first, len(results.starts))
+    for supplier in community.suppliers[:2]:
+        for tariff in (supplier.retail(len(results.starts)), supplier.feed_in(len(results.starts))):
+            shown = tariff[:stop] if hourly else _daily(tariff[:stop], per_day)
+            prices.stairs(shown, edges, baseline=None, color=SOFT, linewidth=1, linestyle=":")
+    prices.plot([], [], color=SOFT, linestyle=":", label="retail, feed-in")
+    for rows, names, colour in _alike(results):
+        # Where nobody trades any price of a range would do; it says nothing.
+        price = np.where(results.traded_kwh[:stop] > 0, results.prices[rows, :stop], np.nan)
+        label = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        if hourly:
+            prices.stairs(price, edges, baseline=None, color=colour, linewidth=1.6, label=label)
+            continue
+        days = price.reshape(-1, per_day)
+        low, mean, high = _spread(days)
+        prices.stairs(high, edges, baseline=low, fill=True, color=colour, alpha=0.22)
+        prices.stairs(
+            mean, edges, baseline=None, color=colour, linewidth=1.4,
+            label=f"{label}: mean, 10 to 90 %",
+        )  # fmt: skip
+    prices.set_ylabel(f"price\n{currency}/kWh", color=INK)
+    prices.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=9)
+    scale = results.prepared.settings.period_seconds / 3600 if hourly else 24.0
+
+    def power(values: Array) -> Array:
+        sums = values[:stop] if hourly else values[:stop].reshape(-1, per_day).sum(axis=1)
+        rates: Array = sums / scale
+        return rates
+
+    traded, imported = power(results.traded_kwh), power(results.imported_kwh)
+    exported = power(results.exported_kwh)
+    energy.stairs(traded, edges, fill=True, color=_TRADED, label="between peers")
+    energy.stairs(
+        traded + imported, edges, baseline=traded, fill=True, color=_IMPORT, label="from suppliers"
+    )
+    energy.stairs(-exported, edges, fill=True, color=_EXPORT, label="to suppliers")
+    energy.axhline(0, color=INK, linewidth=0.8)
+    energy.set_ylabel("kW" if hourly else "kW, mean of the day", color=INK)
+    energy.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=9)
+    _time_axis(energy, results)
+    for axes in (prices, energy):
+        _plain(axes)
+    return figure
+
+
+def _spread(days: Array) -> Array:
+    """Of each day's prices the 10 % quantile, the mean and the 90 % quantile, shape (3, days)."""
+    rows = []
+    for day in days:
+        traded = day[~np.isnan(day)]
+        low, high = np.quantile(traded, [0.1, 0.9]) if traded.size else (np.nan, np.nan)
+        rows.append((low, traded.mean() if traded.size else np.nan, high))
+    return np.array(rows).T
+
+
+def _alike(results: Results) -> list[tuple[int, list[str], str]]:
+    """Nodes with the same prices at all times, with a colour each; the first few of them."""
+    found: dict[bytes, tuple[int, list[str]]] = {}
+    for row, node in enumerate(results.prepared.truth.network.nodes):
+        key = results.prices[row].tobytes()
+        found.setdefault(key, (row, []))[1].append(node)
+    pairs = zip(list(found.values())[:_MOST_NODES], _NODE_COLOURS, strict=False)
+    return [(row, names, colour) for (row, names), colour in pairs]
+
+
+# ----------------------------------------------------------------------------------- between peers
+
+
+def _flows(results: Results) -> Figure:
+    """A cell for each seller and buyer that traded at all."""
+    names = np.array([peer.name for peer in results.prepared.truth.peers])
+    energy = results.between_kwh
+    sellers, buyers = energy.sum(axis=1), energy.sum(axis=0)
+    rows = np.argsort(-sellers)[: int((sellers > 0).sum())][:_MOST_NAMES]
+    columns = np.argsort(-buyers)[: int((buyers > 0).sum())][:_MOST_NAMES]
+    width = min(4.5 + 0.24 * len(columns), 15)
+    height = min(3.0 + 0.24 * len(rows), 15)
+    figure = Figure(figsize=(max(width, 7), max(height, 4)), layout="constrained")
+    grid = figure.subplots(
+        2, 2, width_ratios=[4, 1], height_ratios=[1, 4], sharex="col", sharey="row"
+    )
+    top, corner, cells, side = grid[0, 0], grid[0, 1], grid[1, 0], grid[1, 1]
+    corner.set_visible(False)
+    if not rows.size:
+        cells.text(0.5, 0.5, "nobody traded", ha="center", va="center", transform=cells.transAxes)
+        return figure
+    shown = energy[np.ix_(rows, columns)]
+    image = cells.imshow(
+        np.where(shown > 0, shown, np.nan), aspect="auto", cmap="YlGnBu", interpolation="nearest",
+        norm=LogNorm(max(shown.max() / 1000, shown[shown > 0].min()), shown.max()),
+    )  # fmt: skip
+    cells.set_xticks(range(len(columns)), names[columns], rotation=90, fontsize=7.5)
+    cells.set_yticks(range(len(rows)), names[rows], fontsize=7.5)
+    cells.set_xlabel("buys", color=INK)
+    cells.set_ylabel("sells", color=INK)
+    top.bar(range(len(columns)), buyers[columns], color=BLUE, width=0.8)
+    top.set_ylabel("bought, kWh", color=INK, fontsize=9)
+    side.barh(range(len(rows)), sellers[rows], color=_EXPORT, height=0.8)
+    side.set_xlabel("sold, kWh", color=INK, fontsize=9)
+    for axes in (top, side):
+        _plain(axes)
+    top.tick_params(labelbottom=False)
+    side.tick_params(labelleft=False)
+    side.grid(axis="y", visible=False)
+    figure.colorbar(image, ax=side, label="kWh", fraction=0.35, pad=0.08)
+    return figure
+
+
+# ----------------------------------------------------------------------------------------- savings
+
+
+def _savings(results: Results) -> Figure:
+    """What each saves; in percent where its bill alone is not next to nothing."""
+    peers = sorted(results.peers.values(), key=lambda peer: peer.saved)[-_MOST_NAMES:]
+    figure = Figure(figsize=(9, 1.5 + 0.22 * max(len(peers), 4)), layout="constrained")
+    axes = figure.subplots()
+    at = np.arange(len(peers))
+    saved = np.array([peer.saved for peer in peers]) / _NANO
+    perfect = np.array([peer.alone - peer.perfect for peer in peers]) / _NANO
+    axes.barh(at, saved, color=np.where(saved >= 0, GREEN, RED), height=0.7)
+    axes.scatter(
+        perfect, at, marker="|", s=70, color=INK, linewidths=1.4, zorder=3,
+        label="with a perfect forecast",
+    )  # fmt: skip
+    for place, peer in enumerate(peers):
+        if 2 * abs(peer.saved) < abs(peer.alone):
+            axes.annotate(
+                f"{100 * peer.saved / abs(peer.alone):.1f} %",
+                (max(saved[place], perfect[place], 0.0), place), xytext=(6, 0),
+                textcoords="offset points", va="center", fontsize=7.5, color=SOFT,
+            )  # fmt: skip
+    axes.axvline(0, color=INK, linewidth=0.8)
+    axes.legend(loc="lower right", frameon=False, fontsize=9)
+    axes.set_yticks(at, [peer.name for peer in peers], fontsize=7.5)
+    axes.set_ylim(-0.7, len(peers) - 0.3)
+    axes.margins(x=0.08)
+    currency = results.prepared.case.currency
+    axes.set_xlabel(f"saved, {currency}, and in % of the bill alone with the supplier", color=INK)
+    _plain(axes)
+    axes.grid(axis="x", color="#e4e6e8", linewidth=0.6)
+    axes.grid(axis="y", visible=False)
+    return figure
+
+
+# ---------------------------------------------------------------------------------------- forecast
+
+
+def _forecast(results: Results) -> Figure:
+    figure = Figure(figsize=(10.5, 3.9), layout="constrained")
+    total, errors = figure.subplots(1, 2, width_ratios=[1.25, 1])
+    edges = _edges(results, results.prepared.per_day)
+    costs = results.costs[: results.days]
+    name = results.prepared.settings.forecast
+    lines = (
+        (1, "alone with the supplier", SOFT, ":"),
+        (0, f"in the market, {name} forecast", GREEN, "-"),
+        (2, "in the market, perfect forecast", BLUE, "--"),
+    )
+    for column, label, colour, style in lines:
+        summed = np.concatenate([[0.0], costs[:, column].cumsum()])
+        total.plot(edges, summed, color=colour, linestyle=style, linewidth=1.8, label=label)
+    total.set_ylabel(f"cost of all peers so far, {results.prepared.case.currency}", color=INK)
+    total.legend(frameon=False, fontsize=9)
+    total.set_ylim(bottom=min(0.0, total.get_ylim()[0]))
+    width = 1.0 if results.days > _MOST_NAMES else 0.8
+    middle = (edges[:-1] + edges[1:]) / 2
+    errors.bar(middle, costs[:, 0] - costs[:, 2], width=width, color=RED)
+    errors.set_ylabel(f"errors cost, {results.prepared.case.currency} a day", color=INK)
+    for axes in (total, errors):
+        _time_axis(axes, results)
+        _plain(axes)
+    return figure
+
+
+# ------------------------------------------------------------------------------------------- chain
+
+
+def _chain(results: Results) -> Figure:
+    figure = Figure(figsize=(10.5, 3.9), layout="constrained")
+    gas, seconds = figure.subplots(1, 2, width_ratios=[1.25, 1])
+    edges = _edges(results, results.prepared.per_day)
+    base = np.zeros(results.days)
+    for name, colour in _CONTRACTS.items():
+        used = np.array([day.get(name, 0) for day in results.gas]) / 1e6
+        if used.any():
+            gas.stairs(base + used, edges, baseline=base, fill=True, color=colour, label=name)
+            base += used
+    gas.set_ylabel("million gas a day", color=INK)
+    gas.set_ylim(bottom=0)
+    gas.legend(loc="lower right", fontsize=9)
+    _time_axis(gas, results)
+    _plain(gas)
+    stages = list(results.seconds[0])
+    rows = np.array([[day.get(stage, 0.0) for stage in stages] for day in results.seconds])
+    at = np.arange(len(stages))[::-1]
+    seconds.barh(at, np.median(rows, axis=0), color=GREY, height=0.7)
+    for place, value in zip(at, np.median(rows, axis=0), strict=True):
+        seconds.annotate(
+            f"{value:.2f}", (value, place), xytext=(4, 0), textcoords="offset points",
+            va="center", fontsize=8.5, color=INK,
+        )  # fmt: skip
+    seconds.set_yticks(at, stages)
+    seconds.margins(x=0.18)
+    seconds.set_xlabel("seconds per day, median, by stage", color=INK)
+    _plain(seconds)
+    seconds.grid(axis="y", visible=False)
+    return figure
+
+
+# ----------------------------------------------------------------------------------------- drawing
+
+
+def _edges(results: Results, every: int) -> Array:
+    """Bounds of periods, or of days, as Matplotlib's dates."""
+    count = results.days * results.prepared.per_day // every
+    seconds = results.prepared.settings.period_seconds * every
+    start = results.prepared.settings.start
+    times = [
+        datetime.fromtimestamp(start + at * seconds, UTC).astimezone(results.prepared.case.zone)
+        for at in range(count + 1)
+    ]
+    return np.array(mdates.date2num(times))  # type: ignore[no-untyped-call]
+
+
+def _daily(values: Array, per_day: int) -> Array:
+    means: Array = values.reshape(-1, per_day).mean(axis=1)
+    return means
+
+
+def _time_axis(axes: Axes, results: Results) -> None:
+    zone = results.prepared.case.zone
+    edges = _edges(results, results.prepared.per_day)
+    locator = mdates.AutoDateLocator(tz=zone, maxticks=8)  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_locator(locator)
+    formatter = mdates.ConciseDateFormatter(locator, tz=zone)  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_formatter(formatter)
+    axes.set_xlim(edges[0], edges[-1])
+
+
+def _plain(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="#e4e6e8", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=SOFT)

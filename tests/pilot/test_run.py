@@ -1,0 +1,224 @@
+"""`fairwatt run`: days on a chain, killed and not, and what they come to."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from fairwatt.cli import main
+from fairwatt.errors import PilotError
+from fairwatt.pilot import RunFolder, RunSettings
+from fairwatt.pilot._node import OwnAnvil
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # web3 keeps its sockets open
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+BIN = Path(sys.executable).parent
+KILLS = int(os.environ.get("FAIRWATT_KILLS", "2"))
+"""How often the run is killed: `FAIRWATT_KILLS=10 pytest tests/pilot -k killed`."""
+CASE = os.environ.get("FAIRWATT_KILL_CASE", "homes")
+"""What is run; `iberia` takes longer."""
+DAYS = 2
+PATH = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+
+
+def command(*more: str) -> list[str]:
+    settings = ["--days", str(DAYS), "--forecast", "persistence", "--json"]
+    return [str(BIN / "fairwatt"), "run", CASE, *settings, *more]
+
+
+def finished(folder: Path, *more: str) -> dict[str, Any]:
+    run = subprocess.run(
+        command(*more),
+        cwd=folder,
+        env=os.environ | {"PATH": PATH},
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    document: dict[str, Any] = json.loads(run.stdout)
+    return document
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With a case of three homes: sun, a storage, a vehicle that charges over night."""
+    folder = tmp_path_factory.mktemp("run")
+    assert CliRunner().invoke(main, ["case", "new", str(folder / "homes")]).exit_code == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def embedded(folder: Path) -> dict[str, Any]:
+    """A run in one go, on the embedded chain."""
+    return finished(folder, "--out", "embedded")
+
+
+def days_of(folder: Path) -> list[dict[str, Any]]:
+    return list(RunFolder(folder).days())
+
+
+@pytest.mark.slow
+def test_run__balances__are_what_was_paid_in_less_what_it_cost(
+    folder: Path, embedded: dict[str, Any]
+) -> None:
+    days, balances = days_of(folder / "embedded"), embedded["balancesNano"]
+    funded = days[0]["fundedNano"]
+    assert len(days) == embedded["daysOver"] == DAYS
+    for name, peer in embedded["peers"].items():
+        assert balances[name] == funded[name] - peer["costNano"]
+    assert sum(balances.values()) == sum(funded.values())
+    # Of every trade there are two sides, and the second day has some.
+    sides = [
+        sum(peer[side] for peer in embedded["peers"].values()) for side in ("boughtWh", "soldWh")
+    ]
+    assert sides[0] == sides[1] > 0
+    assert embedded["refused"] == []
+    # What one foresees one does not pay for.
+    total = {
+        key: sum(peer[key] for peer in embedded["peers"].values())
+        for key in ("costNano", "perfectNano")
+    }
+    assert total["perfectNano"] < total["costNano"]
+
+
+@pytest.mark.slow
+def test_run__bills__end_with_the_balances_on_chain(folder: Path, embedded: dict[str, Any]) -> None:
+    bills = [
+        json.loads(path.read_text()) for path in (folder / "embedded" / "bills").glob("*.json")
+    ]
+    assert len(bills) == len(embedded["peers"])
+    for bill in bills:
+        name = bill["account"]["name"]
+        assert bill["balance"]["closingNano"] == embedded["balancesNano"][name]
+        assert bill["totalNano"] == -embedded["peers"][name]["costNano"]
+
+
+@pytest.mark.slow
+def test_run__report__shows_pictures_and_peers(folder: Path, embedded: dict[str, Any]) -> None:
+    page = (folder / "embedded" / "report.html").read_text(encoding="utf-8")
+    for name in ("prices", "flows", "savings", "forecast", "chain"):
+        assert f'src="pictures/{name}.png"' in page
+        assert (folder / "embedded" / "pictures" / f"{name}.png").stat().st_size > 10_000
+    for name in embedded["peers"]:
+        assert f"<td>{name}</td>" in page
+
+
+@pytest.mark.anvil
+@pytest.mark.slow
+def test_run__killed_anywhere__ends_with_the_same_balances(
+    folder: Path, embedded: dict[str, Any]
+) -> None:
+    """Killed whenever the chain has reached a height by chance, and started again."""
+    out = folder / "killed"
+    days = days_of(folder / "embedded")
+    founded, last = days[0]["block"] - 5, days[-1]["block"] - 2
+    chance = random.Random(os.environ.get("FAIRWATT_SEED", "1"))
+    arguments = command("--chain", "anvil", "--out", "killed")
+    # Half of them before the community is founded, half within its days.
+    heights = [chance.randrange(2, founded) for _ in range(KILLS // 2)]
+    heights = sorted(heights + [chance.randrange(founded, last) for _ in range(-(-KILLS // 2))])
+    try:
+        for height in heights:
+            with subprocess.Popen(
+                arguments,
+                cwd=folder,
+                env=os.environ | {"PATH": PATH},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+            ) as process:
+                while block(out) < height:
+                    assert process.poll() is None, process.communicate()[1].decode()
+                    time.sleep(0.02)
+                time.sleep(chance.uniform(0, 0.3))
+                process.send_signal(signal.SIGKILL)
+        result = finished(folder, "--chain", "anvil", "--out", "killed")
+    finally:
+        OwnAnvil(out).stop()
+    for key in ("balancesNano", "peers", "incomesNano", "refused", "daysOver"):
+        assert result[key] == embedded[key], key
+    # What the chain was asked to do once it did once: deposits, clearings, readings.
+    assert [day["positionsWh"] for day in days_of(out)] == [
+        day["positionsWh"] for day in days_of(folder / "embedded")
+    ]
+    # Given again, there is nothing left to do: the anvil that ended is begun where it was.
+    again = finished(folder, "--chain", "anvil", "--out", "killed")
+    assert again == result
+
+
+def block(out: Path) -> int:
+    """Height of the run's own chain, 0 while there is none."""
+    try:
+        url = json.loads((out / "anvil.json").read_text())["url"]
+        body = {"jsonrpc": "2.0", "id": 1, "method": "eth_blockNumber", "params": []}
+        request = urllib.request.Request(
+            url, json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=10) as response:
+            return int(json.load(response)["result"], 16)
+    except (OSError, ValueError):
+        return 0
+
+
+SETTINGS = RunSettings("iberia", 0, 3600, 7)
+
+
+def test_folder__of_another_run__is_left_alone(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "out")
+    folder.begin(SETTINGS, "anvil", fresh=False)
+    folder.keep_day(0, {"day": 0})
+    folder.begin(SETTINGS, "anvil", fresh=False)
+    other = RunSettings("iberia", 0, 3600, 8)
+    with pytest.raises(PilotError, match=r"holds another run \(days 7\); .*--fresh"):
+        folder.begin(other, "anvil", fresh=False)
+    assert list(folder.days()) == [{"day": 0}]
+    folder.begin(other, "anvil", fresh=True)
+    assert list(folder.days()) == []
+
+
+def test_folder__damaged__says_so(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.begin(SETTINGS, "anvil", fresh=False)
+    (tmp_path / "days" / "0001.json").write_text('{"day": ')
+    with pytest.raises(PilotError, match=r"0001\.json is damaged"):
+        folder.day(0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["atlantis"], 1, "there is no such case"),
+        (["iberia", "--start", "2031-01-01"], 1, "covers 2018-12-31T23:00Z to"),
+        (["iberia", "--days", "0"], 2, "0 is not in the range"),
+        (["iberia", "--forecast", "crystal"], 2, "is not one of 'persistence'"),
+        (["iberia", "--weather", __file__], 2, "--weather is for --forecast regression"),
+        (["iberia", "--chain", "http://127.0.0.1:1"], 1, "cannot connect to http://127.0.0.1:1"),
+        (["iberia", "--without", "nobody"], 1, "nobody"),
+    ],
+)
+def test_run__what_cannot_be__says_so(
+    tmp_path: Path, arguments: list[str], code: int, message: str
+) -> None:
+    run = CliRunner().invoke(main, ["run", *arguments, "--out", str(tmp_path / "out")])
+    assert (run.exit_code, message in run.output) == (code, True), run.output
+    assert "Traceback" not in run.output
+
+
+def test_help__teaches() -> None:
+    run = CliRunner().invoke(main, ["run", "--help"])
+    assert run.exit_code == 0
+    assert "goes on when" in run.output
