@@ -5,7 +5,7 @@
 #   make test    all tests
 #   make check   formatters, linters, types, static analysis
 #   make bench   measurements
-#   make pages   docs/pilots.md and its pictures
+#   make pages   docs/pilots.md and its pictures, docs/bills.png
 #   make grid    docs/grid.md and its pictures; installs the extra for power flows
 #   make lock    pin the Python packages anew in constraints.txt
 #   make clean   remove everything that was built
@@ -105,10 +105,11 @@ bench: compile $(STAMPS)/bench
 	$(call say,bench)
 	@$(BIN)/python -m bench $(SECTIONS)
 
-# docs/pilots.md and its pictures; a few minutes.
+# docs/pilots.md and its pictures, docs/bills.png; a few minutes.
 pages: $(STAMPS)/python
 	$(call say,pages)
 	@$(BIN)/python tools/pilot_pages.py
+	@$(BIN)/python -m tools.bill_page
 
 # Large, and needed for grids only.
 $(STAMPS)/grid: $(STAMPS)/python

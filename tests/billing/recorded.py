@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from math import exp
 from random import Random
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from fairwatt import market
@@ -55,7 +56,7 @@ class Recorder:
     deliveries: list[Delivery] = field(default_factory=list)
     balances: dict[int, int] = field(default_factory=lambda: dict.fromkeys([FUND, *PARTIES], 0))
 
-    def book(self, account: int, kind: Kind, nano: int, at: int, **more: int) -> None:
+    def book(self, account: int, kind: Kind, nano: int, at: int, **more: Any) -> None:
         if nano:
             self.balances[account] += nano
             self.entries.append(Entry(account, kind, nano, at, **more))

@@ -28,7 +28,7 @@ from fairwatt.billing._documents import LINE_COLUMNS, bill_csv, bill_document
 from fairwatt.billing._html import bill_html
 from fairwatt.billing._lines import Item, Line
 from fairwatt.billing._month import Month
-from fairwatt.billing._pdf import bill_pdf
+from fairwatt.billing._pdf import bill_pdf, bill_picture
 from fairwatt.billing._records import FUND, Books, Delivery, Entry, Kind, Party, Trade
 from fairwatt.billing._statement import Statement, entries_of, require_balanced, statement
 from fairwatt.billing._supplier import (
@@ -82,6 +82,7 @@ __all__ = [
     "bill_html",
     "bill_of",
     "bill_pdf",
+    "bill_picture",
     "billed_months",
     "changes",
     "entries_of",

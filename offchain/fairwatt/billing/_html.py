@@ -31,9 +31,8 @@ dt { color: var(--soft); } dd { margin: 0; }
   background: #eef7f3; }
 .headline strong { display: block; font-size: 1.7rem; line-height: 1.25; }
 .warning { padding: 8px 14px; background: #fff3d6; border-left: 6px solid #e69f00; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(160px, 1fr)); gap: 12px;
-  margin: 1rem 0; padding: 0; list-style: none; }
-.tiles li { border: 1px solid var(--line); border-radius: 6px; padding: 10px 14px;
+.tiles { display: flex; flex-wrap: wrap; gap: 12px; margin: 1rem 0; padding: 0; list-style: none; }
+.tiles li { flex: 1 1 160px; border: 1px solid var(--line); border-radius: 6px; padding: 10px 14px;
   color: var(--soft); font-size: .85rem; line-height: 1.3; }
 .tiles b { display: block; color: var(--ink); font-size: 1.25rem; }
 .scroll { overflow-x: auto; }
@@ -43,6 +42,7 @@ th, td { padding: 6px 8px; text-align: right; border-bottom: 1px solid var(--lin
 th { color: var(--soft); font-weight: 600; font-size: .85rem; white-space: normal;
   vertical-align: bottom; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; white-space: normal; }
+th:last-child, td:last-child { padding-right: 0; }
 tr.sum td { font-weight: 700; border-top: 2px solid var(--ink); }
 small, p.text { color: var(--soft); } small { display: block; line-height: 1.35; }
 p.text { margin: .3rem 0 .6rem; font-size: .9rem; }
@@ -50,6 +50,7 @@ table.days { font-size: .85rem; }
 figure { margin: 1rem 0; } figure svg { width: 100%; height: auto; }
 footer { margin-top: 2rem; color: var(--soft); font-size: .85rem; }
 @media print { body { background: #fff; } main { margin: 0; padding: 0; max-width: none; }
+  h2, p.text { break-after: avoid; }
   table, figure, .tiles { break-inside: avoid; } table.days { break-inside: auto; } }
 @media (max-width: 600px) { main { margin: 0; padding: 20px 16px; border-radius: 0; } }
 """

@@ -6,6 +6,7 @@ No other dependency is needed for it, the text stays text, and the same bill giv
 from __future__ import annotations
 
 import textwrap
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import TYPE_CHECKING, Final
@@ -21,12 +22,12 @@ from fairwatt.billing._view import view_of
 from fairwatt.plot._picture import GREEN, INK, SOFT, STYLE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from fairwatt.billing._bill import Bill
     from fairwatt.billing._view import Section
 
-__all__ = ["bill_pdf"]
+__all__ = ["bill_pdf", "bill_picture"]
 
 _WIDTH, _HEIGHT = 8.27, 11.69  # A4, inches
 _LEFT, _RIGHT, _TOP, _BOTTOM = 0.85, 7.42, 10.95, 0.8
@@ -37,12 +38,35 @@ _RULE: Final = "#d9dde1"
 
 def bill_pdf(bill: Bill) -> bytes:
     """The file."""
+    metadata = {
+        "Title": view_of(bill).title, "Creator": "Fairwatt", "CreationDate": None, "ModDate": None,
+    }  # fmt: skip
+    content = BytesIO()
+    with _style():
+        pages = _Sheets(bill).draw()
+        with PdfPages(content, metadata=metadata) as pdf:
+            for page in pages:
+                pdf.savefig(page)
+    return content.getvalue()
+
+
+def bill_picture(bill: Bill) -> bytes:
+    """The first page as PNG."""
+    content = BytesIO()
+    with _style():
+        first, *_ = _Sheets(bill).draw()
+        first.savefig(content, format="png", dpi=110, metadata={"Software": None})
+    return content.getvalue()
+
+
+@contextmanager
+def _style() -> Iterator[None]:
     with mpl.rc_context():
         mpl.rcdefaults()
         for key, value in STYLE.items():
             mpl.rcParams[key] = value
         mpl.rcParams["pdf.fonttype"] = 42  # text that can be searched and copied
-        return _Sheets(bill).write()
+        yield
 
 
 @dataclass
@@ -53,7 +77,7 @@ class _Sheets:
     pages: list[Figure] = field(default_factory=list)
     y: float = 0.0
 
-    def write(self) -> bytes:
+    def draw(self) -> list[Figure]:
         view = view_of(self.bill)
         self._new_page()
         self._text(view.title, 15, weight="bold")
@@ -77,7 +101,8 @@ class _Sheets:
         self.y -= 0.15
         for note in view.notes:
             self._text(note, 8, colour=SOFT)
-        return self._saved(view.title)
+        self._number()
+        return self.pages
 
     # ---------------------------------------------------------------------------------- pages
 
@@ -93,20 +118,16 @@ class _Sheets:
         if self.y - height < _BOTTOM:
             self._new_page()
 
-    def _saved(self, title: str) -> bytes:
+    def _number(self) -> None:
         for number, page in enumerate(self.pages, start=1):
             foot = f"{self.bill.party.name}, {self.bill.month.title}"
-            page.text(_LEFT / _WIDTH, 0.45 / _HEIGHT, foot, size=8, color=SOFT)
+            page.text(
+                _LEFT / _WIDTH, 0.45 / _HEIGHT, _plain(foot), size=8, color=SOFT,
+            )  # fmt: skip
             page.text(
                 _RIGHT / _WIDTH, 0.45 / _HEIGHT, f"page {number} of {len(self.pages)}",
                 size=8, color=SOFT, ha="right",
             )  # fmt: skip
-        content = BytesIO()
-        metadata = {"Title": title, "Creator": "Fairwatt", "CreationDate": None, "ModDate": None}
-        with PdfPages(content, metadata=metadata) as pdf:
-            for page in self.pages:
-                pdf.savefig(page)
-        return content.getvalue()
 
     # ---------------------------------------------------------------------------------- parts
 
@@ -133,7 +154,7 @@ class _Sheets:
         colour: str = INK, weight: str = "normal", right: bool = False,
     ) -> None:  # fmt: skip
         self.page.text(
-            x / _WIDTH, y / _HEIGHT, text.replace("$", r"\$"), size=size, color=colour,
+            x / _WIDTH, y / _HEIGHT, _plain(text), size=size, color=colour,
             weight=weight, ha="right" if right else "left", va="baseline",
         )  # fmt: skip
 
@@ -212,16 +233,21 @@ class _Sheets:
         return [_LEFT, *(start + span * at / (count - 1) for at in range(1, count))]
 
     def _chart(self) -> None:
-        height = 3.75
-        self._need(height + 0.3)
-        self.y -= 0.3
+        height = 3.45
+        self._need(height + 0.25)
+        self.y -= 0.25
         left, width = _LEFT + 0.45, _RIGHT - _LEFT - 0.45
 
         def axes(top: float, tall: float) -> tuple[float, float, float, float]:
             return left / _WIDTH, (top - tall) / _HEIGHT, width / _WIDTH, tall / _HEIGHT
 
         with mpl.rc_context({"font.size": 8}):
-            energy = self.page.add_axes(axes(self.y - 0.1, 1.8))
-            prices = self.page.add_axes(axes(self.y - 2.4, 0.95))
+            energy = self.page.add_axes(axes(self.y - 0.1, 1.6))
+            prices = self.page.add_axes(axes(self.y - 2.18, 0.9))
             draw_days(self.bill, energy, prices)
         self.y -= height
+
+
+def _plain(text: str) -> str:
+    """A dollar sign is one, and no formula."""
+    return text.replace("$", r"\$")

@@ -13,7 +13,7 @@ from fairwatt.errors import BillingError
 from fairwatt.session import settle_reading
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping
     from datetime import tzinfo
 
     from fairwatt.chain import Event, Snapshot
@@ -25,7 +25,6 @@ __all__ = ["read_books"]
 def read_books(
     snapshot: Snapshot,
     *,
-    markets: Collection[int] | None = None,
     names: Mapping[int, str] | None = None,
     title: str = "Energy community",
     currency: str = "token",
@@ -38,8 +37,6 @@ def read_books(
 
     Parameters
     ----------
-    markets
-        Whose energy the deliveries tell of; by default all. Entries are always of all markets.
     names
         Of accounts; the chain knows numbers alone.
 
@@ -50,7 +47,7 @@ def read_books(
     BillingError
         If a reading that was settled is not found, or does not come to what was booked for it.
     """
-    return _Reader(snapshot, names or {}).books(markets, title, currency, zone)
+    return _Reader(snapshot, names or {}).books(title, currency, zone)
 
 
 class _Reader:
@@ -61,9 +58,7 @@ class _Reader:
         self.peers = snapshot.peers()
         self._readings: dict[tuple[str, int, int], Mapping[int, list[tuple[int, ...]]]] = {}
 
-    def books(
-        self, markets: Collection[int] | None, title: str, currency: str, zone: tzinfo
-    ) -> Books:
+    def books(self, title: str, currency: str, zone: tzinfo) -> Books:
         parties = {
             number: Party(
                 number,
@@ -78,7 +73,7 @@ class _Reader:
         return Books(
             until=self.snapshot.time,
             parties=parties,
-            deliveries=tuple(self._deliveries(markets)),
+            deliveries=tuple(self._deliveries()),
             entries=entries_of(self.events, self._payments, self._supplier_of),
             balances_nano=balances,
             title=title,
@@ -101,9 +96,9 @@ class _Reader:
             payments[peer] = sum(wh * price for wh, price in zip(position, prices, strict=True))
         return payments
 
-    def _deliveries(self, markets: Collection[int] | None) -> list[Delivery]:
+    def _deliveries(self) -> list[Delivery]:
         """One for each peer and session in which it traded or something was settled."""
-        settled = dict[tuple[int, int, int], Event]()
+        settled: dict[tuple[int, int, int], Event] = {}
         estimated = set[tuple[int, int, int]]()
         sessions: defaultdict[tuple[int, int], set[int]] = defaultdict(set)
         for event in self.events:
@@ -111,8 +106,6 @@ class _Reader:
             if "sessionStart" not in values:
                 continue
             session = (values["market"], values["sessionStart"])
-            if markets is not None and values["market"] not in markets:
-                continue
             if event.name == "SessionCleared":
                 cleared = self.snapshot.cleared(*session)
                 sessions[session] |= cleared.positions_wh.keys() if cleared else set()

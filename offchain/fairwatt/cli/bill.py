@@ -53,7 +53,6 @@ _FORMATS: Final = ("html", "pdf", "csv", "json")
 )
 @click.option("--month", required=True, help="Month of delivery, such as 2019-07.")
 @click.option("--peer", "peers", type=int, multiple=True, help="Only this account; repeatable.")
-@click.option("--market", "markets", type=int, multiple=True, help="Only energy of this market.")
 @click.option(
     "--community",
     "about",
@@ -76,11 +75,11 @@ _FORMATS: Final = ("html", "pdf", "csv", "json")
 )
 @json_option
 def bill(
+    *,
     network: str,
     deployment: Path,
     month: str,
     peers: tuple[int, ...],
-    markets: tuple[int, ...],
     about: Path | None,
     block: int | None,
     out: Path,
@@ -103,7 +102,6 @@ def bill(
     with connect(network):
         books = read_books(
             Chain.of(where).snapshot(block),
-            markets=markets or None,
             names=described.names,
             title=described.title,
             currency=described.currency,
