@@ -7,6 +7,7 @@ leaves nothing on chain but hashes, so reading its calldata is how positions are
 from __future__ import annotations
 
 import struct
+from collections import defaultdict
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
@@ -16,7 +17,7 @@ import numpy as np
 from fairwatt.errors import OracleError
 from fairwatt.lanes import words_of
 from fairwatt.market import Side, witnesses
-from fairwatt.orders import Step
+from fairwatt.orders import FlexibleOrder, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -39,7 +40,9 @@ __all__ = [
 
 _LANES: Final = 8
 _HEAD: Final = struct.Struct(">BIIHHHB")  # kind, peer, nonce, first block, blocks, rows, supports
-_SIGNED, _PLACED = 0, 1
+_SIGNED, _PLACED, _FLEXIBLE = 0, 1, 2
+_FLEXIBLE_HEAD: Final = struct.Struct(">BII")  # kind, peer, nonce
+_TERMS: Final = struct.Struct(">HH28x")  # first period, periods, and what positions do not need
 _SIGNATURE_BYTES: Final = 64
 _PAIR_BYTES: Final = 64
 _DETAIL: Final = struct.Struct(">Hq")
@@ -56,6 +59,7 @@ NOTHING_CARRIED: Final[dict[str, Any]] = {
     "ordersHash": bytes(32),
     "orders": 0,
     "placed": 0,
+    "flexible": 0,
     "lastOrder": 0,
 }
 """`Carried` of the first part."""
@@ -82,6 +86,8 @@ def encode_clearing(proposal: Proposal) -> dict[str, Any]:
     """The `Proposal` struct of the clearing contract."""
     session = proposal.session
     runs = _runs(session.versions)
+    # Those of flexible orders come with the orders.
+    links = None if proposal.expansion is None else proposal.expansion.link_count
     return {
         "market": session.market,
         "sessionStart": session.start,
@@ -99,7 +105,7 @@ def encode_clearing(proposal: Proposal) -> dict[str, Any]:
         "flows": b"".join(
             int(flow).to_bytes(_FLOW_BYTES, "big")
             for clearing in proposal.clearings
-            for flow in clearing.flows_wh
+            for flow in clearing.flows_wh[:links]
         ),
     }
 
@@ -128,11 +134,11 @@ def encode_parts(proposal: Proposal, most_bytes: int | None = None) -> list[Part
     OracleError
         If a signature is not one of 65 bytes.
     """
-    held = _held(proposal)
+    held, fills = _held(proposal), proposal.fills_wh
     parts: list[PartOrders] = []
     entries = enumerate(proposal.orders)
     for peer, group in groupby(entries, key=lambda entry: entry[1].order.peer):
-        records = b"".join(_record(signed, held.get(at, ())) for at, signed in group)
+        records = b"".join(_record(signed, fills[at], held.get(at, ())) for at, signed in group)
         size = len(parts[-1].orders) + len(records) if parts else 0
         if not parts or (most_bytes is not None and size > most_bytes):
             parts.append(PartOrders((), b""))
@@ -167,9 +173,13 @@ def positions_wh(
         prices = np.frombuffer(call.cells, ">u4").reshape(-1, 3, _LANES)
         low = prices[:, 0].astype(">i4").astype(np.int64).ravel()
         high = low + prices[:, 1].astype(np.int64).ravel()
-        for peer, steps in _read_orders(call.orders):
+        for peer, entries in _read_orders(call.orders):
             energy = positions.setdefault(peer, [0] * periods)
-            for step in steps:
+            for step in entries:
+                if isinstance(step, tuple):
+                    period, scheduled = step
+                    energy[period] += scheduled
+                    continue
                 cell = node_of(peer) * width + step.period
                 filled = marginal.fill(step, cell, int(low[cell]), int(high[cell]))
                 energy[step.period] += filled if step.side is Side.ASK else -filled
@@ -191,12 +201,10 @@ def _runs(versions: Sequence[Any]) -> list[tuple[int, int]]:
 
 def _lattice(proposal: Proposal, pick: Callable[[Certificate], Any], fill: int) -> NDArray[Any]:
     """A number for each cell, shape (nodes, 8 x blocks); `fill` where there is none."""
-    nodes = len(proposal.session.versions[-1].network.nodes)
-    width = words_of(len(proposal.clearings)) * _LANES
-    cells = np.full((nodes, width), fill, np.int64)
-    for period, certificate in enumerate(proposal.certificates):
-        values = pick(certificate)
-        cells[: values.size, period] = values
+    numbers = proposal.cells([pick(each) for each in proposal.certificates], fill)
+    nodes, periods = numbers.shape
+    cells = np.full((nodes, words_of(periods) * _LANES), fill, np.int64)
+    cells[:, :periods] = numbers
     return cells
 
 
@@ -205,7 +213,7 @@ def _cells(proposal: Proposal) -> bytes:
     floor, cap = network.price_floor_micro_per_kwh, network.price_cap_micro_per_kwh
     low = _lattice(proposal, lambda each: each.low, floor)
     high = _lattice(proposal, lambda each: each.high, cap)
-    high[:, len(proposal.clearings) :] = floor
+    high[:, len(proposal.session.versions) :] = floor
     ranks = _lattice(proposal, lambda each: each.low_rank << 16 | each.high_rank, 0)
     words = [numbers.reshape(low.shape[0], -1, 1, _LANES) for numbers in (low, high - low, ranks)]
     cells: NDArray[np.uint32] = (np.concatenate(words, axis=2) & 0xFFFFFFFF).astype(">u4")
@@ -237,32 +245,41 @@ def _held(proposal: Proposal) -> dict[int, list[int]]:
     """Per order, the lanes that hold a price which no marginal order holds."""
     lines = _lines(proposal)
     held: dict[int, list[int]] = {}
-    for period, (book, certificate) in enumerate(
+    for book_at, (book, certificate) in enumerate(
         zip(proposal.books, proposal.certificates, strict=True)
     ):
         named = witnesses(book, certificate)
         for column, flag in ((named.low, 0), (named.high, _IS_HIGHEST)):
             for line in column[column >= 0].tolist():
-                order, lane = lines[period][line]
-                held.setdefault(order, []).append(lane | flag)
+                order, lane = lines[book_at][line]
+                if lane is not None:
+                    held.setdefault(order, []).append(lane | flag)
     return held
 
 
-def _lines(proposal: Proposal) -> list[list[tuple[int, int]]]:
-    """Where each line of the books stands: the order, and the lane of its curve."""
-    lines: list[list[tuple[int, int]]] = [[] for _ in proposal.books]
+def _lines(proposal: Proposal) -> list[list[tuple[int, int | None]]]:
+    """Where each line of the books stands: the order, and the lane of its curve, if it has one."""
+    lines: list[list[tuple[int, int | None]]] = [[] for _ in proposal.books]
     for at, signed in enumerate(proposal.orders):
-        first, blocks = signed.order.curve.first_block, signed.order.curve.blocks
-        rows = dict.fromkeys(range(len(lines)), 0)
-        for step in signed.order.steps:
+        order = signed.order
+        if isinstance(order, FlexibleOrder):  # the contract finds by itself what they hold
+            lines[0] += [(at, None)] * 2
+            continue
+        first, blocks, _ = order.curve
+        rows: dict[int, int] = defaultdict(int)
+        for step in order.steps:
             lane = rows[step.period] * blocks * _LANES + step.period - first * _LANES
-            lines[step.period].append((at, lane))
+            lines[step.period if proposal.expansion is None else 0].append((at, lane))
             rows[step.period] += step.energy_wh > 0
     return lines
 
 
-def _record(signed: SignedOrder, held: Sequence[int]) -> bytes:
+def _record(signed: SignedOrder, fills: Sequence[int], held: Sequence[int]) -> bytes:
     order = signed.order
+    if isinstance(order, FlexibleOrder):
+        head = _FLEXIBLE_HEAD.pack(_FLEXIBLE, order.peer, order.nonce)
+        lanes = struct.pack(f">{len(fills)}I", *(abs(wh) << 1 | (wh < 0) for wh in fills))
+        return head + order.terms + lanes + _compact(signed)
     first, blocks, curve = order.curve
     rows = len(curve) // (blocks * _PAIR_BYTES)
     kind = _SIGNED if signed.signature else _PLACED
@@ -319,9 +336,20 @@ class _Marginal:
         return (before + energy) * filled // total - before * filled // total
 
 
-def _read_orders(orders: bytes) -> Iterator[tuple[int, list[Step]]]:
+def _read_orders(orders: bytes) -> Iterator[tuple[int, list[Step] | list[tuple[int, int]]]]:
+    """Peer and steps; of a flexible order its energies, each with its period."""
     at = 0
     while at < len(orders):
+        if orders[at] == _FLEXIBLE:
+            _, peer, _ = _FLEXIBLE_HEAD.unpack_from(orders, at)
+            at += _FLEXIBLE_HEAD.size
+            first, count = _TERMS.unpack_from(orders, at)
+            at += _TERMS.size
+            lanes = struct.unpack_from(f">{count}I", orders, at)
+            at += 4 * count + _SIGNATURE_BYTES
+            energies = [-(lane >> 1) if lane & 1 else lane >> 1 for lane in lanes]
+            yield peer, list(enumerate(energies, first))
+            continue
         kind, peer, _, first, blocks, rows, held = _HEAD.unpack_from(orders, at)
         at += _HEAD.size
         size = rows * blocks * _PAIR_BYTES
