@@ -15,7 +15,7 @@ from fairwatt.chain._contracts import explained, structs
 from fairwatt.errors import ChainError
 from fairwatt.lanes import position_leaves, positions_hash
 from fairwatt.market import Link, Network
-from fairwatt.orders import Order, SignedOrder
+from fairwatt.orders import FlexibleOrder, Order, SignedOrder
 from fairwatt.session import NOBODY, MarketTerms, NetworkVersion, Session, Tariff
 
 if TYPE_CHECKING:
@@ -38,6 +38,16 @@ class Role(IntEnum):
     STORAGE = 4
     SUPPLIER = 5
     OPERATOR = 6
+
+    @property
+    def sells(self) -> bool:
+        """Whether a peer of this role may sell."""
+        return self not in (Role.NONE, Role.CONSUMER, Role.OPERATOR)
+
+    @property
+    def buys(self) -> bool:
+        """Whether a peer of this role may buy."""
+        return self not in (Role.NONE, Role.PRODUCER, Role.OPERATOR)
 
 
 class Standing(IntEnum):
@@ -301,7 +311,7 @@ class Snapshot:
         message = structs(signed.order.to_message())
         self._read(self.contracts.order_book.requireValid, message, signed.signature)
 
-    def is_cancelled(self, order: Order) -> bool:
+    def is_cancelled(self, order: Order | FlexibleOrder) -> bool:
         """Whether the peer has cancelled the order."""
         return bool(
             self._read(
