@@ -94,7 +94,7 @@ def arguments_of(
     for signed in orders:
         if stand_in(signed) is not signed:
             (held,) = _held(proposal).values()
-            part["orders"] = _record(signed, held)
+            part["orders"] = _record(signed, (), held)
     return message, part, *rest
 
 

@@ -7,6 +7,7 @@ leaves nothing on chain but hashes, so reading its calldata is how positions are
 from __future__ import annotations
 
 import struct
+from collections import defaultdict
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any, Final
@@ -17,7 +18,7 @@ from fairwatt.eip712 import recover
 from fairwatt.errors import OracleError
 from fairwatt.lanes import words_of
 from fairwatt.market import Certificate, Clearing, Side, witnesses
-from fairwatt.orders import Curve, Order, SignedOrder, Step, order_hash
+from fairwatt.orders import Curve, FlexibleOrder, Order, SignedOrder, Step, order_hash
 from fairwatt.session import Proposal
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fairwatt.eip712 import Domain
+    from fairwatt.market import Book
     from fairwatt.session import Session
 
 __all__ = [
@@ -46,7 +48,9 @@ __all__ = [
 
 _LANES: Final = 8
 _HEAD: Final = struct.Struct(">BIIHHHB")  # kind, peer, nonce, first block, blocks, rows, supports
-_SIGNED, _PLACED = 0, 1
+_SIGNED, _PLACED, _FLEXIBLE = 0, 1, 2
+_FLEXIBLE_HEAD: Final = struct.Struct(">BII")  # kind, peer, nonce
+_TERMS: Final = struct.Struct(">HH28x")  # first period, periods, and what positions do not need
 _SIGNATURE_BYTES: Final = 64
 _PAIR_BYTES: Final = 64
 _DETAIL: Final = struct.Struct(">Hq")
@@ -65,6 +69,7 @@ NOTHING_CARRIED: Final[dict[str, Any]] = {
     "ordersHash": bytes(32),
     "orders": 0,
     "placed": 0,
+    "flexible": 0,
     "lastOrder": 0,
 }
 """`Carried` of the first part."""
@@ -88,11 +93,14 @@ class AcceptedOrder:
         With an empty signature if it is one that was placed.
     curve
         The very bytes that were signed. The contract also takes curves that no `Order` has, with
-        empty rows or lanes.
+        empty rows or lanes. None of a flexible order.
+    schedule_wh
+        Of a flexible order, per period of its window: discharged positive, charged negative.
     """
 
     signed: SignedOrder
-    curve: Curve
+    curve: Curve | None
+    schedule_wh: tuple[int, ...] = ()
 
     def signer(self, domain: Domain) -> str:
         """Address of the key that signed.
@@ -102,6 +110,8 @@ class AcceptedOrder:
         SignatureError
             If the bytes are no signature.
         """
+        if self.curve is None:
+            return self.signed.signer(domain)
         data = self.signed.order.typed_data(domain)
         first, blocks, words = self.curve
         curve = {"firstBlock": first, "blocks": blocks, "curve": "0x" + words.hex()}
@@ -123,6 +133,8 @@ def encode_clearing(proposal: Proposal) -> dict[str, Any]:
     """The `Proposal` struct of the clearing contract."""
     session = proposal.session
     runs = _runs(session.versions)
+    # Those of flexible orders come with the orders.
+    links = None if proposal.expansion is None else proposal.expansion.link_count
     return {
         "market": session.market,
         "sessionStart": session.start,
@@ -140,7 +152,7 @@ def encode_clearing(proposal: Proposal) -> dict[str, Any]:
         "flows": b"".join(
             int(flow).to_bytes(_FLOW_BYTES, "big")
             for clearing in proposal.clearings
-            for flow in clearing.flows_wh
+            for flow in clearing.flows_wh[:links]
         ),
     }
 
@@ -169,11 +181,11 @@ def encode_parts(proposal: Proposal, most_bytes: int | None = None) -> list[Part
     OracleError
         If a signature is not one of 65 bytes.
     """
-    held = _held(proposal)
+    held, fills = _held(proposal), proposal.fills_wh
     parts: list[PartOrders] = []
     entries = enumerate(proposal.orders)
     for peer, group in groupby(entries, key=lambda entry: entry[1].order.peer):
-        records = b"".join(_record(signed, held.get(at, ())) for at, signed in group)
+        records = b"".join(_record(signed, fills[at], held.get(at, ())) for at, signed in group)
         size = len(parts[-1].orders) + len(records) if parts else 0
         if not parts or (most_bytes is not None and size > most_bytes):
             parts.append(PartOrders((), b""))
@@ -206,9 +218,15 @@ def positions_wh(
         if marginal is None:
             marginal = _Marginal(call.details)
         low, high = _ranges(call.cells)
-        for peer, steps in _read_orders(call.orders):
+        for record in _read_records(call.orders):
+            peer = record.peer
             energy = positions.setdefault(peer, [0] * periods)
-            for step in steps:
+            if record.curve is None:
+                first, _ = _TERMS.unpack(record.terms)
+                for period, scheduled in enumerate(record.schedule_wh, first):
+                    energy[period] += scheduled
+                continue
+            for step in _steps(*record.curve):
                 cell = node_of(peer) * width + step.period
                 filled = marginal.fill(step, cell, int(low[cell]), int(high[cell]))
                 energy[step.period] += filled if step.side is Side.ASK else -filled
@@ -224,27 +242,22 @@ def order_hashes(calls: Iterable[ClearCall], market: int, session_start: int) ->
         Its parts, the first one first.
     """
     return [
-        order_hash(market, peer, session_start, nonce, curve)
+        record.order_hash(market, session_start)
         for call in calls
-        for peer, nonce, curve in _read_records(call.orders)
+        for record in _read_records(call.orders)
     ]
 
 
 def taken_orders(market: int, start: int, records: bytes) -> Iterator[AcceptedOrder]:
     """The orders of a part, from its records; those without any step are not there."""
-    at = 0
-    while at < len(records):
-        kind, peer, nonce, first, blocks, rows, held = _HEAD.unpack_from(records, at)
-        at += _HEAD.size
-        curve = records[at : at + rows * blocks * _PAIR_BYTES]
-        at += len(curve) + 2 * held
-        signature = b""
-        if kind == _SIGNED:
-            signature = _expanded(records[at : at + _SIGNATURE_BYTES])
-            at += _SIGNATURE_BYTES
-        if steps := tuple(_steps(first, blocks, curve)):
-            order = Order(market, peer, start, steps, nonce)
-            yield AcceptedOrder(SignedOrder(order, signature), Curve(first, blocks, curve))
+    for record in _read_records(records):
+        signature = _expanded(record.signature) if record.signature else b""
+        if record.curve is None:
+            flexible = SignedOrder(record.flexible(market, start), signature)
+            yield AcceptedOrder(flexible, None, record.schedule_wh)
+        elif steps := tuple(_steps(*record.curve)):
+            order = Order(market, record.peer, start, steps, record.nonce)
+            yield AcceptedOrder(SignedOrder(order, signature), record.curve)
 
 
 def rebuild(
@@ -271,44 +284,38 @@ def rebuild(
     OracleError
         If it is not of this session, or names other networks.
     """
-    market, start, fee_to, networks, cells, details, flows = message
+    market, start, fee_to, networks, packed, details, flows = message
     if (market, start) != (session.market, session.start):
         raise OracleError(f"the calldata is of session {start} of market {market}")
     _require_networks(session, networks)
     versions, width = session.versions, words_of(len(session.versions)) * _LANES
-    words = np.frombuffer(cells, ">u4").reshape(-1, width // _LANES, 3, _LANES)
-    prices = [np.ascontiguousarray(words[:, :, at]).reshape(-1, width) for at in range(3)]
-    low = prices[0].view(">i4").astype(np.int64)
-    high = low + prices[1].astype(np.int64)
-    ranks = prices[2].astype(np.int64)
-    tails, marginal = _read_details(details, low.size)
-    filled = _fills(session, orders, node_of, (low, high), details)
-    energies = _energies(flows)
-    certificates, clearings, at = [], [], 0
-    for period, version in enumerate(versions):
-        nodes, links = len(version.network.nodes), len(version.network.links)
-        column = slice(period, nodes * width, width)
-        lows, highs, rank = low[:nodes, period], high[:nodes, period], ranks[:nodes, period]
-        certificates.append(
-            Certificate(
-                low=lows,
-                high=highs,
-                low_rank=rank >> 16,
-                high_rank=rank & 0xFFFF,
-                tail=tails[column],
-                **{name: marginal[place][column] for place, name in enumerate(_MARGINALS)},
-            )
+    words = np.frombuffer(packed, ">u4").reshape(-1, 3, _LANES)
+    ranks = words[:, 2].astype(np.int64).ravel()
+    low, high = _ranges(packed)
+    cells = _Cells(low, high, ranks, *_read_details(details, low.size))
+    signed = tuple(order.signed for order in orders)
+    nodes = {entry.order.peer: node_of(entry.order.peer) for entry in signed}
+    bare = Proposal(session, signed, nodes, (), (), fee_to)
+    flows_of_links = iter(_energies(flows))
+    if (expansion := bare.expansion) is None:
+        places = [
+            np.arange(len(version.network.nodes)) * width + period
+            for period, version in enumerate(versions)
+        ]
+        carried = [list(islice(flows_of_links, len(version.network.links))) for version in versions]
+    else:
+        lattice = np.arange(expansion.node_count)[:, None] * width + np.arange(len(versions))
+        schedules = [order.schedule_wh for order in orders if order.curve is None]
+        places, carried = [lattice.ravel()], [[*flows_of_links, *expansion.flows_of(schedules)]]
+    marginal = _Marginal(details)
+    certificates = tuple(map(cells.certificate, places))
+    clearings = tuple(
+        Clearing(cells.fills(book, place, marginal), links, certificate.low + certificate.high >> 1)
+        for book, place, links, certificate in zip(
+            bare.books, places, carried, certificates, strict=True
         )
-        clearings.append(Clearing(filled[period], energies[at : at + links], (lows + highs) >> 1))
-        at += links
-    return Proposal(
-        session=session,
-        orders=tuple(order.signed for order in orders),
-        nodes={order.signed.order.peer: node_of(order.signed.order.peer) for order in orders},
-        clearings=tuple(clearings),
-        certificates=tuple(certificates),
-        fee_to=fee_to,
     )
+    return replace(bare, clearings=clearings, certificates=certificates)
 
 
 def prices_micro_per_kwh(call: ClearCall, periods: int) -> tuple[tuple[int, ...], ...]:
@@ -346,12 +353,10 @@ def _runs(versions: Sequence[Any]) -> list[tuple[int, int]]:
 
 def _lattice(proposal: Proposal, pick: Callable[[Certificate], Any], fill: int) -> NDArray[Any]:
     """A number for each cell, shape (nodes, 8 x blocks); `fill` where there is none."""
-    nodes = len(proposal.session.versions[-1].network.nodes)
-    width = words_of(len(proposal.clearings)) * _LANES
-    cells = np.full((nodes, width), fill, np.int64)
-    for period, certificate in enumerate(proposal.certificates):
-        values = pick(certificate)
-        cells[: values.size, period] = values
+    numbers = proposal.cells([pick(each) for each in proposal.certificates], fill)
+    nodes, periods = numbers.shape
+    cells = np.full((nodes, words_of(periods) * _LANES), fill, np.int64)
+    cells[:, :periods] = numbers
     return cells
 
 
@@ -360,7 +365,7 @@ def _cells(proposal: Proposal) -> bytes:
     floor, cap = network.price_floor_micro_per_kwh, network.price_cap_micro_per_kwh
     low = _lattice(proposal, lambda each: each.low, floor)
     high = _lattice(proposal, lambda each: each.high, cap)
-    high[:, len(proposal.clearings) :] = floor
+    high[:, len(proposal.session.versions) :] = floor
     ranks = _lattice(proposal, lambda each: each.low_rank << 16 | each.high_rank, 0)
     words = [numbers.reshape(low.shape[0], -1, 1, _LANES) for numbers in (low, high - low, ranks)]
     cells: NDArray[np.uint32] = (np.concatenate(words, axis=2) & 0xFFFFFFFF).astype(">u4")
@@ -392,32 +397,41 @@ def _held(proposal: Proposal) -> dict[int, list[int]]:
     """Per order, the lanes that hold a price which no marginal order holds."""
     lines = _lines(proposal)
     held: dict[int, list[int]] = {}
-    for period, (book, certificate) in enumerate(
+    for book_at, (book, certificate) in enumerate(
         zip(proposal.books, proposal.certificates, strict=True)
     ):
         named = witnesses(book, certificate)
         for column, flag in ((named.low, 0), (named.high, _IS_HIGHEST)):
             for line in column[column >= 0].tolist():
-                order, lane = lines[period][line]
-                held.setdefault(order, []).append(lane | flag)
+                order, lane = lines[book_at][line]
+                if lane is not None:
+                    held.setdefault(order, []).append(lane | flag)
     return held
 
 
-def _lines(proposal: Proposal) -> list[list[tuple[int, int]]]:
-    """Where each line of the books stands: the order, and the lane of its curve."""
-    lines: list[list[tuple[int, int]]] = [[] for _ in proposal.books]
+def _lines(proposal: Proposal) -> list[list[tuple[int, int | None]]]:
+    """Where each line of the books stands: the order, and the lane of its curve, if it has one."""
+    lines: list[list[tuple[int, int | None]]] = [[] for _ in proposal.books]
     for at, signed in enumerate(proposal.orders):
-        first, blocks = signed.order.curve.first_block, signed.order.curve.blocks
-        rows = dict.fromkeys(range(len(lines)), 0)
-        for step in signed.order.steps:
+        order = signed.order
+        if isinstance(order, FlexibleOrder):  # the contract finds by itself what they hold
+            lines[0] += [(at, None)] * 2
+            continue
+        first, blocks, _ = order.curve
+        rows: dict[int, int] = defaultdict(int)
+        for step in order.steps:
             lane = rows[step.period] * blocks * _LANES + step.period - first * _LANES
-            lines[step.period].append((at, lane))
+            lines[step.period if proposal.expansion is None else 0].append((at, lane))
             rows[step.period] += step.energy_wh > 0
     return lines
 
 
-def _record(signed: SignedOrder, held: Sequence[int]) -> bytes:
+def _record(signed: SignedOrder, fills: Sequence[int], held: Sequence[int]) -> bytes:
     order = signed.order
+    if isinstance(order, FlexibleOrder):
+        head = _FLEXIBLE_HEAD.pack(_FLEXIBLE, order.peer, order.nonce)
+        lanes = struct.pack(f">{len(fills)}I", *(abs(wh) << 1 | (wh < 0) for wh in fills))
+        return head + order.terms + lanes + _compact(signed)
     first, blocks, curve = order.curve
     rows = len(curve) // (blocks * _PAIR_BYTES)
     kind = _SIGNED if signed.signature else _PLACED
@@ -481,20 +495,50 @@ class _Marginal:
         return (before + energy) * filled // total - before * filled // total
 
 
-def _read_orders(orders: bytes) -> Iterator[tuple[int, list[Step]]]:
-    for peer, _, curve in _read_records(orders):
-        yield peer, _steps(*curve)
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """An order record; a flexible one has terms and a schedule instead of a curve."""
+
+    kind: int
+    peer: int
+    nonce: int
+    curve: Curve | None
+    terms: bytes
+    schedule_wh: tuple[int, ...]
+    signature: bytes
+
+    def order_hash(self, market: int, start: int) -> bytes:
+        if self.curve is None:
+            return self.flexible(market, start).struct_hash
+        return order_hash(market, self.peer, start, self.nonce, self.curve)
+
+    def flexible(self, market: int, start: int) -> FlexibleOrder:
+        return FlexibleOrder.from_terms(market, self.peer, start, self.nonce, self.terms)
 
 
-def _read_records(orders: bytes) -> Iterator[tuple[int, int, Curve]]:
-    """Peer, nonce and curve of each order."""
+def _read_records(orders: bytes) -> Iterator[_Record]:
     at = 0
     while at < len(orders):
-        kind, peer, nonce, first, blocks, rows, held = _HEAD.unpack_from(orders, at)
-        at += _HEAD.size
-        size = rows * blocks * _PAIR_BYTES
-        yield peer, nonce, Curve(first, blocks, orders[at : at + size])
-        at += size + 2 * held + (_SIGNATURE_BYTES if kind == _SIGNED else 0)
+        kind, terms, schedule = orders[at], b"", ()
+        curve: Curve | None = None
+        if kind == _FLEXIBLE:
+            _, peer, nonce = _FLEXIBLE_HEAD.unpack_from(orders, at)
+            at += _FLEXIBLE_HEAD.size
+            terms = orders[at : at + _TERMS.size]
+            _, periods = _TERMS.unpack(terms)
+            at += _TERMS.size
+            lanes = struct.unpack_from(f">{periods}I", orders, at)
+            schedule = tuple(-(lane >> 1) if lane & 1 else lane >> 1 for lane in lanes)
+            at += 4 * periods
+        else:
+            _, peer, nonce, first, blocks, rows, held = _HEAD.unpack_from(orders, at)
+            at += _HEAD.size
+            words = orders[at : at + rows * blocks * _PAIR_BYTES]
+            curve = Curve(first, blocks, words)
+            at += len(words) + 2 * held
+        size = 0 if kind == _PLACED else _SIGNATURE_BYTES
+        yield _Record(kind, peer, nonce, curve, terms, schedule, orders[at : at + size])
+        at += size
 
 
 def _steps(first: int, blocks: int, curve: bytes) -> list[Step]:
@@ -537,25 +581,36 @@ def _read_details(details: bytes, cells: int) -> tuple[NDArray[np.int64], NDArra
     return tails, marginal
 
 
-def _fills(
-    session: Session,
-    orders: Sequence[AcceptedOrder],
-    node_of: Callable[[int], int],
-    prices: tuple[NDArray[np.int64], NDArray[np.int64]],
-    details: bytes,
-) -> list[list[int]]:
-    """What is traded of each step, by period, in the sequence of the orders."""
-    low, high = prices
-    width, marginal = low.shape[1], _Marginal(details)
-    filled: list[list[int]] = [[] for _ in session.versions]
-    for accepted in orders:
-        order = accepted.signed.order
-        node = node_of(order.peer)
-        for step in order.steps:
-            cell = node * width + step.period
-            bounds = int(low[node, step.period]), int(high[node, step.period])
-            filled[step.period].append(marginal.fill(step, cell, *bounds))
-    return filled
+@dataclass(frozen=True)
+class _Cells:
+    """What the calldata says of the cells, node by node and period by period."""
+
+    low: NDArray[np.int64]
+    high: NDArray[np.int64]
+    ranks: NDArray[np.int64]
+    tails: NDArray[np.int64]
+    marginal: NDArray[np.int64]
+
+    def certificate(self, picked: NDArray[np.int64]) -> Certificate:
+        """The certificate of the clearing of these cells."""
+        ranks = self.ranks[picked]
+        return Certificate(
+            low=self.low[picked],
+            high=self.high[picked],
+            low_rank=ranks >> 16,
+            high_rank=ranks & 0xFFFF,
+            tail=self.tails[picked],
+            **{name: self.marginal[place][picked] for place, name in enumerate(_MARGINALS)},
+        )
+
+    def fills(self, book: Book, place: NDArray[np.int64], marginal: _Marginal) -> list[int]:
+        """What is traded of each order of a book; `place` has the cell of each of its nodes."""
+        filled = []
+        for line, node in zip(book.orders, book.node.tolist(), strict=True):
+            cell = int(place[node])
+            step = Step(0, line.side, line.price_micro_per_kwh, line.energy_wh)
+            filled.append(marginal.fill(step, cell, int(self.low[cell]), int(self.high[cell])))
+        return filled
 
 
 def _energies(flows: bytes) -> list[int]:

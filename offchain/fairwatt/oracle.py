@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import TYPE_CHECKING, TypeAlias
 
+from fairwatt.chain import Standing
 from fairwatt.continuous import ContinuousBook
 from fairwatt.errors import (
     ChainError,
@@ -21,6 +22,8 @@ from fairwatt.errors import (
     OracleError,
     SignatureError,
 )
+from fairwatt.market import Side
+from fairwatt.orders import FlexibleOrder
 from fairwatt.readings import bring
 from fairwatt.receipts import OrderReceipt, SignedReceipt
 from fairwatt.session import (
@@ -37,7 +40,7 @@ if TYPE_CHECKING:
 
     from fairwatt.chain import Chain, Receipt, Signer, Snapshot
     from fairwatt.continuous import Pair, SignedContinuousOrder
-    from fairwatt.market import Proof, Side
+    from fairwatt.market import Proof
     from fairwatt.meter import SignedReading
     from fairwatt.orders import Order, SignedOrder
 
@@ -161,7 +164,7 @@ class Oracle:
         False: a dry run, in which the contract is asked but nothing is sent.
     most_steps
         Steps that are taken of a peer for a session beside its placed ones, so that nobody fills
-        the clearing; by default four a period, or as many as it may place if that is more.
+        the clearing (a flexible order counts as one for each period of its window); by default four a period, or as many as it may place if that is more.
     """
 
     chain: Chain
@@ -222,13 +225,13 @@ class Oracle:
                 reason = "the order placed on chain with this nonce is in the clearing anyway"
             elif key in accepted:
                 reason = "the peer signed another order with this nonce"
-            elif steps[order.peer] + len(order.steps) > most_steps:
+            elif steps[order.peer] + _step_count(order) > most_steps:
                 reason = f"the peer hands in more than {most_steps} steps; it can place orders"
             else:
                 reason = self._objection(signed, snapshot, wanted)
             if reason is None:
                 accepted[key] = signed
-                steps[order.peer] += len(order.steps)
+                steps[order.peer] += _step_count(order)
                 wanted += _wanted_wh(order)
             else:
                 refused.append(Refusal(order.peer, reason, order.nonce))
@@ -641,11 +644,18 @@ class Oracle:
         self, signed: SignedOrder, snapshot: Snapshot, wanted: Mapping[_Want, int]
     ) -> str | None:
         """Why an order is refused; `wanted` is what is wanted by the orders taken before it."""
-        order: Order = signed.order
+        order = signed.order
         try:
-            snapshot.require_valid(signed)
+            if isinstance(order, FlexibleOrder):
+                reason = _flexible_objection(order, snapshot)
+                if reason is not None:
+                    return reason
+            else:
+                snapshot.require_valid(signed)
             peer = snapshot.peer(order.peer, order.session_start)
             if len(signed.signature) != 65 or signed.signer(self.chain.order_domain) != peer.wallet:
+                if isinstance(order, FlexibleOrder):
+                    return f"it is not signed by the key of the peer's wallet {peer.wallet}"
                 return "orders of contract wallets are cleared only if they are placed on chain"
             limit = peer.energy_limit_wh(snapshot.terms(self.market).period_seconds)
             for want, energy in _wanted_wh(order).items():
@@ -738,9 +748,46 @@ class Oracle:
         return self.chain.send(reconcile, *arguments, sender=self.signer)
 
 
-def _wanted_wh(order: Order) -> Counter[_Want]:
+def _step_count(order: Order | FlexibleOrder) -> int:
+    """Steps of an order; a flexible one counts as one for each of its periods."""
+    return order.periods if isinstance(order, FlexibleOrder) else len(order.steps)
+
+
+def _flexible_objection(order: FlexibleOrder, snapshot: Snapshot) -> str | None:
+    """Why no clearing may contain a flexible order, whoever signed it."""
+    terms = snapshot.terms(order.market)
+    try:
+        peer = snapshot.peer(order.peer, order.session_start)
+    except ChainError as error:
+        return str(error)
+    network = snapshot.session(order.market, order.session_start).versions[-1].network
+    floor, cap = network.price_floor_micro_per_kwh, network.price_cap_micro_per_kwh
+    if peer.standing is not Standing.ACTIVE or peer.network != terms.network:
+        return "the peer may not trade in this market"
+    if order.window.stop > terms.periods_per_session:
+        return (
+            f"its window ends after period {order.window.stop - 1}; "
+            f"the session has {terms.periods_per_session} periods"
+        )
+    if not floor <= order.value_micro_per_kwh <= cap:
+        return f"its value {order.value_micro_per_kwh} lies outside of {floor} to {cap}"
+    charges, discharges = order.charge_wh > 0, order.discharge_wh > 0
+    if (charges and not peer.role.buys) or (discharges and not peer.role.sells):
+        side = "buys" if charges and not peer.role.buys else "sells"
+        return f"a {peer.role.name.lower()} never {side}"
+    if snapshot.is_cancelled(order):
+        return "it is cancelled"
+    return None
+
+
+def _wanted_wh(order: Order | FlexibleOrder) -> Counter[_Want]:
     """What an order trades at most, per peer, period and side."""
     wanted: Counter[_Want] = Counter()
+    if isinstance(order, FlexibleOrder):
+        for period in order.window:
+            wanted[order.peer, period, Side.BID] += order.charge_wh
+            wanted[order.peer, period, Side.ASK] += order.discharge_wh
+        return wanted
     for step in order.steps:
         wanted[order.peer, step.period, step.side] += step.energy_wh
     return wanted

@@ -363,6 +363,36 @@ class FlexibleOrder:
         """Its periods."""
         return range(self.first_period, self.first_period + self.periods)
 
+    @classmethod
+    def from_terms(
+        cls, market: int, peer: int, session_start: int, nonce: int, terms: bytes
+    ) -> FlexibleOrder:
+        """The order with these `terms`.
+
+        Raises
+        ------
+        OrderError
+            As for any order.
+        """
+        first, periods, charge, discharge, capacity, wear, start, wanted, value = _TERMS.unpack(
+            terms
+        )
+        return cls(
+            market=market,
+            peer=peer,
+            session_start=session_start,
+            nonce=nonce,
+            first_period=first,
+            periods=periods,
+            charge_wh=charge,
+            discharge_wh=discharge,
+            capacity_wh=capacity,
+            wear_micro_per_kwh=wear,
+            start_wh=start,
+            wanted_wh=wanted,
+            value_micro_per_kwh=value,
+        )
+
     @property
     def terms(self) -> bytes:
         """Its terms in one word, as a clearing has them."""
@@ -399,6 +429,7 @@ class FlexibleOrder:
         """What the peer's wallet signs; `domain` is that of the order book."""
         return TypedData(domain, "FlexibleOrder", _FLEXIBLE_TYPES, self.to_message())
 
+    @property
     def struct_hash(self) -> bytes:
         """EIP-712 hash of the message without the domain: the seed of its tails in the proof."""
         signable = self.typed_data(Domain(0, "0x" + "0" * 40)).signable()

@@ -10,19 +10,26 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
+from operator import mul
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
 from fairwatt import market
 from fairwatt.errors import OracleError
+from fairwatt.expansion import Expansion
+from fairwatt.orders import FlexibleOrder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from numpy.typing import NDArray
+
     from fairwatt.market import Book, Certificate, Clearing, Network, Proof
-    from fairwatt.orders import SignedOrder
+    from fairwatt.market._columns import Column
+    from fairwatt.orders import SignedOrder, Step
 
 __all__ = [
     "NOBODY",
@@ -183,9 +190,10 @@ class Proposal:
     nodes
         Index of the node of every peer with an order.
     clearings
-        One per period.
+        One per period; with flexible orders, which tie the periods together, one for all of them
+        (see `fairwatt.expansion`).
     certificates
-        What proves them, one per period. From these and the orders the contract finds fills and
+        What proves them, one for each. From these and the orders the contract finds fills and
         prices by itself; of the clearings it is told the flows alone.
     fee_to
         Account that receives the solver's fee; 0 if it is not taken.
@@ -199,20 +207,57 @@ class Proposal:
     fee_to: int = 0
 
     @cached_property
+    def expansion(self) -> Expansion | None:
+        """The session as one market, if there are flexible orders."""
+        return _expansion(self.session, self.orders, self.nodes)
+
+    @cached_property
     def books(self) -> tuple[Book, ...]:
-        """The book of each period: the steps of all orders, in their sequence."""
+        """The book of each clearing: the steps of all orders, in their sequence."""
+        if self.expansion is not None:
+            return (self.expansion.book,)
         return _books(self.session, self.orders, self.nodes)
 
     @cached_property
     def fills_wh(self) -> tuple[tuple[int, ...], ...]:
-        """Energy traded, per order and step."""
+        """Energy traded, per order and step.
+
+        Of a flexible order, per period of its window: discharged positive, charged negative.
+        """
+        if self.expansion is not None:
+            return self.expansion.fills_of(self.clearings[0])
         fills = [iter(clearing.fills_wh.tolist()) for clearing in self.clearings]
         return tuple(
-            tuple(next(fills[step.period]) for step in signed.order.steps) for signed in self.orders
+            tuple(next(fills[step.period]) for step in _steps(signed)) for signed in self.orders
         )
 
+    def cells(self, columns: Sequence[Column], fill: int = 0) -> NDArray[np.int64]:
+        """Numbers of the nodes of each clearing by node and period, shape (nodes, periods).
+
+        The nodes of flexible orders come after those of the network.
+
+        Parameters
+        ----------
+        columns
+            Per clearing.
+        fill
+            Where the network in force has no such node yet.
+        """
+        if self.expansion is not None:
+            return self.expansion.lattice(columns[0])
+        versions = self.session.versions
+        numbers = np.full((len(versions[-1].network.nodes), len(versions)), fill, np.int64)
+        for period, column in enumerate(columns):
+            numbers[: column.size, period] = column
+        return numbers
+
+    @cached_property
+    def prices_micro_per_kwh(self) -> NDArray[np.int64]:
+        """By node and period; those of flexible orders are what is held in them is worth."""
+        return self.cells([clearing.prices_micro_per_kwh for clearing in self.clearings])
+
     def check(self) -> tuple[Proof, ...]:
-        """Check every period, by the rules of the contract.
+        """Check every clearing, by the rules of the contract.
 
         Raises
         ------
@@ -231,7 +276,11 @@ class Proposal:
         """Per peer that trades, and period: sold positive, bought negative. Sorted by peer."""
         positions: dict[int, list[int]] = {}
         for signed, fills in zip(self.orders, self.fills_wh, strict=True):
-            energy = positions.setdefault(signed.order.peer, [0] * len(self.clearings))
+            energy = positions.setdefault(signed.order.peer, [0] * len(self.session.versions))
+            if isinstance(signed.order, FlexibleOrder):
+                for period, fill in zip(signed.order.window, fills, strict=True):
+                    energy[period] += fill
+                continue
             for step, fill in zip(signed.order.steps, fills, strict=True):
                 energy[step.period] += fill if step.side is market.Side.ASK else -fill
         return {peer: tuple(energy) for peer, energy in positions.items() if any(energy)}
@@ -239,12 +288,11 @@ class Proposal:
     @cached_property
     def payments_nano(self) -> dict[int, int]:
         """Per peer, nano-token: received positive, paid negative. Sorted by peer."""
-        paid: dict[int, int] = defaultdict(int)
-        for book, clearing in zip(self.books, self.clearings, strict=True):
-            money = market.payments(book, clearing)
-            for peer, amount in zip(book.peers, money.orders_nano, strict=True):
-                paid[int(peer)] += amount
-        return dict(sorted(paid.items()))
+        prices = self.prices_micro_per_kwh.tolist()
+        paid = dict.fromkeys((signed.order.peer for signed in self.orders), 0)
+        for peer, energies in self.positions_wh.items():
+            paid[peer] = sum(map(mul, energies, prices[self.nodes[peer]]))
+        return paid
 
 
 def propose(
@@ -385,11 +433,26 @@ def _clear(session: Session, orders: Sequence[SignedOrder], nodes: Mapping[int, 
                 f"peer {after.order.peer} has two orders with nonce {after.order.nonce}; "
                 "a nonce stands for one order of a session"
             )
-    books = _books(session, ordered, nodes)
+    expansion = _expansion(session, ordered, nodes)
+    books = _books(session, ordered, nodes) if expansion is None else (expansion.book,)
     clearings = tuple(map(market.clear, books))
     return Proposal(
         session, ordered, nodes, clearings, tuple(map(market.certify, books, clearings))
     )
+
+
+def _expansion(
+    session: Session, orders: tuple[SignedOrder, ...], nodes: Mapping[int, int]
+) -> Expansion | None:
+    if any(isinstance(signed.order, FlexibleOrder) for signed in orders):
+        return Expansion(session, orders, nodes)
+    return None
+
+
+def _steps(signed: SignedOrder) -> tuple[Step, ...]:
+    """The steps of an order that is not flexible."""
+    order = signed.order
+    return () if isinstance(order, FlexibleOrder) else order.steps
 
 
 def _books(
@@ -398,7 +461,7 @@ def _books(
     lines: list[list[market.LimitOrder]] = [[] for _ in session.versions]
     for signed in orders:
         order = signed.order
-        for at, step in enumerate(order.steps):
+        for at, step in enumerate(_steps(signed)):
             # The width makes the sequence of the texts that of the numbers: ties between orders
             # are broken by it.
             lines[step.period].append(

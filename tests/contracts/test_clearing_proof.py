@@ -44,6 +44,7 @@ MOST_RANK = 2**16 - 1
 MOST_CONNECTION_WH = 2**30 - 1
 _HALF = 2**64  # of a lane of a half
 _SENT = struct.Struct(">BIIHHHB")  # kind, peer, nonce, first block, blocks, rows, supports
+_SIGNED, _FLEXIBLE = 0, 2
 _TRIED = struct.Struct(">HHHHB")  # node, first block, blocks, rows, supports
 
 _EXAMPLES = int(os.environ.get("EXAMPLES", "0"))
@@ -160,17 +161,19 @@ class Claim:
     flows: bytes
     records: tuple[bytes, ...]
     limit_wh: int = MOST_CONNECTION_WH
+    flexible: int = 0
 
     @classmethod
     def of(cls, proposal: Proposal) -> Claim:
         message = calldata.encode_clearing(proposal)
         return cls(
             proposal.session.versions[0].network,
-            len(proposal.clearings),
+            len(proposal.session.versions),
             message["cells"],
             message["details"],
             message["flows"],
             tuple(records(proposal)),
+            flexible=len(proposal.expansion.flexible) if proposal.expansion else 0,
         )
 
     @property
@@ -185,7 +188,7 @@ class Claim:
             strict=True,
         )
         frame = (
-            len(on.nodes),
+            len(on.nodes) + self.flexible,
             self.periods,
             on.price_floor_micro_per_kwh,
             on.price_cap_micro_per_kwh,
@@ -201,13 +204,22 @@ def records(proposal: Proposal) -> Iterator[bytes]:
     """The records of the clearing contract, one order per peer, as the harness takes them."""
     sent = calldata.encode_orders(proposal)
     at = 0
+    own = len(proposal.session.versions[-1].network.nodes)  # node of the next flexible order
+    flexible = iter(proposal.expansion.flexible if proposal.expansion else ())
     while at < len(sent):
-        _, peer, _, first, blocks, rows, supports = _SENT.unpack_from(sent, at)
+        if sent[at] == _FLEXIBLE:
+            order = next(flexible)
+            head = struct.pack(">HH", proposal.nodes[order.peer] | 1 << 15, own)
+            at, size, own = at + 9, 32 + 4 * order.periods, own + 1
+            yield head + order.struct_hash() + sent[at : at + size]
+            at += size + 64
+            continue
+        kind, peer, _, first, blocks, rows, supports = _SENT.unpack_from(sent, at)
         at += _SENT.size
         size = rows * blocks * 64 + 2 * supports
         head = _TRIED.pack(proposal.nodes[peer], first, blocks, rows, supports)
         yield head + sent[at : at + size]
-        at += size
+        at += size + (64 if kind == _SIGNED else 0)
 
 
 def session(on: Network, periods: int) -> Session:
@@ -289,8 +301,9 @@ def proposals(draw: st.DrawFn, periods: st.SearchStrategy[int]) -> Proposal:
 def require_same(outcome: Outcome, proposal: Proposal) -> None:
     """The same positions, payments, tariffs and rents in Python."""
     peers = [signed.order.peer for signed in proposal.orders]
-    nothing = (0,) * len(proposal.clearings)
+    nothing = (0,) * len(proposal.session.versions)
     positions = [proposal.positions_wh.get(peer, nothing) for peer in peers]
+    links = None if proposal.expansion is None else proposal.expansion.link_count
     money = [
         market.payments(book, clearing)
         for book, clearing in zip(proposal.books, proposal.clearings, strict=True)
@@ -298,8 +311,8 @@ def require_same(outcome: Outcome, proposal: Proposal) -> None:
     assert outcome == Outcome(
         tuple(bytes(keccak(pack_energies(position))) for position in positions),
         tuple(proposal.payments_nano.get(peer, 0) for peer in peers),
-        sum(sum(each.tariffs_nano) for each in money),
-        sum(sum(each.rents_nano) for each in money),
+        sum(sum(each.tariffs_nano[:links]) for each in money),
+        sum(sum(each.rents_nano[:links]) for each in money),
     )
 
 

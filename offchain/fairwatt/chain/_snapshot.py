@@ -30,7 +30,7 @@ from fairwatt.lanes import (
     unpack_energies,
 )
 from fairwatt.market import Link, Network
-from fairwatt.orders import Order, SignedOrder
+from fairwatt.orders import FlexibleOrder, Order, SignedOrder
 from fairwatt.session import NOBODY, MarketTerms, NetworkVersion, Session, Tariff
 
 if TYPE_CHECKING:
@@ -54,6 +54,16 @@ class Role(IntEnum):
     STORAGE = 4
     SUPPLIER = 5
     OPERATOR = 6
+
+    @property
+    def sells(self) -> bool:
+        """Whether a peer of this role may sell."""
+        return self not in (Role.NONE, Role.CONSUMER, Role.OPERATOR)
+
+    @property
+    def buys(self) -> bool:
+        """Whether a peer of this role may buy."""
+        return self not in (Role.NONE, Role.PRODUCER, Role.OPERATOR)
 
 
 class Standing(IntEnum):
@@ -401,7 +411,7 @@ class Snapshot:
         message = structs(signed.order.to_message())
         self._read(self.contracts.order_book.requireValid, message, signed.signature)
 
-    def is_cancelled(self, order: Order | OrderReceipt) -> bool:
+    def is_cancelled(self, order: Order | FlexibleOrder | OrderReceipt) -> bool:
         """Whether the peer has cancelled the order."""
         return bool(
             self._read(
