@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hypothesis import strategies as st
-from tests.sessions import SIGNATURE, START
-from tests.strategies import networks
 
 from fairwatt.market import Link, Network, Side
 from fairwatt.orders import FlexibleOrder, Order, SignedOrder, Step
 from fairwatt.session import MarketTerms, NetworkVersion, Proposal, Session, propose
+from tests.sessions import SIGNATURE, START
+from tests.strategies import networks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -58,9 +58,7 @@ class Named:
             BUYER: _steps(Side.BID, self.bids),
         }
         orders = [order(peer, own) for peer, own in steps.items() if own]
-        orders += [
-            flexible(peer, len(self.asks), *terms) for peer, terms in self.devices.items()
-        ]
+        orders += [flexible(peer, len(self.asks), *terms) for peer, terms in self.devices.items()]
         return cleared(session(ONE, len(self.asks)), orders, dict.fromkeys(range(1, 6), 0))
 
 
@@ -168,7 +166,10 @@ def session(on: Network, periods: int) -> Session:
         reading_window_seconds=900,
         settlement_window_seconds=1800,
     )
-    links = tuple(Link(*(link.source, link.target), link.tariff_micro_per_kwh, link.capacity_wh) for link in on.links)
+    links = tuple(
+        Link(*(link.source, link.target), link.tariff_micro_per_kwh, link.capacity_wh)
+        for link in on.links
+    )
     bare = Network(on.nodes, links, on.price_floor_micro_per_kwh, on.price_cap_micro_per_kwh)
     return Session(1, START, terms, (NetworkVersion(0, 0, bare),) * periods)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import TYPE_CHECKING, TypeAlias
 
+from fairwatt.chain import Standing
 from fairwatt.errors import (
     ChainError,
     ContractError,
@@ -19,7 +20,6 @@ from fairwatt.errors import (
     OracleError,
     SignatureError,
 )
-from fairwatt.chain import Standing
 from fairwatt.market import Side
 from fairwatt.orders import FlexibleOrder
 from fairwatt.readings import bring
