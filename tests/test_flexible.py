@@ -240,7 +240,10 @@ def test_document__and_back__is_the_same_order() -> None:
     signed = TERMS.signed_by(Account.from_key(b"\1" * 32), DOMAIN)
     assert SignedOrder.from_document(signed.to_document()) == signed
     assert signed.signer(DOMAIN) == Account.from_key(b"\1" * 32).address
-    assert TERMS.terms.hex() == ("000500060000000700000008000000630000000a0000000b0000000cfffffff3")
+    assert TERMS.terms.hex(" ", -2).split(" ", 2)[:2] == ["0005", "0006"]
+    assert TERMS.terms[4:].hex(" ", -4).split() == [
+        f"{number & 0xFFFFFFFF:08x}" for number in (7, 8, 99, 10, 11, 12, -13)
+    ]
     assert list(TERMS.window) == [5, 6, 7, 8, 9, 10]
 
 

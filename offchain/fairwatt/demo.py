@@ -15,6 +15,7 @@ from fairwatt.errors import ContractError, FairwattError
 from fairwatt.market.trades import net_positions_wh
 from fairwatt.models import moreno2021
 from fairwatt.oracle import Oracle
+from fairwatt.orders import Order
 from fairwatt.plot import Panel, draw_clearings
 from fairwatt.session import Proposal, propose
 from fairwatt.simulation import Simulation
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from fairwatt.chain import Signer
-    from fairwatt.orders import Order, SignedOrder
+    from fairwatt.orders import SignedOrder
 
 __all__ = ["DemoResult", "demo"]
 
@@ -150,7 +151,7 @@ class _Day:
         handed_in = []
         for name, member in self.members.items():
             signed = self.simulation.sign(member, self.simulation.order(member, self.start))
-            by_side = {step.side: step for step in signed.order.steps}
+            by_side = {step.side: step for step in signed.steps}
             cells = []
             for side in (market.Side.ASK, market.Side.BID):
                 step = by_side.get(side)
@@ -205,7 +206,7 @@ class _Day:
         marginal = self.members[_HELD_BACK].peer
         held = [
             replace(signed, order=_holding_back(signed.order, _HELD_BACK_WH))
-            if signed.order.peer == marginal
+            if isinstance(signed.order, Order) and signed.order.peer == marginal
             else signed
             for signed in orders
         ]

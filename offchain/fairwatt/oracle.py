@@ -279,6 +279,8 @@ class Oracle:
         accepted, refused = self.collect(start, orders, snapshot, out)
         domain, answered = self.chain.receipt_domain, []
         for signed in accepted:
+            if isinstance(signed.order, FlexibleOrder):
+                continue  # the bonds know nothing of them
             answer = out.get(signed.order.struct_hash)
             if answer is None:
                 receipt = OrderReceipt.of(signed.order, now)

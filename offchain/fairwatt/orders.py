@@ -473,6 +473,11 @@ class SignedOrder:
     order: Order | FlexibleOrder
     signature: bytes
 
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The steps of the order; a flexible one has none."""
+        return () if isinstance(self.order, FlexibleOrder) else self.order.steps
+
     def signer(self, domain: Domain) -> str:
         """Address of the key that signed.
 

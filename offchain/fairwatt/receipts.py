@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fairwatt.eip712 import TypedData, recover, sign, signature_from_hex
 from fairwatt.errors import ReceiptError, SignatureError
 from fairwatt.jsontext import short
+from fairwatt.orders import Order
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
 
     from fairwatt.eip712 import Domain
-    from fairwatt.orders import Order, SignedOrder
+    from fairwatt.orders import SignedOrder
 
 __all__ = ["OrderReceipt", "SignedReceipt"]
 
@@ -136,6 +137,8 @@ class SignedReceipt:
         ReceiptError, SignatureError
             If it is for another order, or another key signed.
         """
+        if not isinstance(signed.order, Order):
+            raise ReceiptError("receipt", "is for an order in steps; flexible orders get none")
         expected = OrderReceipt.of(signed.order, self.receipt.issued_at)
         if self.receipt != expected:
             raise ReceiptError("receipt", "is for another order than this one")

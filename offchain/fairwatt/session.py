@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from fairwatt.market import Book, Certificate, Clearing, Network, Proof
     from fairwatt.market._columns import Column
-    from fairwatt.orders import SignedOrder, Step
+    from fairwatt.orders import SignedOrder
 
 __all__ = [
     "NOBODY",
@@ -228,7 +228,7 @@ class Proposal:
             return self.expansion.fills_of(self.clearings[0])
         fills = [iter(clearing.fills_wh.tolist()) for clearing in self.clearings]
         return tuple(
-            tuple(next(fills[step.period]) for step in _steps(signed)) for signed in self.orders
+            tuple(next(fills[step.period]) for step in signed.steps) for signed in self.orders
         )
 
     def cells(self, columns: Sequence[Column], fill: int = 0) -> NDArray[np.int64]:
@@ -449,19 +449,13 @@ def _expansion(
     return None
 
 
-def _steps(signed: SignedOrder) -> tuple[Step, ...]:
-    """The steps of an order that is not flexible."""
-    order = signed.order
-    return () if isinstance(order, FlexibleOrder) else order.steps
-
-
 def _books(
     session: Session, orders: Sequence[SignedOrder], nodes: Mapping[int, int]
 ) -> tuple[Book, ...]:
     lines: list[list[market.LimitOrder]] = [[] for _ in session.versions]
     for signed in orders:
         order = signed.order
-        for at, step in enumerate(_steps(signed)):
+        for at, step in enumerate(signed.steps):
             # The width makes the sequence of the texts that of the numbers: ties between orders
             # are broken by it.
             lines[step.period].append(

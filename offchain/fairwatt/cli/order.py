@@ -25,7 +25,7 @@ from fairwatt.eip712 import Domain
 from fairwatt.errors import OrderError, SignatureError
 from fairwatt.files import read
 from fairwatt.market import Side
-from fairwatt.orders import Order, SignedOrder, Step
+from fairwatt.orders import FlexibleOrder, Order, SignedOrder, Step, order_from_document
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +41,20 @@ _TEMPLATE: Final = Order(
     session_start=1893456000,
     steps=(Step(0, Side.BID, 250_000, 1_000), Step(0, Side.BID, 150_000, 2_000)),
     nonce=0,
+)
+_FLEXIBLE_TEMPLATE: Final = FlexibleOrder(
+    market=1,
+    peer=1,
+    session_start=1893456000,
+    first_period=72,
+    periods=24,
+    charge_wh=1_850,
+    discharge_wh=0,
+    capacity_wh=20_000,
+    start_wh=0,
+    wanted_wh=20_000,
+    value_micro_per_kwh=250_000,
+    nonce=1,
 )
 
 
@@ -63,12 +77,14 @@ def order() -> None:
 
 @order.command(
     epilog="""\b
-Example:
+Examples:
   fairwatt order template > order.json
+  fairwatt order template --flexible > vehicle.json
 """
 )
+@click.option("--flexible", is_flag=True, help="For a vehicle or a storage, not in steps.")
 @already_json
-def template() -> None:
+def template(*, flexible: bool) -> None:
     """Print an order to fill in.
 
     \b
@@ -81,8 +97,19 @@ def template() -> None:
       side              "bid" to buy, "ask" to sell
       priceMicroPerKWh  most to pay, least to receive; 1000000 is 1 token/kWh
       energyWh          most to trade at this price
+
+    A flexible order has no steps. Instead:
+
+    \b
+    firstPeriod, periods  window in the session
+    chargeWh, dischargeWh most to charge, to discharge, in a period
+    capacityWh            most to hold
+    wearMicroPerKWh       what discharging costs you: least difference of prices
+    startWh               held at the start
+    wantedWh              most to hold at the end that is of value to you
+    valueMicroPerKWh      value of that; above all prices if you need it anyway
     """  # noqa: D301 - \b is click's, not an escape
-    echo_json(_TEMPLATE.to_document())
+    echo_json((_FLEXIBLE_TEMPLATE if flexible else _TEMPLATE).to_document())
 
 
 @order.command(
@@ -174,16 +201,20 @@ def _signer(signed: SignedOrder, domain: Domain, wallet: str | None) -> str:
     return signer
 
 
-def _read_order(path: Path) -> Order:
-    return Order.from_document(jsontext.parse(read(path), "order", OrderError))
+def _read_order(path: Path) -> Order | FlexibleOrder:
+    return order_from_document(jsontext.parse(read(path), "order", OrderError))
 
 
-def _show(checked: Order, signer: str, wallet: str | None) -> None:
-    steps = checked.steps[:MOST_ROWS]
+def _show(checked: Order | FlexibleOrder, signer: str, wallet: str | None) -> None:
     click.echo(f"signer      {signer}{'' if wallet is None else ', the wallet'}")
     click.echo(f"order       market {checked.market}, peer {checked.peer}, nonce {checked.nonce}")
     click.echo(f"session     {_time(checked.session_start)}")
     click.echo(f"worst case  pays {value(checked.worst_case_nano)}\n")
+    if isinstance(checked, FlexibleOrder):
+        for name, term in list(checked.to_document().items())[4:]:
+            click.echo(f"{name:16}  {term}")
+        return
+    steps = checked.steps[:MOST_ROWS]
     echo_table(
         [
             Column("period", "", [str(step.period) for step in steps]),
