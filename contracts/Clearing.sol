@@ -3,7 +3,6 @@ pragma solidity 0.8.37;
 
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
-import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
 
 import {ClearingProof} from "./ClearingProof.sol";
 import {IClearing} from "./interfaces/IClearing.sol";
@@ -31,6 +30,7 @@ contract Clearing is IClearing {
     uint256 private constant TERMS_BYTES = 32;
     uint256 private constant SCHEDULED_BYTES = 4;
     uint256 private constant PAGE_PEERS = 64;
+    uint256 private constant MASK_32 = 0xffffffff;
     uint32 private constant NO_ROSTER = type(uint32).max;
     bytes32 private constant NOTHING_TRADED = bytes32(uint256(1));
 
@@ -50,7 +50,8 @@ contract Clearing is IClearing {
         public draft;
 
     /// @notice A clearing while it is checked.
-    /// @param domain EIP-712 domain of the order signatures.
+    /// @param periodSeconds As in the terms.
+    /// @param message Where in memory the signed message of an order is put together (see `_writeMessage`).
     /// @param looks Whether orders are placed or cancelled in the session, so that each has to be looked up.
     /// @param payments Peer and amount, as in `Carried`; `payers` of them.
     /// @param taken Orders of this part that are looked up; `takers` of them.
@@ -65,14 +66,16 @@ contract Clearing is IClearing {
         Market terms;
         uint32 market;
         uint40 sessionStart;
-        bytes32 domain;
+        uint256 periodSeconds;
+        uint256 message;
         bool looks;
         ClearingProof.Tally tally;
+        ClearingProof.Trade trade;
         bytes32 positionsHash;
         bytes32 ordersHash;
         uint256 orders;
         uint256 placed;
-        uint64 lastOrder;
+        uint256 lastOrder;
         uint256[] payments;
         uint256 payers;
         uint256[] unlocks;
@@ -82,28 +85,10 @@ contract Clearing is IClearing {
         uint256 roster;
         uint256 nextRoster;
         bool hasNoRoster;
-        uint32 peer;
+        uint256 peer;
         uint256 record;
         uint256 nodes;
         uint256 flexible;
-    }
-
-    /// @notice The head of an order record, and where its curve lies in the calldata; of a flexible order its terms and its
-    /// schedule.
-    /// @param offset Where the record begins among the orders.
-    /// @param held Number of prices that its steps hold.
-    struct OrderRecord {
-        uint256 offset;
-        bool placed;
-        bool isFlexible;
-        uint32 peer;
-        uint32 nonce;
-        uint16 firstBlock;
-        uint16 blocks;
-        uint256 rows;
-        uint256 held;
-        uint256 curve;
-        uint256 curveBytes;
     }
 
     constructor(IPeerRegistry registry, ILedger ledger, IOrderBook orderBook) {
@@ -148,7 +133,8 @@ contract Clearing is IClearing {
             proposal.cells,
             proposal.details
         );
-        work.domain = ORDER_BOOK.domainSeparator();
+        work.periodSeconds = work.terms.periodSeconds;
+        work.message = _writeMessage(work, ORDER_BOOK.domainSeparator());
         // slither-disable-next-line unused-return (that it is not cleared is known here)
         (uint32 placed, bool anyCancelled, ) = ORDER_BOOK.sessionState(
             work.market,
@@ -248,83 +234,139 @@ contract Clearing is IClearing {
         bytes calldata orders,
         uint32[] calldata rosters
     ) private view {
-        uint256 length = orders.length;
         uint256 at;
-        while (at < length) {
-            OrderRecord memory order;
-            (order, at) = _readOrder(orders, at);
-            uint64 key = (uint64(order.peer) << 32) | order.nonce;
-            require(key > work.lastOrder, OrdersUnsorted(order.peer, order.nonce));
-            work.lastOrder = key;
-            if (order.peer != work.peer) {
-                _takePosition(work);
-                _openPeer(work, order.peer, rosters);
-            }
-            bytes32 orderHash = _authenticate(work, order);
-            if (order.isFlexible) _addFlexible(work, order, orderHash);
-            else _addCurve(work.tally, order, uint16(work.record >> 80));
-            ++work.orders;
+        uint256 end;
+        // solhint-disable-next-line no-inline-assembly
+        assembly ("memory-safe") {
+            at := orders.offset
+            end := add(at, orders.length)
         }
+        while (at < end) at = _addOrder(work, at, orders, rosters);
         _takePosition(work);
     }
 
-    function _readOrder(
+    /// @param at Where the record lies in the calldata.
+    /// @return next Where the next one does.
+    function _addOrder(
+        Work memory work,
+        uint256 at,
         bytes calldata orders,
-        uint256 at
-    ) private pure returns (OrderRecord memory order, uint256 next) {
+        uint32[] calldata rosters
+    ) private view returns (uint256 next) {
         unchecked {
-            uint256 head;
-            uint256 place;
+            uint256 head = _word(at);
+            if (head >> 248 == FLEXIBLE) return _addFlexible(work, at, orders, rosters);
+            uint256 peer = (head >> 216) & MASK_32;
+            uint256 curveEnd = at + HEAD_BYTES + _rows(head) * _blocks(head) * PAIR_BYTES;
+            uint256 signature = curveEnd + 2 * _held(head);
+            next = _isPlaced(head) ? signature : signature + SIGNATURE_BYTES;
+            uint256 start;
             // solhint-disable-next-line no-inline-assembly
             assembly ("memory-safe") {
-                place := add(orders.offset, at)
-                head := calldataload(place)
+                start := orders.offset
             }
-            if (head >> 248 == FLEXIBLE) return _readFlexible(orders, at, head, place);
-            order.offset = at;
-            order.placed = head >> 248 == 1;
-            order.peer = uint32(head >> 216);
-            order.nonce = uint32(head >> 184);
-            order.firstBlock = uint16(head >> 168);
-            order.blocks = uint16(head >> 152);
-            order.rows = uint16(head >> 136);
-            order.held = uint8(head >> 128);
-            order.curve = place + HEAD_BYTES;
-            order.curveBytes = order.rows * order.blocks * PAIR_BYTES;
-            next = at + HEAD_BYTES + order.curveBytes + 2 * order.held;
-            if (!order.placed) next += SIGNATURE_BYTES;
-            require(
-                head >> 248 < 2 && order.peer != 0 && order.curveBytes > 0 && next <= orders.length,
-                OrdersMalformed(at)
-            );
+            if (
+                _any(head >> 249 != 0, peer == 0) ||
+                _any(curveEnd == at + HEAD_BYTES, next > start + orders.length)
+            ) revert OrdersMalformed(at - start);
+            _turnTo(work, peer, head, rosters);
+            _authenticate(work, head, at + HEAD_BYTES, curveEnd, signature);
+            _addCurve(work, head, at + HEAD_BYTES);
+            if (_held(head) != 0) {
+                require(
+                    _addSupports(work, head, at + HEAD_BYTES, curveEnd),
+                    OrdersMalformed(at - start)
+                );
+            }
         }
     }
 
-    function _readFlexible(
-        bytes calldata orders,
+    /// @param at As in `_addOrder`; of a flexible order.
+    function _addFlexible(
+        Work memory work,
         uint256 at,
-        uint256 head,
-        uint256 place
-    ) private pure returns (OrderRecord memory order, uint256 next) {
+        bytes calldata orders,
+        uint32[] calldata rosters
+    ) private view returns (uint256 next) {
         unchecked {
-            order.offset = at;
-            order.isFlexible = true;
-            order.peer = uint32(head >> 216);
-            order.nonce = uint32(head >> 184);
-            order.curve = place + FLEXIBLE_HEAD_BYTES;
-            uint256 periods = uint16(_termsOf(order) >> 224);
-            order.curveBytes = TERMS_BYTES + periods * SCHEDULED_BYTES;
-            next = at + FLEXIBLE_HEAD_BYTES + order.curveBytes + SIGNATURE_BYTES;
-            require(order.peer != 0 && next <= orders.length, OrdersMalformed(at));
+            uint256 head = _word(at);
+            uint256 peer = (head >> 216) & MASK_32;
+            uint256 terms = _word(at + FLEXIBLE_HEAD_BYTES);
+            uint256 schedule = at + FLEXIBLE_HEAD_BYTES + TERMS_BYTES;
+            uint256 signature = schedule + uint16(terms >> 224) * SCHEDULED_BYTES;
+            next = signature + SIGNATURE_BYTES;
+            uint256 start;
+            // solhint-disable-next-line no-inline-assembly
+            assembly ("memory-safe") {
+                start := orders.offset
+            }
+            require(peer != 0 && next <= start + orders.length, OrdersMalformed(at - start));
+            _turnTo(work, peer, head, rosters);
+            bytes32 orderHash = Orders.flexibleHashWith(
+                work.market,
+                uint32(peer),
+                work.sessionStart,
+                uint32(head >> 184),
+                terms
+            );
+            _take(work, head, orderHash, false);
+            _requireSigner(work, head, _digest(work.message, orderHash), signature);
+            uint256 node = work.nodes + work.flexible++;
+            work.tally.requireNodes(node + 1, false);
+            bool isKept = work.tally.addFlexible(
+                ClearingProof.Flexible(uint16(work.record >> 80), node, terms, orderHash, schedule)
+            );
+            require(isKept, OrdersMalformed(at - start));
         }
     }
 
-    function _termsOf(OrderRecord memory order) private pure returns (uint256 terms) {
-        uint256 place = order.curve;
+    /// @dev Orders come in sequence; when those of a peer are over its position is taken.
+    function _turnTo(
+        Work memory work,
+        uint256 peer,
+        uint256 head,
+        uint32[] calldata rosters
+    ) private view {
+        unchecked {
+            uint256 key = (head >> 184) & type(uint64).max;
+            require(key > work.lastOrder, OrdersUnsorted(uint32(peer), uint32(key)));
+            work.lastOrder = key;
+            ++work.orders;
+            if (peer != work.peer) {
+                _takePosition(work);
+                _openPeer(work, uint32(peer), rosters);
+            }
+        }
+    }
+
+    /// @dev As `a || b`, of what costs less than to decide whether to look at it.
+    function _any(bool a, bool b) private pure returns (bool either) {
         // solhint-disable-next-line no-inline-assembly
         assembly ("memory-safe") {
-            terms := calldataload(place)
+            either := or(a, b)
         }
+    }
+
+    // The head of an order record: kind, peer, nonce, first block, blocks, rows, supports.
+
+    function _isPlaced(uint256 head) private pure returns (bool) {
+        return head >> 248 != 0;
+    }
+
+    function _firstBlock(uint256 head) private pure returns (uint256) {
+        return (head >> 168) & 0xffff;
+    }
+
+    function _blocks(uint256 head) private pure returns (uint256) {
+        return (head >> 152) & 0xffff;
+    }
+
+    function _rows(uint256 head) private pure returns (uint256) {
+        return (head >> 136) & 0xffff;
+    }
+
+    function _held(uint256 head) private pure returns (uint256) {
+        return (head >> 128) & 0xff;
     }
 
     /// @dev Loads the peer's record from its roster page, or from the registry where none is named.
@@ -391,155 +433,166 @@ contract Clearing is IClearing {
     /// @dev An order without signature must have been placed, where its signature was checked for good.
     function _authenticate(
         Work memory work,
-        OrderRecord memory order
-    ) private view returns (bytes32 orderHash) {
-        orderHash = _hash(work, order);
+        uint256 head,
+        uint256 curve,
+        uint256 curveEnd,
+        uint256 signature
+    ) private view {
+        (bytes32 orderHash, bytes32 digest) = _hash(work.message, head, curve, curveEnd);
+        _take(work, head, orderHash, _isPlaced(head));
+        if (_isPlaced(head)) return;
+        _requireSigner(work, head, digest, signature);
+    }
+
+    /// @dev Chains the order, and notes it if it has to be looked up.
+    function _take(Work memory work, uint256 head, bytes32 orderHash, bool isPlaced) private pure {
         work.ordersHash = _chain(work.ordersHash, orderHash);
         if (work.looks) {
             work.taken[work.takers++] = IOrderBook.TakenOrder(
-                order.peer,
-                order.nonce,
-                order.placed,
+                uint32(head >> 216),
+                uint32(head >> 184),
+                isPlaced,
                 orderHash
             );
         } else {
-            require(!order.placed, IOrderBook.OrderNotPlaced(order.peer, order.nonce));
-        }
-        if (!order.placed) {
-            uint256 place = order.curve + order.curveBytes + 2 * order.held;
-            bytes32 r;
-            bytes32 vs;
-            // solhint-disable-next-line no-inline-assembly
-            assembly ("memory-safe") {
-                r := calldataload(place)
-                vs := calldataload(add(place, 32))
-            }
-            // slither-disable-next-line unused-return (a failed recovery is the zero address, which is nobody's wallet)
-            (address signer, , ) = ECDSA.tryRecover(
-                MessageHashUtils.toTypedDataHash(work.domain, orderHash),
-                r,
-                vs
-            );
-            require(
-                signer == address(uint160(work.record >> 96)) && signer != address(0),
-                OrderSignerMismatch(order.peer, order.nonce, signer)
-            );
+            require(!isPlaced, IOrderBook.OrderNotPlaced(uint32(head >> 216), uint32(head >> 184)));
         }
     }
 
-    /// @dev EIP-712 hash of the order as it lies in the calldata; `Orders.hash` is the plain version.
-    function _hash(
+    /// @param signature Where it lies in the calldata: r, vs (EIP-2098).
+    function _requireSigner(
         Work memory work,
-        OrderRecord memory order
-    ) private pure returns (bytes32 orderHash) {
-        if (order.isFlexible)
-            return
-                Orders.flexibleHashWith(
-                    work.market,
-                    order.peer,
-                    work.sessionStart,
-                    order.nonce,
-                    _termsOf(order)
-                );
-        uint256 curve = order.curve;
-        uint256 size = order.curveBytes;
-        bytes32 curveHash;
-        // solhint-disable-next-line no-inline-assembly
-        assembly ("memory-safe") {
-            let free := mload(0x40)
-            calldatacopy(free, curve, size)
-            curveHash := keccak256(free, size)
-        }
-        orderHash = Orders.hashWith(
-            work.market,
-            order.peer,
-            work.sessionStart,
-            order.nonce,
-            order.firstBlock,
-            order.blocks,
-            curveHash
+        uint256 head,
+        bytes32 digest,
+        uint256 signature
+    ) private pure {
+        // slither-disable-next-line unused-return (a failed recovery is the zero address, which is nobody's wallet)
+        (address signer, , ) = ECDSA.tryRecover(
+            digest,
+            bytes32(_word(signature)),
+            bytes32(_word(signature + 32))
+        );
+        require(
+            signer == address(uint160(work.record >> 96)) && signer != address(0),
+            OrderSignerMismatch(uint32(head >> 216), uint32(head >> 184), signer)
         );
     }
 
-    function _addCurve(
-        ClearingProof.Tally memory tally,
-        OrderRecord memory order,
-        uint256 node
-    ) private pure {
+    /// @dev What is the same in every order of a clearing: of its struct hash eight words (see `Orders.hashWith`), and
+    /// from the 30th byte of the next word on 0x1901, the domain, and the struct hash.
+    function _writeMessage(
+        Work memory work,
+        bytes32 domain
+    ) private pure returns (uint256 message) {
+        (uint256 market, uint256 sessionStart) = (work.market, work.sessionStart);
+        bytes32 typeHash = Orders.ORDER_TYPEHASH;
+        // solhint-disable-next-line no-inline-assembly
+        assembly ("memory-safe") {
+            message := mload(0x40)
+            mstore(0x40, add(message, 352))
+            mstore(message, typeHash)
+            mstore(add(message, 32), market)
+            mstore(add(message, 96), sessionStart)
+            mstore(add(message, 256), 0x1901)
+            mstore(add(message, 288), domain)
+        }
+    }
+
+    /// @dev EIP-712 hash of the order as it lies in the calldata, without the domain and with it; `Orders.hash` is the plain
+    /// version.
+    function _hash(
+        uint256 message,
+        uint256 head,
+        uint256 curve,
+        uint256 curveEnd
+    ) private pure returns (bytes32 orderHash, bytes32 digest) {
+        // solhint-disable-next-line no-inline-assembly
+        assembly ("memory-safe") {
+            let free := mload(0x40)
+            let size := sub(curveEnd, curve)
+            calldatacopy(free, curve, size)
+            mstore(add(message, 64), and(shr(216, head), 0xffffffff)) // peer
+            mstore(add(message, 128), and(shr(184, head), 0xffffffff)) // nonce
+            mstore(add(message, 160), and(shr(168, head), 0xffff)) // first block
+            mstore(add(message, 192), and(shr(152, head), 0xffff)) // blocks
+            mstore(add(message, 224), keccak256(free, size))
+            orderHash := keccak256(message, 256)
+            mstore(add(message, 320), orderHash)
+            digest := keccak256(add(message, 286), 66)
+        }
+    }
+
+    /// @dev What is signed of a message with this hash.
+    function _digest(uint256 message, bytes32 orderHash) private pure returns (bytes32 digest) {
+        // solhint-disable-next-line no-inline-assembly
+        assembly ("memory-safe") {
+            mstore(add(message, 320), orderHash)
+            digest := keccak256(add(message, 286), 66)
+        }
+    }
+
+    function _addCurve(Work memory work, uint256 head, uint256 row) private pure {
         unchecked {
-            uint256 rowBytes = order.blocks * PAIR_BYTES;
-            uint256 row = order.curve;
-            for (uint256 r; r < order.rows; ++r) {
-                tally.addRow(node, order.firstBlock, order.blocks, row);
-                row += rowBytes;
-            }
-            uint256 lanes = uint256(order.blocks) * ClearingProof.LANES;
-            for (uint256 s; s < order.held; ++s) {
-                uint256 place = order.curve + order.curveBytes + 2 * s;
-                uint256 entry;
-                // solhint-disable-next-line no-inline-assembly
-                assembly ("memory-safe") {
-                    entry := shr(240, calldataload(place))
-                }
-                uint256 lane = entry & 0x7fff;
-                require(lane < lanes * order.rows, OrdersMalformed(order.offset));
-                // slither-disable-next-line divide-before-multiply (rounded down to the row)
-                tally.addSupport(
-                    node,
-                    order.firstBlock,
-                    lane % lanes,
-                    order.curve + (lane / lanes) * rowBytes,
-                    entry >> 15 == 1
-                );
+            uint256 node = uint16(work.record >> 80);
+            uint256 blocks = _blocks(head);
+            for (uint256 rows = _rows(head); rows != 0; --rows) {
+                work.tally.addRow(node, _firstBlock(head), blocks, row);
+                row += blocks * PAIR_BYTES;
             }
         }
     }
 
-    function _addFlexible(
+    /// @return known False if a lane lies beyond the curve.
+    function _addSupports(
         Work memory work,
-        OrderRecord memory order,
-        bytes32 orderHash
-    ) private pure {
+        uint256 head,
+        uint256 curve,
+        uint256 place
+    ) private pure returns (bool known) {
         unchecked {
-            uint256 node = work.nodes + work.flexible++;
-            work.tally.requireNodes(node + 1, false);
-            bool isKept = work.tally.addFlexible(
-                ClearingProof.Flexible(
+            uint256 lanes = _blocks(head) * ClearingProof.LANES;
+            for (uint256 end = place + 2 * _held(head); place < end; place += 2) {
+                uint256 entry = _word(place) >> 240;
+                uint256 lane = entry & 0x7fff;
+                if (lane >= lanes * _rows(head)) return false;
+                // slither-disable-next-line divide-before-multiply (rounded down to the row)
+                work.tally.addSupport(
                     uint16(work.record >> 80),
-                    node,
-                    _termsOf(order),
-                    orderHash,
-                    order.curve + TERMS_BYTES
-                )
-            );
-            require(isKept, OrdersMalformed(order.offset));
+                    _firstBlock(head),
+                    lane % lanes,
+                    curve + (lane / lanes) * _blocks(head) * PAIR_BYTES,
+                    entry >> 15 == 1
+                );
+            }
+            return true;
         }
     }
 
     /// @dev What the orders of the last peer come to.
     function _takePosition(Work memory work) private pure {
-        uint32 peer = work.peer;
-        if (peer == 0) return;
-        uint256 record = work.record;
-        ClearingProof.Trade memory trade = work.tally.takePosition(
-            uint16(record >> 80),
-            (uint256(uint32(record >> 32)) * work.terms.periodSeconds) / 1 hours
-        );
-        if (!trade.sells && !trade.buys) return;
-        IPeerRegistry.Role role = IPeerRegistry.Role(uint8(record >> 24));
-        require(
-            (!trade.sells || Orders.mayTrade(role, Side.Ask)) &&
-                (!trade.buys || Orders.mayTrade(role, Side.Bid)),
-            SideNotAllowed(peer, role, trade.sells, trade.buys)
-        );
         unchecked {
+            uint256 peer = work.peer;
+            if (peer == 0) return;
+            uint256 record = work.record;
+            ClearingProof.Trade memory trade = work.trade;
+            work.tally.takePosition(
+                uint16(record >> 80),
+                (uint256(uint32(record >> 32)) * work.periodSeconds) / 1 hours,
+                trade
+            );
+            (bool sells, bool buys) = (trade.soldWh != 0, trade.boughtWh != 0);
+            if (!sells && !buys) return;
+            IPeerRegistry.Role role = IPeerRegistry.Role(uint8(record >> 24));
+            if (
+                (sells && !Orders.mayTrade(role, Side.Ask)) ||
+                (buys && !Orders.mayTrade(role, Side.Bid))
+            ) revert SideNotAllowed(uint32(peer), role, sells, buys);
             work.positionsHash = _chain(
                 work.positionsHash,
-                bytes32((uint256(peer) << 224) | (uint256(trade.positionHash) >> 32))
+                bytes32((peer << 224) | (uint256(trade.positionHash) >> 32))
             );
             if (trade.paymentNano != 0) {
-                work.payments[work.payers++] =
-                    (uint256(peer) << 224) | uint64(trade.paymentNano.toInt64());
+                work.payments[work.payers++] = (peer << 224) | uint64(trade.paymentNano.toInt64());
             }
         }
     }
@@ -593,7 +646,7 @@ contract Clearing is IClearing {
             uint32(work.orders),
             uint32(work.placed),
             uint32(work.flexible),
-            work.lastOrder
+            uint64(work.lastOrder)
         );
         draft[msg.sender][work.market][work.sessionStart] = keccak256(
             abi.encode(keccak256(abi.encode(proposal)), carried)
@@ -614,8 +667,8 @@ contract Clearing is IClearing {
         ordersHash[market][sessionStart] = work.ordersHash;
         uint64 feeNano = LEDGER.bookClearing(
             // C7
-            _bookings(work),
-            _unlocks(work),
+            _packed(work.payments, work.payers),
+            _packed(work.unlocks, work.unlocks.length),
             incomes,
             work.terms.gateClosure(sessionStart),
             work.terms.solverFeeNano,
@@ -711,19 +764,22 @@ contract Clearing is IClearing {
         }
     }
 
-    function _bookings(Work memory work) private pure returns (ILedger.Booking[] memory bookings) {
-        bookings = new ILedger.Booking[](work.payers);
-        for (uint256 i; i < bookings.length; ++i) {
-            uint256 payment = work.payments[i];
-            bookings[i] = ILedger.Booking(uint32(payment >> 224), int64(uint64(payment)));
+    /// @dev The first words of a list as bytes. The list is not one any more.
+    function _packed(
+        uint256[] memory list,
+        uint256 count
+    ) private pure returns (bytes memory packed) {
+        // solhint-disable-next-line no-inline-assembly
+        assembly ("memory-safe") {
+            packed := list
+            mstore(packed, shl(5, count))
         }
     }
 
-    function _unlocks(Work memory work) private pure returns (ILedger.Unlock[] memory unlocks) {
-        unlocks = new ILedger.Unlock[](work.unlocks.length);
-        for (uint256 i; i < unlocks.length; ++i) {
-            uint256 unlock = work.unlocks[i];
-            unlocks[i] = ILedger.Unlock(uint32(unlock >> 224), uint64(unlock));
+    function _word(uint256 place) private pure returns (uint256 word) {
+        // solhint-disable-next-line no-inline-assembly
+        assembly ("memory-safe") {
+            word := calldataload(place)
         }
     }
 

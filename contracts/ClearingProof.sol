@@ -123,19 +123,13 @@ library ClearingProof {
 
     /// @notice What a peer trades in a session.
     /// @param paymentNano Received (positive) or paid (negative).
+    /// @param soldWh Sold in all, net of what it buys in the same period.
     /// @param positionHash Hash of its position, one word for each block.
     struct Trade {
         int256 paymentNano;
+        uint256 soldWh;
+        uint256 boughtWh;
         bytes32 positionHash;
-        bool sells;
-        bool buys;
-    }
-
-    /// @dev What a peer trades so far: lanes of energy, and money at prices above the floor.
-    struct Sides {
-        uint256 sold;
-        uint256 bought;
-        int256 paymentNano;
     }
 
     /// @notice What a link carries in one period.
@@ -342,63 +336,69 @@ library ClearingProof {
         unchecked {
             uint256 grid = tally.grid + (node * tally.blocks + firstBlock) * GRID_BYTES;
             uint256 position = tally.position + firstBlock * SUM_BYTES;
-            uint256 last = firstBlock + blocks;
-            for (uint256 k = firstBlock; k < last; ++k) {
-                uint256 steps = _calldata(row + 32);
-                if (steps != 0) {
-                    uint256 limits = _calldata(row);
-                    if (Lanes.addFills(limits.even(), steps.even(), grid, position) != 0)
-                        _addShares(tally, node, 2 * k, limits.even(), steps.even());
-                    if (Lanes.addFills(limits.odd(), steps.odd(), grid + 32, position + 32) != 0)
-                        _addShares(tally, node, 2 * k + 1, limits.odd(), steps.odd());
-                }
+            uint256 end = row + blocks * 64;
+            while (row < end) {
+                if (Lanes.addFills(row, grid, position) != 0)
+                    _addShares(tally, node, row, grid, position);
                 row += 64;
                 grid += GRID_BYTES;
                 position += SUM_BYTES;
             }
+            if (firstBlock + blocks >= tally.blocks)
+                _requirePeriods(tally, firstBlock + blocks, row);
+        }
+    }
+
+    /// @dev Nothing is filled after the last period of the session.
+    function _requirePeriods(Tally memory tally, uint256 blocks, uint256 end) private pure {
+        unchecked {
             uint256 unused = tally.periods % LANES;
             require(
-                last <= tally.blocks &&
-                    (last < tally.blocks ||
-                        unused == 0 ||
-                        _calldata(row - 32) << (32 * unused) == 0),
+                blocks == tally.blocks &&
+                    (unused == 0 || _calldata(end - 32) << (32 * unused) == 0),
                 UnknownPeriod(tally.periods)
             );
         }
     }
 
     /// @notice Takes the peer's position from the rows added since the last one and adds it to its node.
+    /// @param trade Is overwritten.
     function takePosition(
         Tally memory tally,
         uint256 node,
-        uint256 limitWh
-    ) internal pure returns (Trade memory trade) {
+        uint256 limitWh,
+        Trade memory trade
+    ) internal pure {
         unchecked {
-            Sides memory sides;
             uint256 limits = Lanes.all(limitWh);
             uint256 position = tally.position;
             uint256 sums = tally.sums + node * tally.blocks * SUM_BYTES;
             uint256 prices = tally.grid + node * tally.blocks * GRID_BYTES + PRICES_AT;
             uint256 words = tally.words;
             uint256 end = words + tally.blocks * 32;
+            (trade.paymentNano, trade.soldWh, trade.boughtWh) = (0, 0, 0);
+            uint256 totals;
+            // solhint-disable-next-line no-inline-assembly
+            assembly ("memory-safe") {
+                totals := trade
+            }
             for (uint256 word = words; word < end; word += 32) {
                 uint256 lanes;
                 if (_isTraded(position)) {
-                    if (!_isCarried(position, limits))
-                        revert EnergyAboveConnection((word - words) / 32, limitWh);
-                    lanes =
-                        _takeSide(position, sums, prices, sides, true) |
-                        _takeSide(position + 64, sums + 64, prices, sides, false);
+                    if (!_isPlain(position, limits)) {
+                        if (!_isCarried(position, limits))
+                            revert EnergyAboveConnection((word - words) / 32, limitWh);
+                    }
+                    lanes = Lanes.take(position, sums, prices, totals);
                 }
                 _store(word, lanes);
                 position += SUM_BYTES;
                 sums += SUM_BYTES;
                 prices += GRID_BYTES;
             }
-            (uint256 sold, uint256 bought) = (sides.sold.sum(), sides.bought.sum());
-            trade.sells = sold != 0;
-            trade.buys = bought != 0;
-            trade.paymentNano = sides.paymentNano + tally.floor * (int256(sold) - int256(bought));
+            (uint256 sold, uint256 bought) = (trade.soldWh.sum(), trade.boughtWh.sum());
+            (trade.soldWh, trade.boughtWh) = (sold, bought);
+            trade.paymentNano += tally.floor * (int256(sold) - int256(bought));
             trade.positionHash = _hash(words, end);
         }
     }
@@ -430,28 +430,42 @@ library ClearingProof {
         }
     }
 
-    /// @dev What marginal steps of a half get; halves are counted through, the even one of a block first.
+    /// @dev What the marginal steps of a block get.
     function _addShares(
         Tally memory tally,
         uint256 node,
-        uint256 half,
-        uint256 limits,
-        uint256 steps
+        uint256 row,
+        uint256 grid,
+        uint256 position
     ) private pure {
         unchecked {
-            uint256 odd = (half & 1) * 32;
-            uint256 grid = tally.grid + (node * tally.blocks + (half >> 1)) * GRID_BYTES + odd;
-            uint256 position = tally.position + (half >> 1) * SUM_BYTES + odd;
-            // slither-disable-next-line unused-return (what is certain was added before)
-            (, , uint256 marginal, uint256 between) = Lanes.biased(limits).fill(
-                steps,
-                _load(grid),
-                _load(grid + 64)
-            );
-            if (between != 0) _revertBetween(node, half, limits, between);
-            (uint256 askFills, uint256 bidFills) = _share(tally, node, half, marginal, steps);
-            _add(position, askFills);
-            _add(position + 64, bidFills);
+            uint256 half = (position - tally.position) >> 6; // counted through, the even one of a block first
+            uint256 limits = _calldata(row).even();
+            uint256 steps = _calldata(row + 32).even();
+            for (uint256 last = half | 1; half <= last; ++half) {
+                // slither-disable-next-line unused-return (what is certain was added before)
+                (, , uint256 marginal, uint256 between) = Lanes.biased(limits).fill(
+                    steps,
+                    _load(grid),
+                    _load(grid + 64)
+                );
+                if (between != 0) _revertBetween(node, half, limits, between);
+                if (marginal != 0) {
+                    (uint256 askFills, uint256 bidFills) = _share(
+                        tally,
+                        node,
+                        half,
+                        marginal,
+                        steps
+                    );
+                    _add(position, askFills);
+                    _add(position + 64, bidFills);
+                }
+                limits = _calldata(row).odd();
+                steps = _calldata(row + 32).odd();
+                grid += 32;
+                position += 32;
+            }
         }
     }
 
@@ -496,6 +510,19 @@ library ClearingProof {
         }
     }
 
+    /// @dev Whether the peer does but sell or but buy in a block, and its connection carries even what all its lanes would
+    /// have together: the usual case, in which `_isCarried` would change nothing.
+    function _isPlain(uint256 position, uint256 limits) private pure returns (bool plain) {
+        uint256 sold;
+        uint256 bought;
+        // solhint-disable-next-line no-inline-assembly
+        assembly ("memory-safe") {
+            sold := or(mload(position), mload(add(position, 32)))
+            bought := or(mload(add(position, 64)), mload(add(position, 96)))
+        }
+        return (sold == 0 || bought == 0) && (sold | bought).atMost(limits);
+    }
+
     /// @dev Whether the peer's connection carries what it sells, and what it buys; takes off what it does of both, for it
     /// trades that with itself.
     function _isCarried(uint256 position, uint256 limits) private pure returns (bool) {
@@ -520,36 +547,6 @@ library ClearingProof {
             }
             _store(at, sold);
             _store(at + 64, bought);
-        }
-    }
-
-    /// @dev Adds what a peer sells, or buys, in a block to its node, prices it, and clears its place.
-    /// @return word Its lanes of the position.
-    function _takeSide(
-        uint256 position,
-        uint256 sums,
-        uint256 prices,
-        Sides memory sides,
-        bool isSold
-    ) private pure returns (uint256 word) {
-        unchecked {
-            uint256 evenHalf = _load(position);
-            uint256 oddHalf = _load(position + 32);
-            if (evenHalf | oddHalf == 0) return 0;
-            _add(sums, evenHalf);
-            _add(sums + 32, oddHalf);
-            _store(position, 0);
-            _store(position + 32, 0);
-            uint256 amount = evenHalf.dot(_load(prices)) + oddHalf.dot(_load(prices + 32));
-            word = Lanes.join(evenHalf, oddHalf) << 1;
-            if (isSold) {
-                sides.sold += evenHalf + oddHalf;
-                sides.paymentNano += int256(amount);
-            } else {
-                sides.bought += evenHalf + oddHalf;
-                sides.paymentNano -= int256(amount);
-                word |= Lanes.join(evenHalf.nonZero(), oddHalf.nonZero());
-            }
         }
     }
 

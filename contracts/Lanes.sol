@@ -11,6 +11,11 @@ library Lanes {
     /// @notice One in each of four lanes.
     uint256 internal constant ONE =
         0x0000000000000001000000000000000100000000000000010000000000000001;
+    // In each of eight lanes of 32 bits: one, and 2^31 - 1.
+    uint256 private constant EACH =
+        0x0000000100000001000000010000000100000001000000010000000100000001;
+    uint256 private constant MOST =
+        0x7fffffff7fffffff7fffffff7fffffff7fffffff7fffffff7fffffff7fffffff;
     uint256 private constant LOW_31 = 0x7fffffff * ONE;
     uint256 private constant LOW_32 = 0xffffffff * ONE;
     uint256 private constant BIT_32 = 0x100000000 * ONE;
@@ -83,40 +88,108 @@ library Lanes {
         }
     }
 
-    /// @notice Fills steps as `fill` does and adds to memory what is certain: the hot spot of a clearing.
-    /// @param limits Limit prices, not biased.
-    /// @param prices Where the lowest prices stand in memory; the highest stand two words on.
-    /// @param position Where sold energy stands in memory; bought energy stands two words on.
-    /// @return undecided Energy of the steps that `fill` calls marginal or between.
+    /// @notice Fills the steps of a block as `fill` does and adds to memory what is certain: the hot spot of a clearing.
+    /// @param row Where its limit prices lie in the calldata, and its steps one word on.
+    /// @param prices Where the lowest prices stand in memory, even and odd; the highest stand two words on.
+    /// @param position Where sold energy stands in memory, even and odd; bought energy stands two words on.
+    /// @return undecided Not zero if `fill` calls steps marginal or between.
     function addFills(
-        uint256 limits,
-        uint256 steps,
+        uint256 row,
         uint256 prices,
         uint256 position
     ) internal pure returns (uint256 undecided) {
         uint256 one = ONE;
         // solhint-disable-next-line no-inline-assembly
         assembly ("memory-safe") {
-            let bit := shl(32, one)
-            let isAsk := shl(32, and(steps, one))
-            let energy := and(shr(1, steps), sub(shl(31, one), one))
-            let guarded := or(xor(limits, shl(31, one)), bit)
-            let atLeastHigh := and(sub(guarded, mload(add(prices, 64))), bit)
-            let aboveLow := and(sub(guarded, add(mload(prices), one)), bit)
-            let sells := and(isAsk, not(atLeastHigh))
-            if sells {
-                sells := and(energy, sub(sells, shr(32, sells)))
-                mstore(position, add(mload(position), sells))
+            let steps := calldataload(add(row, 32))
+            if steps {
+                let mask := sub(shl(32, one), one)
+                let limits := calldataload(row)
+                for {
+                    let shift := 32
+                } 1 {
+                    shift := 0
+                    prices := add(prices, 32)
+                    position := add(position, 32)
+                } {
+                    let energy := and(shr(shift, steps), mask)
+                    if energy {
+                        let isAsk := and(energy, one)
+                        energy := shr(1, energy)
+                        // the limit biased, and above it a bit that stays if what is taken off is not larger
+                        let limit := xor(and(shr(shift, limits), mask), mul(3, shl(31, one)))
+                        let notBelow := and(shr(32, sub(limit, mload(add(prices, 64)))), one) // the highest price
+                        limit := and(shr(32, sub(sub(limit, one), mload(prices))), one) // is above the lowest
+                        let lanes := xor(notBelow, limit)
+                        if lanes {
+                            undecided := or(undecided, and(energy, sub(shl(31, lanes), lanes)))
+                        }
+                        lanes := and(isAsk, not(notBelow))
+                        if lanes {
+                            lanes := and(energy, sub(shl(32, lanes), lanes))
+                            mstore(position, add(mload(position), lanes))
+                        }
+                        lanes := and(limit, not(isAsk))
+                        if lanes {
+                            lanes := and(energy, sub(shl(32, lanes), lanes))
+                            let bought := add(position, 64)
+                            mstore(bought, add(mload(bought), lanes))
+                        }
+                    }
+                    if iszero(shift) {
+                        break
+                    }
+                }
             }
-            let buys := and(aboveLow, not(isAsk))
-            if buys {
-                buys := and(energy, sub(buys, shr(32, buys)))
-                position := add(position, 64)
-                mstore(position, add(mload(position), buys))
+        }
+    }
+
+    /// @notice Moves what a peer sells and buys in a block to the sums of its node; in no period it does both.
+    /// @dev Prices are less than 2^32 above the floor and energies below 2^30, which is what a connection carries at most.
+    /// As polynomials in 2^64, the highest lane of the product of energies and reversed prices is the sum of the products,
+    /// if nothing is carried into it: so it is, for all of them stay below 2^64.
+    /// @param position Where sold energy stands in memory, even and odd, and bought energy two words on; emptied.
+    /// @param sums Likewise, where it is added.
+    /// @param prices Where the prices above the floor stand, even and odd, their lanes reversed.
+    /// @param totals Where three words are added to in memory: money, energy sold, energy bought, as lanes to be summed.
+    /// @return word The lanes of the block, |energyWh| << 1, | 1 if it is bought.
+    function take(
+        uint256 position,
+        uint256 sums,
+        uint256 prices,
+        uint256 totals
+    ) internal pure returns (uint256 word) {
+        // solhint-disable-next-line no-inline-assembly
+        assembly ("memory-safe") {
+            let evens := mload(position)
+            let odds := mload(add(position, 32))
+            if or(evens, odds) {
+                mstore(position, 0)
+                mstore(add(position, 32), 0)
+                mstore(sums, add(mload(sums), evens))
+                mstore(add(sums, 32), add(mload(add(sums, 32)), odds))
+                word := shl(1, or(shl(32, evens), odds))
+                let money := shr(192, mul(evens, mload(prices)))
+                money := add(money, shr(192, mul(odds, mload(add(prices, 32)))))
+                mstore(totals, add(mload(totals), money))
+                mstore(add(totals, 32), add(mload(add(totals, 32)), add(evens, odds)))
             }
-            undecided := xor(atLeastHigh, aboveLow)
-            if undecided {
-                undecided := and(energy, sub(undecided, shr(32, undecided)))
+            position := add(position, 64)
+            evens := mload(position)
+            odds := mload(add(position, 32))
+            if or(evens, odds) {
+                mstore(position, 0)
+                mstore(add(position, 32), 0)
+                sums := add(sums, 64)
+                mstore(sums, add(mload(sums), evens))
+                mstore(add(sums, 32), add(mload(add(sums, 32)), odds))
+                let money := shr(192, mul(evens, mload(prices)))
+                money := add(money, shr(192, mul(odds, mload(add(prices, 32)))))
+                mstore(totals, sub(mload(totals), money))
+                mstore(add(totals, 64), add(mload(add(totals, 64)), add(evens, odds)))
+                evens := or(shl(32, evens), odds)
+                word := or(word, shl(1, evens))
+                word := or(word, and(shr(31, add(evens, MOST)), EACH))
             }
         }
     }
@@ -150,15 +223,6 @@ library Lanes {
                 ((half & (0xffffffffffffffff << 64)) << 64) |
                 ((half >> 64) & (0xffffffffffffffff << 64)) |
                 (half >> 192);
-        }
-    }
-
-    /// @notice Sum of products, lane by lane, of which one factor has its lanes reversed; below 2^64, as it is for prices
-    /// less than 2^32 above the floor and energies below 2^30, which is what a connection carries at most.
-    /// @dev As polynomials in 2^64: the highest lane of the product is that sum, if nothing is carried into it.
-    function dot(uint256 half, uint256 reversedHalf) internal pure returns (uint256) {
-        unchecked {
-            return (half * reversedHalf) >> 192;
         }
     }
 

@@ -58,10 +58,12 @@ contract Ledger is ILedger, AccessControlDefaultAdminRules, EIP712, ReentrancyGu
 
     /// @notice What a peer can fall back on in a clearing that takes more than what is free of its funds.
     /// @param gateClosure Withdrawals that are requested before are kept out of it.
-    /// @param nextUnlock The first unlock that may be of a later peer.
+    /// @param nextUnlock Where in the calldata the first unlock lies that may be of a later peer.
+    /// @param endOfUnlocks Where they end.
     struct Reserve {
         uint256 gateClosure;
         uint256 nextUnlock;
+        uint256 endOfUnlocks;
     }
 
     /// @notice Where a requested withdrawal goes if not to the wallet.
@@ -324,15 +326,16 @@ contract Ledger is ILedger, AccessControlDefaultAdminRules, EIP712, ReentrancyGu
     /// @inheritdoc ILedger
     // slither-disable-next-line events-maths (LinkEarned of the clearing says what the fund earns)
     function bookClearing(
-        Booking[] calldata bookings,
-        Unlock[] calldata unlocks,
+        bytes calldata bookings,
+        bytes calldata unlocks,
         Income[] calldata incomes,
         uint256 gateClosure,
         uint64 feeNano,
         uint32 feeTo
     ) external onlyClearing returns (uint64 paidNano) {
-        _unlockAll(unlocks);
-        int256 sumNano = _bookPeers(bookings, unlocks, Reserve(gateClosure, 0));
+        (uint256 at, uint256 end) = _span(unlocks);
+        _unlockAll(at, end);
+        int256 sumNano = _bookPeers(bookings, Reserve(gateClosure, at, end));
         for (uint256 i; i < incomes.length; ++i) {
             uint64 amountNano = incomes[i].amountNano;
             sumNano += int256(uint256(amountNano));
@@ -369,70 +372,55 @@ contract Ledger is ILedger, AccessControlDefaultAdminRules, EIP712, ReentrancyGu
         _addFree(payee, amountNano);
     }
 
-    function _unlockAll(Unlock[] calldata unlocks) private {
+    function _unlockAll(uint256 at, uint256 end) private {
         uint32 last;
-        for (uint256 i; i < unlocks.length; ++i) {
-            uint32 peer = unlocks[i].peer;
+        for (; at < end; at += 32) {
+            uint256 entry = _word(at);
+            uint32 peer = uint32(entry >> 224);
             require(peer > last, EntriesUnsorted(peer));
             last = peer;
-            _unlock(peer, unlocks[i].amountNano);
+            _unlock(peer, uint64(entry));
         }
     }
 
-    /// @dev One word is read and written for up to four peers. In assembly, as thousands of peers are paid here. Unchecked:
-    /// there are fewer than 2^32 amounts of 64 bits; that a lane keeps within its 64 bits follows from the bound on deposits
-    /// once all that is booked adds up to zero.
-    // slither-disable-next-line assembly
+    /// @dev One word is read and written for up to four peers. Unchecked: there are fewer than 2^32 amounts of 64 bits;
+    /// that a lane keeps within its 64 bits follows from the bound on deposits once all that is booked adds up to zero.
     function _bookPeers(
-        Booking[] calldata bookings,
-        Unlock[] calldata unlocks,
+        bytes calldata bookings,
         Reserve memory reserve
     ) private returns (int256 sumNano) {
-        if (bookings.length == 0) return 0;
-        uint256 slot = bookings[0].peer >> 2;
-        uint256 word = _free[slot];
-        uint256 last;
-        uint256 place;
-        uint256 end;
-        // solhint-disable-next-line no-inline-assembly
-        assembly ("memory-safe") {
-            place := bookings.offset
-            end := add(place, shl(6, bookings.length))
+        unchecked {
+            (uint256 at, uint256 end) = _span(bookings);
+            uint256 last;
+            uint256 place; // of the word that is worked on; 0 before the first
+            uint256 word;
+            for (; at < end; at += 32) {
+                uint256 peer = _word(at) >> 224;
+                if (peer <= last) revert EntriesUnsorted(uint32(peer));
+                if ((peer ^ last) >> 2 != 0 || place == 0) {
+                    if (place != 0) _write(place, word);
+                    place = _freePlace(peer);
+                    word = _read(place);
+                }
+                last = peer;
+                int256 amount;
+                int256 before;
+                // solhint-disable-next-line no-inline-assembly
+                assembly ("memory-safe") {
+                    amount := signextend(7, calldataload(at))
+                    before := signextend(7, shr(shl(6, and(not(peer), 3)), word))
+                    sumNano := add(sumNano, amount)
+                }
+                int256 free = before + amount;
+                if (free & amount < 0) free = _cover(uint32(peer), amount, free, reserve);
+                // solhint-disable-next-line no-inline-assembly
+                assembly ("memory-safe") {
+                    let changed := and(xor(before, free), 0xffffffffffffffff)
+                    word := xor(word, shl(shl(6, and(not(peer), 3)), changed))
+                }
+            }
+            if (place != 0) _write(place, word);
         }
-        while (place < end) {
-            uint256 peer;
-            int256 amount;
-            // solhint-disable-next-line no-inline-assembly
-            assembly ("memory-safe") {
-                peer := calldataload(place)
-                amount := signextend(7, calldataload(add(place, 32)))
-                place := add(place, 64)
-                sumNano := add(sumNano, amount)
-            }
-            if (peer <= last) revert EntriesUnsorted(uint32(peer));
-            last = peer;
-            if (peer >> 2 != slot) {
-                _free[slot] = word;
-                slot = peer >> 2;
-                word = _free[slot];
-            }
-            int256 before;
-            int256 free;
-            // solhint-disable-next-line no-inline-assembly
-            assembly ("memory-safe") {
-                before := signextend(7, shr(shl(6, and(not(peer), 3)), word))
-                free := add(before, amount)
-            }
-            if (free < 0 && amount < 0) free = _cover(uint32(peer), amount, free, unlocks, reserve);
-            // solhint-disable-next-line no-inline-assembly
-            assembly ("memory-safe") {
-                let changed := and(xor(before, free), 0xffffffffffffffff)
-                word := xor(word, shl(shl(6, and(not(peer), 3)), changed))
-            }
-        }
-        _free[slot] = word;
-        // So no other peer, of which nothing was cut off, is beyond 32 bits.
-        require(last <= type(uint32).max, SafeCast.SafeCastOverflowedUintDowncast(32, last));
     }
 
     /// @dev R6, for a peer that has less than it pays besides locks, a requested withdrawal and arrears.
@@ -442,14 +430,13 @@ contract Ledger is ILedger, AccessControlDefaultAdminRules, EIP712, ReentrancyGu
         uint32 peer,
         int256 amount,
         int256 free,
-        Unlock[] calldata unlocks,
         Reserve memory reserve
     ) private returns (int256) {
         Cold storage cold = _cold[peer];
         if (cold.withdrawalRequestedAt >= reserve.gateClosure) free = _giveWay(cold, free);
         if (free < 0) {
             uint256 needed = uint256(-amount);
-            uint256 unlocked = _unlockedOf(peer, unlocks, reserve);
+            uint256 unlocked = _unlockedOf(peer, reserve);
             int256 rest = free + int256(needed) - int256(unlocked); // free funds but for the unlocked ones
             uint256 means = unlocked + (rest > 0 ? uint256(rest) : 0);
             require(needed <= means, InsufficientFunds(peer, needed, means));
@@ -460,14 +447,12 @@ contract Ledger is ILedger, AccessControlDefaultAdminRules, EIP712, ReentrancyGu
     /// @dev Both lists are sorted and peers are asked for in their order, so the second is walked through but once.
     function _unlockedOf(
         uint32 peer,
-        Unlock[] calldata unlocks,
         Reserve memory reserve
     ) private pure returns (uint256 amountNano) {
-        uint256 next = reserve.nextUnlock;
-        while (next < unlocks.length && unlocks[next].peer < peer) ++next;
-        if (next < unlocks.length && unlocks[next].peer == peer)
-            amountNano = unlocks[next].amountNano;
-        reserve.nextUnlock = next;
+        uint256 at = reserve.nextUnlock;
+        while (at < reserve.endOfUnlocks && _word(at) >> 224 < peer) at += 32;
+        if (at < reserve.endOfUnlocks && _word(at) >> 224 == peer) amountNano = uint64(_word(at));
+        reserve.nextUnlock = at;
     }
 
     function _paySolver(uint64 feeNano, uint32 feeTo) private returns (uint64 paidNano) {
@@ -641,5 +626,47 @@ contract Ledger is ILedger, AccessControlDefaultAdminRules, EIP712, ReentrancyGu
         // forge-lint: disable-next-line(unsafe-typecast) within 64 bits, see MAX_HELD_NANO and DebtTooLarge
         uint64 changed = uint64(word >> shift) ^ uint64(uint256(value));
         return word ^ (uint256(changed) << shift);
+    }
+
+    // -------------------------------------------------------------------------------------------------------- words
+
+    /// @dev Where the words of a list begin and end in the calldata.
+    function _span(bytes calldata list) private pure returns (uint256 at, uint256 end) {
+        // solhint-disable-next-line no-inline-assembly
+        assembly ("memory-safe") {
+            at := list.offset
+            end := add(at, list.length)
+        }
+    }
+
+    function _word(uint256 place) private pure returns (uint256 word) {
+        // solhint-disable-next-line no-inline-assembly
+        assembly ("memory-safe") {
+            word := calldataload(place)
+        }
+    }
+
+    /// @dev The storage place of a peer's word in `_free`, so that a run of peers asks for it once.
+    function _freePlace(uint256 peer) private pure returns (uint256 place) {
+        // solhint-disable-next-line no-inline-assembly
+        assembly ("memory-safe") {
+            mstore(0, shr(2, peer))
+            mstore(32, _free.slot)
+            place := keccak256(0, 64)
+        }
+    }
+
+    function _read(uint256 place) private view returns (uint256 word) {
+        // solhint-disable-next-line no-inline-assembly
+        assembly ("memory-safe") {
+            word := sload(place)
+        }
+    }
+
+    function _write(uint256 place, uint256 word) private {
+        // solhint-disable-next-line no-inline-assembly
+        assembly ("memory-safe") {
+            sstore(place, word)
+        }
     }
 }

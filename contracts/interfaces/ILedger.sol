@@ -69,18 +69,6 @@ interface ILedger is IPeerAccounts {
         uint40 validUntil;
     }
 
-    /// @notice What a peer receives (positive) or pays (negative) in a clearing.
-    struct Booking {
-        uint32 peer;
-        int64 amountNano;
-    }
-
-    /// @notice What was locked for a peer's placed order and is freed, as its session is cleared.
-    struct Unlock {
-        uint32 peer;
-        uint64 amountNano;
-    }
-
     /// @notice Income of a link's owner, or of the fund for account 0.
     struct Income {
         uint32 account;
@@ -198,14 +186,15 @@ interface ILedger is IPeerAccounts {
 
     /// @notice Books a clearing: first the unlocks, then the payments of peers, the incomes of link owners and the fund,
     /// and last the solver's fee. Callable by the clearing alone.
-    /// @param bookings In order of the peers.
-    /// @param unlocks In order of the peers.
+    /// @param bookings What peers receive (positive) or pay (negative), in order of the peers. One word each: peer in the
+    /// highest 32 bits, nano-token in the lowest 64, signed.
+    /// @param unlocks What was locked for peers' placed orders and is freed, in order of the peers, in words likewise.
     /// @param feeNano What the fund pays for the clearing, as far as no credit limit needs it.
     /// @param feeTo Account that gets it; 0 if nobody does.
     /// @return paidNano What the fund paid.
     function bookClearing(
-        Booking[] calldata bookings,
-        Unlock[] calldata unlocks,
+        bytes calldata bookings,
+        bytes calldata unlocks,
         Income[] calldata incomes,
         uint256 gateClosure,
         uint64 feeNano,

@@ -55,6 +55,7 @@ contract ClearingProofHarness {
         );
         outcome.positionHashes = new bytes32[](peers);
         outcome.paymentsNano = new int256[](peers);
+        ClearingProof.Trade memory trade;
         uint256 at;
         for (uint256 p; p < peers; ++p) {
             uint256 start;
@@ -64,7 +65,7 @@ contract ClearingProofHarness {
             }
             uint256 node;
             (node, at) = _addPeer(tally, start, at);
-            ClearingProof.Trade memory trade = tally.takePosition(node, frame.limitWh);
+            tally.takePosition(node, frame.limitWh, trade);
             outcome.positionHashes[p] = trade.positionHash;
             outcome.paymentsNano[p] = trade.paymentNano;
         }
@@ -182,7 +183,6 @@ contract ClearingProofHarness {
         if (Lanes.nonZero(energies) != PlainLanes.nonZero(energies)) return false;
         if (Lanes.sum(a) != PlainLanes.sum(a)) return false;
         if (Lanes.reversed(a) != PlainLanes.reversed(a)) return false;
-        if (Lanes.dot(limits, a) != PlainLanes.dot(limits, a)) return false;
         return _fillAgrees(limits, steps, low, high);
     }
 
@@ -207,30 +207,93 @@ contract ClearingProofHarness {
         // Steps between the prices are refused, whatever else is said of them.
         return
             between == between_ &&
-            (between != 0 || (asks == asks_ && bids == bids_ && marginal == marginal_)) &&
-            _addFillsAgrees(limits, steps, low, high, [asks, bids, marginal | between]);
+            (between != 0 || (asks == asks_ && bids == bids_ && marginal == marginal_));
     }
 
-    function _addFillsAgrees(
-        uint256 limits,
-        uint256 steps,
-        uint256 low,
-        uint256 high,
-        uint256[3] memory expected
-    ) private pure returns (bool) {
-        uint256[3] memory prices = [low, 0, high];
-        uint256[3] memory position = [Lanes.ONE, 0, 2 * Lanes.ONE];
+    /// @notice `Lanes.addFills` beside `PlainLanes.fill`, half by half; true if they agree.
+    /// @param block_ Limit prices and steps, as in a curve.
+    /// @param prices Biased: lowest of the even and of the odd lanes, highest of the even and of the odd lanes.
+    /// @param position Sold of the even and of the odd lanes, bought likewise.
+    function addFillsAgrees(
+        uint256[2] calldata block_,
+        uint256[4] memory prices,
+        uint256[4] memory position
+    ) external pure returns (bool) {
+        uint256[4] memory expected;
+        uint256 unclear;
+        for (uint256 odd; odd < 2; ++odd) {
+            uint256[4] memory fills = _plainFills(block_, prices, odd);
+            expected[odd] = position[odd] + fills[0];
+            expected[2 + odd] = position[2 + odd] + fills[1];
+            unclear |= fills[2] | fills[3];
+        }
+        uint256 row;
         uint256 at;
         uint256 to;
         // solhint-disable-next-line no-inline-assembly
         assembly ("memory-safe") {
+            row := block_
             at := prices
             to := position
         }
-        uint256 undecided = Lanes.addFills(Lanes.biased(limits), steps, at, to);
+        uint256 undecided = Lanes.addFills(row, at, to);
+        return _same(position, expected) && (undecided != 0) == (unclear != 0);
+    }
+
+    function _plainFills(
+        uint256[2] calldata block_,
+        uint256[4] memory prices,
+        uint256 odd
+    ) private pure returns (uint256[4] memory fills) {
+        (uint256 limits, uint256 odds) = PlainLanes.halves(block_[0]);
+        if (odd == 1) limits = odds;
+        uint256 steps;
+        (steps, odds) = PlainLanes.halves(block_[1]);
+        if (odd == 1) steps = odds;
+        (fills[0], fills[1], fills[2], fills[3]) = PlainLanes.fill(
+            PlainLanes.biased(limits),
+            steps,
+            prices[odd],
+            prices[2 + odd]
+        );
+    }
+
+    /// @notice `Lanes.take` beside its plain twin; true if they agree.
+    /// @param position Sold of the even and of the odd lanes, bought likewise.
+    /// @param sums What they are added to.
+    /// @param prices Above the floor, of the even and of the odd lanes.
+    function takeAgrees(
+        uint256[4] memory position,
+        uint256[4] memory sums,
+        uint256[2] memory prices
+    ) external pure returns (bool) {
+        uint256[4] memory added;
+        uint256[4] memory nothing;
+        for (uint256 i; i < 4; ++i) added[i] = sums[i] + position[i];
+        (uint256 word, uint256[3] memory expected) = PlainLanes.take(position, prices);
+        uint256[3] memory totals;
+        (prices[0], prices[1]) = (Lanes.reversed(prices[0]), Lanes.reversed(prices[1]));
+        uint256 from;
+        uint256 to;
+        uint256 at;
+        uint256 total;
+        // solhint-disable-next-line no-inline-assembly
+        assembly ("memory-safe") {
+            from := position
+            to := sums
+            at := prices
+            total := totals
+        }
         return
-            undecided == expected[2] &&
-            position[0] == Lanes.ONE + expected[0] &&
-            position[2] == 2 * Lanes.ONE + expected[1];
+            Lanes.take(from, to, at, total) == word &&
+            totals[0] == expected[0] &&
+            Lanes.sum(totals[1]) == expected[1] &&
+            Lanes.sum(totals[2]) == expected[2] &&
+            _same(sums, added) &&
+            _same(position, nothing);
+    }
+
+    function _same(uint256[4] memory a, uint256[4] memory b) private pure returns (bool) {
+        return keccak256(abi.encode(a)) == keccak256(abi.encode(b));
     }
 }

@@ -73,9 +73,30 @@ library PlainLanes {
         return lanes[0] + lanes[1] + lanes[2] + lanes[3];
     }
 
-    function dot(uint256 a, uint256 b) internal pure returns (uint256 total) {
-        (uint256[4] memory x, uint256[4] memory y) = (split(a), split(b));
-        for (uint256 i; i < 4; ++i) total += x[i] * y[3 - i];
+    /// @return word As `Lanes.take` says.
+    /// @return totals Money, energy sold, energy bought.
+    function take(
+        uint256[4] memory position,
+        uint256[2] memory prices
+    ) internal pure returns (uint256 word, uint256[3] memory totals) {
+        for (uint256 period; period < 8; ++period) {
+            uint256 lane = period / 2;
+            uint256 price = split(prices[period % 2])[lane];
+            uint256 sold = split(position[period % 2])[lane];
+            uint256 bought = split(position[2 + (period % 2)])[lane];
+            unchecked {
+                totals[0] += (sold - bought) * price;
+            }
+            totals[1] += sold;
+            totals[2] += bought;
+            uint256 energy =
+                sold > 0
+                    ? 2 * sold
+                    : bought > 0
+                        ? 2 * bought + 1
+                        : 0;
+            word |= energy << (224 - 32 * period);
+        }
     }
 
     function reversed(uint256 half) internal pure returns (uint256) {

@@ -14,6 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+def booked(*amounts: tuple[int, int]) -> bytes:
+    """(peer, amount) as the ledger takes them: a word each."""
+    return b"".join(
+        peer.to_bytes(4) + bytes(20) + nano.to_bytes(8, signed=nano < 0) for peer, nano in amounts
+    )
+
+
 @dataclass(frozen=True)
 class Books:
     """The ledger by itself; it shares registry and token with the community."""
@@ -97,7 +104,7 @@ class Books:
     ) -> Receipt:
         """Book (peer, amount), unlocks, incomes (account, amount) and a fee (amount, account)."""
         book = self.ledger.bookClearing
-        arguments = (list(bookings), list(unlocks), list(incomes), gate, *fee)
+        arguments = (booked(*bookings), booked(*unlocks), list(incomes), gate, *fee)
         return self.community.send(book, *arguments, sender=self.clearing)
 
     def owe(self, *payments: tuple[int, int, int]) -> Receipt:

@@ -29,7 +29,7 @@ from tests.community import (
     ask,
     bid,
 )
-from tests.contracts.conftest import Books
+from tests.contracts.conftest import Books, booked
 from tests.contracts.parts import carried, in_two_parts, split
 from tests.contracts.registry import admit, connection
 from tests.outcomes import events, reverts
@@ -698,7 +698,7 @@ def test_nobody__books_or_locks_by_hand(
 ) -> None:
     for caller in _everybody_with_a_role(community):
         with reverts(ledger.NotTheClearing, caller=caller.address):
-            bookings = [(consumer.peer, -NANO)], [], [(community.supplier.peer, NANO)]
+            bookings = booked((consumer.peer, -NANO)), b"", [(community.supplier.peer, NANO)]
             community.send(ledger.bookClearing, *bookings, 0, 0, 0, sender=caller)
         with reverts(ledger.NotTheSettlement, caller=caller.address):
             payments = [(consumer.peer, community.supplier.peer, NANO)]

@@ -117,6 +117,12 @@ class Contract:
     def lanes_agree(self, *words: int) -> bool:
         return bool(self._call("lanesAgree", *words)[0])
 
+    def add_fills_agrees(self, *arguments: list[int]) -> bool:
+        return bool(self._call("addFillsAgrees", *arguments)[0])
+
+    def take_agrees(self, *arguments: list[int]) -> bool:
+        return bool(self._call("takeAgrees", *arguments)[0])
+
     def _call(self, name: str, *arguments: object) -> tuple[Any, ...]:
         method = self.methods[name]
         selector = function_abi_to_4byte_selector(method.model_dump())
@@ -486,10 +492,10 @@ def words(draw: st.DrawFn) -> tuple[int, ...]:
     )
 
 
-def _merged(lanes: list[int]) -> int:
+def _merged(lanes: list[int], size: int = _HALF) -> int:
     word = 0
     for lane in lanes:
-        word = word * _HALF + lane
+        word = word * size + lane
     return word
 
 
@@ -508,6 +514,66 @@ def test_lanes__all_at_their_bounds__agree_with_the_plain_ones(contract: Contrac
     assert contract.lanes_agree(0, 0, most, 0, most, energies, energies)
     assert contract.lanes_agree(0, most, most, 0, 0, energies, energies)
     assert contract.lanes_agree(0, 0, 0, 0, 0, 0, 0)
+
+
+_LANE = 2**32  # of a word
+
+
+@st.composite
+def rows(draw: st.DrawFn) -> tuple[list[int], list[int], list[int]]:
+    """A block of a row, prices near its limits, and what the peer has by then."""
+    limits = draw(st.lists(st.integers(0, UINT32_MAX), min_size=8, max_size=8))
+    step = st.sampled_from([0, 1, 2, 3, UINT32_MAX]) | st.integers(0, UINT32_MAX)
+    steps = draw(st.lists(step, min_size=8, max_size=8))
+    biased = [limit ^ 2**31 for limit in limits]
+    near = st.integers(-1, 1) | st.integers(-_LANE, _LANE)
+    prices = [sorted(_within(at + draw(near)) for _ in range(2)) for at in biased]
+    halves = [
+        _merged([pair[highest] for pair in prices[odd::2]]) for highest in (0, 1) for odd in (0, 1)
+    ]
+    energies = st.lists(st.integers(0, 2**62), min_size=4, max_size=4).map(_merged)
+    position = draw(st.lists(energies, min_size=4, max_size=4))
+    return [_merged(limits, _LANE), _merged(steps, _LANE)], halves, position
+
+
+def _within(price: int) -> int:
+    return max(0, min(price, UINT32_MAX))
+
+
+@some(150)
+@given(arguments=rows())
+def test_add_fills__any_block__agrees_with_the_plain_ones(
+    contract: Contract, arguments: tuple[list[int], ...]
+) -> None:
+    assert contract.add_fills_agrees(*arguments)
+
+
+@st.composite
+def blocks_to_take(draw: st.DrawFn) -> tuple[list[int], list[int], list[int]]:
+    """What a peer sells or buys in a block, what its node has by then, and the prices."""
+    most = st.sampled_from([0, 0, 1, MOST_CONNECTION_WH]) | st.integers(0, MOST_CONNECTION_WH)
+    energies = draw(st.lists(most, min_size=8, max_size=8))
+    sells = draw(st.lists(st.booleans(), min_size=8, max_size=8))
+    sides = [
+        [energy * (ask == side) for energy, ask in zip(energies, sells, strict=True)]
+        for side in (True, False)
+    ]
+    position = [_merged(side[odd::2]) for side in sides for odd in (0, 1)]
+    sums = st.lists(st.integers(0, 2**62), min_size=4, max_size=4).map(_merged)
+    prices = st.lists(st.integers(0, UINT32_MAX) | st.just(UINT32_MAX), min_size=4, max_size=4)
+    return (
+        position,
+        draw(st.lists(sums, min_size=4, max_size=4)),
+        draw(st.lists(prices.map(_merged), min_size=2, max_size=2)),
+    )
+
+
+@some(150)
+@given(arguments=blocks_to_take())
+def test_take__any_block__agrees_with_the_plain_one(
+    contract: Contract, arguments: tuple[list[int], ...]
+) -> None:
+    assert contract.take_agrees(*arguments)
 
 
 # --------------------------------------------------------------------------------------- acceptance

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ape
 import pytest
 from tests.community import Member
-from tests.contracts.conftest import Books
+from tests.contracts.conftest import Books, booked
 from tests.outcomes import OVERFLOW, PANIC, event, events, reverts
 
 from fairwatt.chain import Role
@@ -148,7 +148,7 @@ def test_book_clearing__that_frees_more_than_is_locked__reverts(
 
 
 def test_book_clearing__by_anyone_but_the_clearing__reverts(books: Books, buyer: Member) -> None:
-    arguments = ([(buyer.peer, 1)], [], [], 0, 0, 0)
+    arguments = (booked((buyer.peer, 1)), b"", [], 0, 0, 0)
     for caller in (buyer.wallet, books.order_book, books.settlement, books.community.admin):
         with reverts(books.ledger.NotTheClearing, caller=caller.address):
             books.community.send(books.ledger.bookClearing, *arguments, sender=caller)
@@ -243,20 +243,6 @@ def test_book_clearing__of_peers_out_of_order__reverts(
         books.clear(*((peer, 0) for peer in peers))
     with reverts(books.ledger.EntriesUnsorted, peer=buyer.peer):
         books.clear(unlocks=tuple((peer, 0) for peer in peers))
-
-
-def test_book_clearing__of_peers_beyond_32_bits__reverts(
-    books: Books, buyer: Member, seller: Member
-) -> None:
-    """No contract writes this; it must not come to accounts that nobody can name."""
-    bookings = [(buyer.peer, -1), (seller.peer, 1)]
-    call = bytes(books.ledger.bookClearing.encode_input(bookings, [], [], 0, 0, 0))
-    at = call.index(seller.peer.to_bytes(32) + (1).to_bytes(32))
-    strange = 2**32 + seller.peer
-    call = call[:at] + strange.to_bytes(32) + call[at + 32 :]
-    ledger = books.ledger
-    with reverts(ledger.SafeCastOverflowedUintDowncast, bits=32, value=strange):
-        books.clearing.account.transfer(ledger.address, 0, data=call)
 
 
 def test_book_clearing__of_account_0__reverts(books: Books, seller: Member) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.community import HOURLY, NANO, NOTICE, Community, Member, bid
+from tests.contracts.conftest import booked
 from tests.contracts.registry import (
     change,
     new_wallet,
@@ -71,8 +72,8 @@ def test_registrar__books_on_an_account__is_refused(community: Community, member
         with reverts(ledger.NotTheOrderBook, caller=caller):
             community.send(method, member.peer, 1, sender=registrar)
     with reverts(ledger.NotTheClearing, caller=caller):
-        bookings = [(2, 1), (member.peer, -1)]
-        community.send(ledger.bookClearing, bookings, [], [], 0, 0, 0, sender=registrar)
+        bookings = booked((2, 1), (member.peer, -1))
+        community.send(ledger.bookClearing, bookings, b"", [], 0, 0, 0, sender=registrar)
     with reverts(ledger.NotTheSettlement, caller=caller):
         community.send(ledger.bookImbalances, [(member.peer, 2, 1)], sender=registrar)
 
