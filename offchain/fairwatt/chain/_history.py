@@ -31,7 +31,7 @@ _MONEY: Final = {
     "clearing": ("PartAccepted", "SessionCleared", "LinkEarned"),
     "settlement": ("ReadingsBrought", "ReadingSettled", "ReadingEstimated"),
 }
-"""Events that tell of what changes an account, by contract."""
+"""Events that tell of what changes an account, by contract; `fairwatt.audit` books each of them."""
 _CALLS: Final = {"PartAccepted": "clear", "SessionCleared": "clear"}
 """Of events that the same function may end with, that function."""
 
