@@ -426,3 +426,22 @@ def test_replace__another_horizon__is_checked_again() -> None:
     found = community(peer("K", LOAD))
     with pytest.raises(CommunityError, match="has 4 values for 2 periods"):
         replace(found, horizon=Horizon(0, 1800, 2), suppliers=(Supplier("R", 1, 0),))
+
+
+def test_between__series_and_windows__are_cut_with_their_part_of_the_energy() -> None:
+    vehicle, task = ElectricVehicle(3, 4, 1, 4, 0.9), ShiftableLoad(2, 4, 0, 1)
+    sun = Photovoltaic([0, 1, 2, 3])
+    known = community(
+        peer("K", sun, vehicle, task, Storage(5, 2, 2)),
+        suppliers=(Supplier("R", [0.2, 0.3, 0.4, 0.5], 0.1),),
+    )
+    cut = known.between(2, 2)
+    assert cut.horizon == Horizon(known.horizon.start + 2 * 1800, 1800, 2)
+    assert cut.retail_per_kwh.tolist() == [[0.4, 0.5]]
+    kinds = {asset.kind: asset for asset in cut.peers[0].assets}
+    assert set(kinds) == {"pv", "ev", "storage"}  # the task is over by then
+    assert np.asarray(sun.energy_kwh)[2:].tolist() == kinds["pv"].over("energy_kwh", 2).tolist()
+    left = kinds["ev"]
+    assert isinstance(left, ElectricVehicle)
+    assert (left.arrival_period, left.departure_period, left.energy_kwh) == (0, 2, 2.0)
+    refused("horizon", "has 4 periods", lambda: known.between(3, 2))

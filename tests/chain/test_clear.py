@@ -46,7 +46,12 @@ def test_clear__in_parts__comes_to_the_same(
     assert receipt is not None
     snapshot, start = community.chain.snapshot(), proposal.session.start
     assert snapshot.is_cleared(HOURLY, start)
-    assert snapshot.positions_wh(HOURLY, start) == proposal.positions_wh
+    cleared = snapshot.cleared(HOURLY, start)
+    assert cleared is not None
+    assert cleared.positions_wh == proposal.positions_wh
+    (clearing,) = proposal.clearings
+    assert cleared.prices_micro_per_kwh == (tuple(clearing.prices_micro_per_kwh.tolist()),)
+    assert cleared.flows_wh == (tuple(clearing.flows_wh.tolist()),)
     clearing = community.chain.contracts.clearing
     accepted = list(clearing.PartAccepted.range(receipt.block - parts + 1, receipt.block + 1))
     assert len(accepted) == parts - 1
