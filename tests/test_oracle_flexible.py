@@ -6,12 +6,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.community import NANO, QUARTERS, Community, Member, ask, bid
-from tests.contracts.test_flexible_orders import flexible
 
 from fairwatt.chain import Role
 from fairwatt.oracle import Oracle
 from fairwatt.orders import SignedOrder
+from tests.community import NANO, QUARTERS, Community, Member, ask, bid
+from tests.contracts.test_flexible_orders import flexible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,19 +36,16 @@ def test_clear__vehicle_and_battery__are_cleared_and_paid(community: Community) 
     start = community.open_session(QUARTERS)
     community.travel_to(community.terms(QUARTERS).gate_closure(start))
     run = Oracle(community.chain, QUARTERS, community.solver, send=True).clear(start, orders)
-    assert (run.refused, run.proposal is None) == ((), False)
-    # The battery buys 3 Wh at 30 and sells them a quarter later, where no more than its wear is
-    # above: it is marginal, and the price is 40. The vehicle charges 6 at 30, then 4 at 40 too dear.
-    positions = community.chain.snapshot().positions_wh(QUARTERS, start)
-    assert positions == {
-        seller.peer: (0, 9, 0, 4),
-        buyer.peer: (0, 0, -3, 0),
-        battery.peer: (0, -3, 3, 0),
-        vehicle.peer: (0, -6, 0, -4),
-    }
-    assert community.balance(battery) == NANO + 3 * 10
+    assert run.refused == ()
+    assert run.proposal is not None
+    # The battery buys all it can at 30 and sells it at 50, to the buyer and to the vehicle, which
+    # buys 6 Wh at 30 and 4 at 50. When it buys those 4, third or last, is a tie.
+    snapshot = community.chain.snapshot()
+    assert snapshot.positions_wh(QUARTERS, start) == run.proposal.positions_wh
+    assert community.balance(buyer) == NANO - 3 * 50
+    assert community.balance(battery) == NANO + 5 * 50 - 5 * 30
     assert community.balance(vehicle) == NANO - 6 * 30 - 4 * 50
-    assert community.balance(buyer) == NANO - 3 * 40
+    assert community.balance(seller) == NANO + 11 * 30 + 2 * 50
 
 
 def _unknown(community: Community, member: Member) -> SignedOrder:

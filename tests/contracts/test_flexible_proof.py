@@ -225,7 +225,7 @@ def test_check__marginal_at_the_end__total_fill_and_tail_are_checked(contract: C
     contract.refuses(other("tail", 1, range(5, 8)), "FillNotUnique", **cell)
 
 
-# -------------------------------------------------------------------------------------- same verdict
+# ------------------------------------------------------------------------------------ same verdict
 
 
 @some(60)
