@@ -1,4 +1,4 @@
-"""Sessions with storage and vehicles that need no chain: named ones, and random ones full of ties."""
+"""Sessions with storage and vehicles that need no chain: named ones, random ones full of ties."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ class Named:
     asks, bids
         Price and energy of the seller (the buyer) in each period; None for no step.
     devices
-        Terms of the flexible orders by peer: charge, discharge, capacity, start, wanted, value, wear.
+        Terms of the flexible orders by peer: charge, discharge, capacity, start, wanted, value,
+        wear.
     schedules
         Per device and period: discharged positive, charged negative.
     prices

@@ -171,7 +171,7 @@ def model_welfare(of: Session, orders: list[SignedOrder], nodes: dict[int, int])
     return float(pyo.value(model.welfare))
 
 
-# -------------------------------------------------------------------------------------- no discretion
+# ------------------------------------------------------------------------------------ no discretion
 
 
 @some
@@ -215,7 +215,7 @@ def test_propose__no_room__is_refused(terms: tuple[int, ...], periods: int, prob
         cleared(session(ONE, periods), [flexible(EV, 3, *terms)], {EV: 0})
 
 
-# -------------------------------------------------------------------------------------------- orders
+# ------------------------------------------------------------------------------------------- orders
 
 TERMS = FlexibleOrder(
     market=1,

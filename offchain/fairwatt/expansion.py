@@ -1,18 +1,18 @@
 """A session with flexible orders as one market: a node for each cell.
 
-A *cell* is a node in one period. The book of the session has the nodes and links of the network once
-for each period, and the orders of all periods. A flexible order adds a node of its own, a cell for
-each period, and in its window the links
+A *cell* is a node in one period. The book of the session has the nodes and links of the network
+once for each period, and the orders of all periods. A flexible order adds a node of its own, a cell
+for each period, and in its window the links
 
     charging      node of the peer, t -> own, t         charge_wh, tariff 0
     discharging   own, t -> node of the peer, t         discharge_wh, tariff wear
     holding       own, t -> own, t + 1                  capacity_wh - start_wh, tariff 0
     bringing back own, t + 1 -> own, t                  start_wh, tariff 0
 
-To keep what is held at the start is where it begins, so the links in time carry the difference: more
-is held forward in time, less backward. In the last cell the owner offers what was held at the start
-and bids for what is wanted beyond it, both at the value at the end. All of this is an ordinary book,
-and the kernel clears, certifies and verifies it knowing nothing of storage.
+To keep what is held at the start is where it begins, so the links in time carry the difference:
+more is held forward in time, less backward. In the last cell the owner offers what was held at the
+start and bids for what is wanted beyond it, both at the value at the end. All of this is an
+ordinary book, and the kernel clears, certifies and verifies it knowing nothing of storage.
 """
 
 from __future__ import annotations

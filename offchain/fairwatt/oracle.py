@@ -164,7 +164,8 @@ class Oracle:
         False: a dry run, in which the contract is asked but nothing is sent.
     most_steps
         Steps that are taken of a peer for a session beside its placed ones, so that nobody fills
-        the clearing (a flexible order counts as one for each period of its window); by default four a period, or as many as it may place if that is more.
+        the clearing; by default four a period, or as many as it may place if that is more. A
+        flexible order counts as one for each period of its window.
     """
 
     chain: Chain
@@ -649,9 +650,7 @@ class Oracle:
         order = signed.order
         try:
             if isinstance(order, FlexibleOrder):
-                reason = _flexible_objection(order, snapshot)
-                if reason is not None:
-                    return reason
+                _require_flexible(order, snapshot)
             else:
                 snapshot.require_valid(signed)
             peer = snapshot.peer(order.peer, order.session_start)
@@ -670,7 +669,7 @@ class Oracle:
                     )
         except ContractError as error:
             return _reason(error)
-        except SignatureError as error:
+        except (ChainError, OracleError, SignatureError) as error:
             return str(error)
         return None
 
@@ -755,31 +754,36 @@ def _step_count(order: Order | FlexibleOrder) -> int:
     return order.periods if isinstance(order, FlexibleOrder) else len(order.steps)
 
 
-def _flexible_objection(order: FlexibleOrder, snapshot: Snapshot) -> str | None:
-    """Why no clearing may contain a flexible order, whoever signed it."""
+def _require_flexible(order: FlexibleOrder, snapshot: Snapshot) -> None:
+    """Require that a clearing may contain a flexible order, whoever signed it.
+
+    Raises
+    ------
+    ChainError, OracleError
+        With the reason why it may not.
+    """
     terms = snapshot.terms(order.market)
-    try:
-        peer = snapshot.peer(order.peer, order.session_start)
-    except ChainError as error:
-        return str(error)
+    peer = snapshot.peer(order.peer, order.session_start)
     network = snapshot.session(order.market, order.session_start).versions[-1].network
     floor, cap = network.price_floor_micro_per_kwh, network.price_cap_micro_per_kwh
+    reason = None
     if peer.standing is not Standing.ACTIVE or peer.network != terms.network:
-        return "the peer may not trade in this market"
-    if order.window.stop > terms.periods_per_session:
-        return (
-            f"its window ends after period {order.window.stop - 1}; "
-            f"the session has {terms.periods_per_session} periods"
+        reason = "the peer may not trade in this market"
+    elif order.window.stop > terms.periods_per_session:
+        reason = (
+            f"its window ends with period {order.window.stop - 1}; the session has "
+            f"{terms.periods_per_session} periods"
         )
-    if not floor <= order.value_micro_per_kwh <= cap:
-        return f"its value {order.value_micro_per_kwh} lies outside of {floor} to {cap}"
-    charges, discharges = order.charge_wh > 0, order.discharge_wh > 0
-    if (charges and not peer.role.buys) or (discharges and not peer.role.sells):
-        side = "buys" if charges and not peer.role.buys else "sells"
-        return f"a {peer.role.name.lower()} never {side}"
-    if snapshot.is_cancelled(order):
-        return "it is cancelled"
-    return None
+    elif not floor <= order.value_micro_per_kwh <= cap:
+        reason = f"its value {order.value_micro_per_kwh} lies outside of {floor} to {cap}"
+    elif order.charge_wh and not peer.role.buys:
+        reason = f"a {peer.role.name.lower()} never buys"
+    elif order.discharge_wh and not peer.role.sells:
+        reason = f"a {peer.role.name.lower()} never sells"
+    elif snapshot.is_cancelled(order):
+        reason = "it is cancelled"
+    if reason is not None:
+        raise OracleError(reason)
 
 
 def _wanted_wh(order: Order | FlexibleOrder) -> Counter[_Want]:

@@ -150,7 +150,7 @@ def test_clear__in_parts__counts_flexible_orders_through(
         assert community.balance(member) == NANO + payment
 
 
-# ------------------------------------------------------------------------------------------ refusals
+# ----------------------------------------------------------------------------------------- refusals
 
 
 def test_clear__signed_by_another__reverts(

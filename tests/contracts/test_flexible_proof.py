@@ -142,6 +142,92 @@ def places(proposal: Proposal) -> list[Place]:
     ]
 
 
+# ----------------------------------------------------------------------------------- error by error
+
+FULL = "battery limited by its capacity"  # three periods; it charges 6 of 9 Wh in the first
+SELLS = "battery sells what it holds for more than its value"  # 2 Wh, 0, 4 of the 7 that it holds
+CHARGE, DISCHARGE, HOLD = 1 << 16, 1 << 16 | 1, 1 << 16 | 2  # links of node 1
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "value", "error", "values"),
+    [
+        (
+            *(FULL, Place("schedules", 0, 0), -10, "FlowAboveCapacity"),
+            {"link": CHARGE, "period": 0, "flowWh": 10, "capacityWh": 9},
+        ),
+        (
+            *(FULL, Place("schedules", 0, 0), -7, "FlowAboveCapacity"),
+            {"link": HOLD, "period": 0, "flowWh": 7, "capacityWh": 6},
+        ),
+        (
+            *(FULL, Place("schedules", 0, 0), -5, "FlowNotImplied"),
+            {"link": HOLD, "period": 0, "flowWh": 5},
+        ),
+        (
+            *(FULL, Place("low", 0), 0, "FlowNotImplied"),
+            {"link": CHARGE, "period": 0, "flowWh": 6},
+        ),
+        (
+            *(FULL, Place("tail", 0), -1, "FlowNotUnique"),
+            {"link": CHARGE, "period": 0, "flowWh": 6},
+        ),
+        (
+            *(FULL, Place("schedules", 0, 0), 6, "FlowNotUnique"),
+            {"link": DISCHARGE, "period": 0, "flowWh": 6},
+        ),
+        (
+            *(FULL, Place("schedules", 0, 2), 5, "NodeUnbalanced"),
+            {"node": 1, "period": 2, "surplusWh": 1},
+        ),
+        (
+            *(SELLS, Place("schedules", 0, 0), 4, "NodeUnbalanced"),
+            {"node": 1, "period": 2, "surplusWh": -1},
+        ),
+        (FULL, Place("low_rank", 0), 1, "LowestNotProved", {"node": 1, "period": 0}),
+        (FULL, Place("high_rank", 0), 1, "HighestNotProved", {"node": 1, "period": 0}),
+    ],
+)
+def test_check__one_number_is_wrong__says_which(
+    contract: Contract, name: str, place: Place, value: int, error: str, values: dict[str, int]
+) -> None:
+    made = place.put(NAMED[name].proposal, value)
+    assert made is not None
+    assert not verifies(made)
+    contract.refuses(Claim.of(made), error, **values)
+
+
+WORTH = "vehicle buys no more than it is worth"  # 6 of 10 Wh, which at the end are marginal at 40
+
+
+def test_check__value_between_the_prices_at_the_end__reverts(contract: Contract) -> None:
+    proposal = NAMED[WORTH].proposal
+    columns = proposal.certificates[0].columns()
+    low, high = columns["low"].copy(), columns["high"].copy()
+    low[5:8] -= 1  # from the second period on, when it charges
+    high[5:8] += 1
+    claim = Claim.of(changed(proposal, low=low.tolist(), high=high.tolist()))
+    contract.refuses(claim, "LimitBetweenPrices", node=1, period=3, limitMicroPerKWh=40)
+
+
+def test_check__marginal_at_the_end__total_fill_and_tail_are_checked(contract: Contract) -> None:
+    proposal = NAMED[WORTH].proposal
+    columns = {name: each.tolist() for name, each in proposal.certificates[0].columns().items()}
+    assert (columns["bid_fill"][7], columns["bid_total"][7]) == (6, 10)
+
+    def other(name: str, by: int, cells: range = range(7, 8)) -> Claim:
+        numbers = [wh + by if at in cells else wh for at, wh in enumerate(columns[name])]
+        return Claim.of(changed(proposal, **{name: numbers}))
+
+    cell = {"node": 1, "period": 3}
+    contract.refuses(other("bid_total", 1), "MarginalTotalMismatch", **cell, asksWh=0, bidsWh=10)
+    contract.refuses(other("bid_fill", 1), "NodeUnbalanced", **cell, surplusWh=-1)
+    contract.refuses(other("tail", 1, range(5, 8)), "FillNotUnique", **cell)
+
+
+# ------------------------------------------------------------------------------------ same verdict
+
+
 @some(60)
 @given(drawn=sessions(st.sampled_from([1, 2, 4, 9])))
 def test_check__random_session__same_positions_and_money(
