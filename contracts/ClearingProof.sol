@@ -149,7 +149,6 @@ library ClearingProof {
     struct Arc {
         uint256 source;
         uint256 target;
-        uint256 tariffMicroPerKWh;
         uint256 capacityWh;
         bool carries;
         bool spare;
@@ -563,7 +562,14 @@ library ClearingProof {
     /// @param seed Hash of the links of the network version.
     function linkTail(bytes32 seed, uint256 link) internal pure returns (uint256) {
         unchecked {
-            return (uint256(keccak256(abi.encode(seed, link))) >> 232) + 1;
+            uint256 hash;
+            // solhint-disable-next-line no-inline-assembly
+            assembly ("memory-safe") {
+                mstore(0, seed)
+                mstore(32, link)
+                hash := keccak256(0, 64)
+            }
+            return (hash >> 232) + 1;
         }
     }
 
@@ -580,9 +586,17 @@ library ClearingProof {
             Arc memory arc;
             arc.source = _cell(tally, link.source, flow.period);
             arc.target = _cell(tally, link.target, flow.period);
-            arc.tariffMicroPerKWh = link.tariffMicroPerKWh;
             arc.capacityWh = link.capacityWh;
-            uint256 spread = _requireImplied(tally, arc, flow);
+            (uint256 low, uint256 high) = _pricesAt(tally, arc.source);
+            (uint256 lowThere, uint256 highThere) = _pricesAt(tally, arc.target);
+            _requireGains(
+                tally,
+                arc,
+                flow,
+                int256(lowThere - low - link.tariffMicroPerKWh),
+                int256(highThere - high - link.tariffMicroPerKWh)
+            );
+            uint256 spread = ((lowThere + highThere) >> 1) - ((low + high) >> 1);
             if (flowWh == 0) return (0, 0);
             _add(tally.inflow + arc.source * 32, 0 - flowWh);
             _add(tally.inflow + arc.target * 32, flowWh);
@@ -591,29 +605,31 @@ library ClearingProof {
         }
     }
 
-    /// @dev Checks a flow between two cells against both prices, and takes what it says of their support.
-    /// @return spread Price at the target minus price at the source.
-    function _requireImplied(
+    /// @dev Checks what a link carries against what it gains on a kWh, its tariff taken off, and takes what it says of the
+    /// support of prices.
+    /// @param d At the lowest prices.
+    /// @param e At the highest prices.
+    function _requireGains(
         Tally memory tally,
         Arc memory arc,
-        Flow memory flow
-    ) private pure returns (uint256 spread) {
+        Flow memory flow,
+        int256 d,
+        int256 e
+    ) private pure {
         unchecked {
+            uint256 flowWh = flow.flowWh;
+            uint256 capacityWh = arc.capacityWh;
+            if (flowWh == 0 && (capacityWh == 0 || (d < 0 && e < 0))) return; // idle, and no loss
             require(
-                flow.flowWh <= arc.capacityWh,
-                FlowAboveCapacity(flow.link, flow.period, flow.flowWh, arc.capacityWh)
+                flowWh <= capacityWh,
+                FlowAboveCapacity(flow.link, flow.period, flowWh, capacityWh)
             );
-            arc.carries = flow.flowWh > 0;
-            arc.spare = flow.flowWh < arc.capacityWh;
-            (uint256 low, uint256 high) = _pricesAt(tally, arc.source);
-            (uint256 lowThere, uint256 highThere) = _pricesAt(tally, arc.target);
-            spread = ((lowThere + highThere) >> 1) - ((low + high) >> 1);
-            int256 d = int256(lowThere - low - arc.tariffMicroPerKWh);
-            int256 e = int256(highThere - high - arc.tariffMicroPerKWh);
+            (bool carries, bool spare) = (flowWh > 0, flowWh < capacityWh);
             require(
-                !(arc.carries && (d < 0 || e < 0)) && !(arc.spare && (d > 0 || e > 0)),
-                FlowNotImplied(flow.link, flow.period, flow.flowWh)
+                !(carries && (d < 0 || e < 0)) && !(spare && (d > 0 || e > 0)),
+                FlowNotImplied(flow.link, flow.period, flowWh)
             );
+            (arc.carries, arc.spare) = (carries, spare);
             if (d == 0 && e == 0) _requireTails(tally, arc, flow);
             if (d == 0) _supportLow(tally, arc);
             if (e == 0) _supportHigh(tally, arc);
@@ -674,22 +690,22 @@ library ClearingProof {
             flow.seed = order.seed;
             Arc memory arc;
             int256 levelWh = int256(startWh);
-            uint256 place = order.schedule;
+            uint256 cell = _cell(tally, order.node, first);
+            (uint256 low, uint256 high) = _pricesAt(tally, cell);
             for (uint256 t = first; t < last; ++t) {
                 flow.period = t;
                 flow.baseWh = 0;
-                levelWh += _exchange(tally, order, flow, arc, _calldata(place) >> 224);
-                place += 4;
+                levelWh += _exchange(tally, order, flow, arc, low, high);
                 require(levelWh >= 0, NodeUnbalanced(order.node, t, levelWh));
                 if (t + 1 == last) break;
+                (arc.source, arc.target) = (cell, ++cell);
+                arc.capacityWh = capacityWh;
                 flow.link = (order.node << 16) | 2;
                 flow.flowWh = uint256(levelWh);
                 flow.baseWh = startWh;
-                arc.source = _cell(tally, order.node, t);
-                arc.target = arc.source + 1;
-                arc.tariffMicroPerKWh = 0;
-                arc.capacityWh = capacityWh;
-                _requireImplied(tally, arc, flow);
+                (uint256 lowLater, uint256 highLater) = _pricesAt(tally, cell);
+                _requireGains(tally, arc, flow, int256(lowLater - low), int256(highLater - high));
+                (low, high) = (lowLater, highLater);
             }
             _requireHeld(tally, order, last - 1, levelWh);
             return true;
@@ -697,34 +713,36 @@ library ClearingProof {
     }
 
     /// @dev What it charges or discharges in a period.
-    /// @param lane energyWh << 1, + 1 if it is charged.
+    /// @param low Biased lowest price of its own cell; `high` the highest.
     /// @return chargedWh Negative if it is discharged.
     function _exchange(
         Tally memory tally,
         Flexible memory order,
         Flow memory flow,
         Arc memory arc,
-        uint256 lane
+        uint256 low,
+        uint256 high
     ) private pure returns (int256 chargedWh) {
         unchecked {
-            (uint256 energyWh, bool charges, uint256 period) = (
-                lane >> 1,
-                lane & 1 == 1,
-                flow.period
-            );
+            uint256 period = flow.period;
+            uint256 lane = _calldata(order.schedule) >> 224;
+            order.schedule += 4;
+            (uint256 energyWh, bool charges) = (lane >> 1, lane & 1 == 1);
             arc.source = _cell(tally, order.peerNode, period);
             arc.target = _cell(tally, order.node, period);
-            arc.tariffMicroPerKWh = 0;
             arc.capacityWh = uint32(order.terms >> 192);
             flow.link = order.node << 16;
             flow.flowWh = charges ? energyWh : 0;
-            if (arc.capacityWh | flow.flowWh != 0) _requireImplied(tally, arc, flow);
+            (uint256 lowThere, uint256 highThere) = _pricesAt(tally, arc.source);
+            int256 d = int256(low - lowThere);
+            int256 e = int256(high - highThere);
+            _requireGains(tally, arc, flow, d, e);
             (arc.source, arc.target) = (arc.target, arc.source);
-            arc.tariffMicroPerKWh = uint32(order.terms >> 96);
             arc.capacityWh = uint32(order.terms >> 160);
-            flow.link = (order.node << 16) | 1;
+            flow.link |= 1;
             flow.flowWh = charges ? 0 : energyWh;
-            if (arc.capacityWh | flow.flowWh != 0) _requireImplied(tally, arc, flow);
+            int256 wear = int256(uint256(uint32(order.terms >> 96)));
+            _requireGains(tally, arc, flow, -d - wear, -e - wear);
             if (energyWh == 0) return 0;
             // slither-disable-next-line divide-before-multiply (rounded down to the block)
             uint256 place = tally.position + (period / LANES) * SUM_BYTES + (period & 1) * 32;

@@ -256,3 +256,21 @@ def test_deployment_that_cannot_be_read(folder: Path) -> None:
     refused(run("check", signed, "--deployment", folder), "is a directory")
     (folder / "deployment.json").write_bytes(b"\xff[[")
     refused(run("check", signed, "--deployment", folder / "deployment.json"), "not valid JSON")
+
+
+def test_flexible__template_to_check__says_what_was_signed(folder: Path) -> None:
+    path = folder / "vehicle.json"
+    path.write_text(run("template", "--flexible").stdout, "utf-8")
+    typed = json.loads(run("typed-data", path, *DOMAIN).stdout)
+    assert (typed["primaryType"], typed["message"]["wantedWh"]) == ("FlexibleOrder", 20_000)
+    signed = folder / "signed.json"
+    run("sign", path, *DOMAIN, "--out", signed, env={"FAIRWATT_KEY": KEY})
+    result = run("check", signed, *DOMAIN, "--wallet", WALLET)
+    assert f"signer      {WALLET}, the wallet\n" in result.stdout
+    assert "worst case  pays 5.00 token" in result.stdout  # 20 kWh at 0.25
+    assert "wantedWh          20000\n" in result.stdout
+    document = json.loads(run("check", signed, *DOMAIN, "--json").stdout)
+    assert document["worstCaseNano"] == 20_000 * 250_000
+    broken = json.loads(path.read_text("utf-8")) | {"wantedWh": 20_001}
+    path.write_text(json.dumps(broken), "utf-8")
+    refused(run("typed-data", path, *DOMAIN), "wantedWh", "must be 0 to 20000, not 20001")
