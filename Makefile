@@ -5,6 +5,9 @@
 #   make test    all tests
 #   make check   formatters, linters, types, static analysis
 #   make bench   measurements
+#   make markets 10,000 random markets, judged by the contract and by Python
+#   make fuzz    a million changed clearings against an oracle; docs/verification.md
+#   make weakened  the fuzzer on proofs that lack a rule
 #   make pages   docs/pilots.md and its pictures
 #   make grid    docs/grid.md and its pictures; installs the extra for power flows
 #   make lock    pin the Python packages anew in constraints.txt
@@ -28,7 +31,7 @@ say = @printf '\033[1m==> %s\033[0m\n' "$(1)"
 
 .DEFAULT_GOAL := setup
 .DELETE_ON_ERROR:
-.PHONY: setup compile demo test check bench pages grid lock clean
+.PHONY: setup compile demo test check bench markets fuzz weakened pages grid lock clean
 
 setup: $(STAMPS)/python $(STAMPS)/solc
 
@@ -104,6 +107,11 @@ $(STAMPS)/bench: $(STAMPS)/python
 bench: compile $(STAMPS)/bench
 	$(call say,bench)
 	@$(BIN)/python -m bench $(SECTIONS)
+
+# Options, such as a seed: make fuzz ARGS="--seed 2 --count 100000"
+markets fuzz weakened: compile
+	$(call say,$@)
+	@$(BIN)/python -m tests.proofs $@ $(ARGS)
 
 # docs/pilots.md and its pictures; a few minutes.
 pages: $(STAMPS)/python

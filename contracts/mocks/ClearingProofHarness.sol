@@ -10,6 +10,9 @@ import {PlainLanes} from "./PlainLanes.sol";
 contract ClearingProofHarness {
     using ClearingProof for ClearingProof.Tally;
 
+    /// @notice A support names a lane that the curve of its record does not have; `Clearing` refuses it, too.
+    error SupportMalformed(uint256 offset);
+
     /// @notice The bounds and sizes of a book.
     struct Frame {
         uint256 nodes;
@@ -98,6 +101,7 @@ contract ClearingProofHarness {
                 )
             }
             uint256 lane = entry & 0x7fff;
+            require(lane < lanes * rows, SupportMalformed(at));
             tally.addSupport(
                 node,
                 firstBlock,
