@@ -8,6 +8,8 @@
 #   make markets 10,000 random markets, judged by the contract and by Python
 #   make fuzz    a million changed clearings against an oracle; docs/verification.md
 #   make weakened  the fuzzer on proofs that lack a rule
+#   make coverage  which branches of the contracts the tests take
+#   make halmos  symbolic checks of the proof; installs the extra `halmos`
 #   make pages   docs/pilots.md and its pictures
 #   make grid    docs/grid.md and its pictures; installs the extra for power flows
 #   make lock    pin the Python packages anew in constraints.txt
@@ -31,7 +33,7 @@ say = @printf '\033[1m==> %s\033[0m\n' "$(1)"
 
 .DEFAULT_GOAL := setup
 .DELETE_ON_ERROR:
-.PHONY: setup compile demo test check bench markets fuzz weakened pages grid lock clean
+.PHONY: setup compile demo test check bench markets fuzz weakened coverage halmos pages grid lock clean
 
 setup: $(STAMPS)/python $(STAMPS)/solc
 
@@ -109,9 +111,21 @@ bench: compile $(STAMPS)/bench
 	@$(BIN)/python -m bench $(SECTIONS)
 
 # Options, such as a seed: make fuzz ARGS="--seed 2 --count 100000"
-markets fuzz weakened: compile
+markets fuzz weakened coverage: compile
 	$(call say,$@)
 	@$(BIN)/python -m tests.proofs $@ $(ARGS)
+
+# Brings a solver of 55 MB, needed here only.
+$(STAMPS)/halmos: $(STAMPS)/python
+	$(call say,halmos and its solvers)
+	@if $(BIN)/uv --version >/dev/null 2>&1; \
+	then VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --constraint constraints.txt --editable '.[halmos]'; \
+	else $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[halmos]'; fi
+	@touch $@
+
+halmos: compile $(STAMPS)/halmos
+	$(call say,halmos)
+	@$(BIN)/python -m tests.proofs halmos $(ARGS)
 
 # docs/pilots.md and its pictures; a few minutes.
 pages: $(STAMPS)/python

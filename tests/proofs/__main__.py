@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -12,13 +14,15 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from tests.proofs import fuzz, markets, weakened
+from tests.proofs import branches, fuzz, halmos, markets, weakened
+from tests.proofs.compiled import ROOT
 from tests.proofs.revm import Harness
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 console = Console(stderr=True)
+_CONTRACT_TESTS = ("tests/contracts", "tests/chain")
 
 
 def _progress() -> Progress:
@@ -158,6 +162,65 @@ def weakened_command(most: int, seed: int, record: Path | None) -> None:
         record,
     )
     sys.exit(bool(missed))
+
+
+@main.command("coverage")
+@click.option("--workers", default=2, show_default=True, help="Processes that test.")
+@click.option("--only-report", is_flag=True, help="Report on what was seen last time.")
+@click.argument("tests", nargs=-1)
+@_RECORD
+def coverage_command(
+    workers: int, only_report: bool, tests: tuple[str, ...], record: Path | None
+) -> None:
+    """Say which branches of the contracts the tests take, those of the contracts unless named."""
+    out = ROOT / ".build" / "branches" / "build.json"
+    if not only_report:
+        for old in out.parent.glob("*.seen.json"):
+            old.unlink()
+        with console.status("compiling so that every branch is a jump of its own"):
+            branches.build(out)
+        os.environ["FAIRWATT_BRANCHES"] = str(out)
+        command = [sys.executable, "-m", "pytest", "-q", "-n", str(workers), "--dist", "loadfile"]
+        plugin = ["-p", "tests.proofs.recorder"]
+        tried = subprocess.run(
+            [*command, *plugin, *(tests or _CONTRACT_TESTS)], cwd=ROOT, check=False
+        )
+        if tried.returncode:
+            console.print(
+                "some tests fail on the coverage build; what they saw counts", style="red"
+            )
+    found = branches.report(out)
+    explained = [(branch, branches.explanation(branch)) for branch in found.missed]
+    missed = [branch for branch, why in explained if not why]
+    taken = len(found.branches) - len(found.missed)
+    text = (
+        f"{taken:,} of {len(found.branches):,} branches are taken both ways. The compiler makes "
+        f"{found.compilers.total():,} conditional\njumps more, which are not counted."
+    )
+    rows = [
+        (
+            f"`{Path(branch.source).name}:{branch.line}`",
+            f"`{branch.text[:60]}`".replace("|", "\\|"),
+            branch.way(),
+            why,
+        )
+        for branch, why in explained
+    ]
+    if rows:
+        text += "\n\n" + _table(("where", "what", "taken", "why"), rows)
+    _report(text, "coverage", record)
+    sys.exit(bool(missed))
+
+
+@main.command("halmos")
+@click.option("--function", default="check_", show_default=True, help="Checks to run, by prefix.")
+@click.option("--timeout", default=600, show_default=True, help="Seconds for a question.")
+def halmos_command(function: str, timeout: int) -> None:
+    """Try to break every check in `symbolic/` with symbolic arguments."""
+    root = ROOT / ".build" / "halmos"
+    halmos.prepare(root)
+    options = ["--loop", "16", "--solver-timeout-assertion", str(1000 * timeout)]
+    sys.exit(halmos.run(root, ["--function", function, *options]))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,24 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 
+UNOPTIMIZED = {
+    "optimizer": {
+        "enabled": False,
+        "details": {
+            "peephole": False,
+            "inliner": False,
+            "jumpdestRemover": False,
+            "orderLiterals": False,
+            "deduplicate": False,
+            "cse": False,
+            "constantOptimizer": False,
+            "yul": True,
+            "yulDetails": {"stackAllocation": True, "optimizerSteps": "u"},
+        },
+    }
+}
+"""Settings under which every function and branch of the source stands for itself."""
+
 
 def compiled(
     names: list[str],

@@ -349,7 +349,7 @@ def _spoil(  # noqa: C901 - way by way
 
 
 def _order(draft: Draft) -> None:
-    """The price, energy or side of a step, or the node of a peer."""
+    """The price, energy, side or period of a step, or the node of a peer."""
     if not draft.curves:
         return
     curve, units = draft.chance.choice(draft.curves), draft.units
@@ -370,12 +370,17 @@ def _order(draft: Draft) -> None:
         struct.unpack_from(">i", curve, at),
         struct.unpack_from(">I", curve, at + 32),
     )
-    match draft.chance.randrange(3):
-        case 0:
+    match draft.chance.randrange(4):
+        case 0:  # another period, which the session may not have
+            struct.pack_into(">i", curve, at, 0)
+            struct.pack_into(">I", curve, at + 32, 0)
+            pair = (at - _HEAD_BYTES) // 64
+            at = _HEAD_BYTES + 64 * pair + 4 * draft.chance.randrange(LANES)
+        case 1:
             price += draft.chance.choice((-1, 1)) * units.price
             price = min(max(price, draft.frame.floor), draft.frame.cap)
-        case 1:
-            step += draft.chance.choice((-2, 2)) * units.energy
+        case 2:
+            step = max(step + draft.chance.choice((-2, 2)) * units.energy, 0)
         case _:
             step ^= 1
     struct.pack_into(">i", curve, at, price)
@@ -403,6 +408,11 @@ def _link(draft: Draft) -> None:
     draft.frame = draft.frame._replace(links=tuple(links), tails=tuple(tails))
 
 
+def _limit(draft: Draft) -> None:
+    """What a connection carries."""
+    draft.frame = draft.frame._replace(limit=draft.chance.randrange(8) * draft.units.energy)
+
+
 def _peers(draft: Draft) -> None:
     """Peers in another sequence."""
     pairs = list(zip(draft.curves, draft.supports, strict=True))
@@ -424,6 +434,7 @@ _WEIGHTS = {
     _cut: 1,
     _order: 2,
     _link: 2,
+    _limit: 1,
     _peers: 1,
 }
 _MOVES, _OFTEN = list(_WEIGHTS), list(_WEIGHTS.values())

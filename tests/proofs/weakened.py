@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.proofs.compiled import ROOT, compiled
+from tests.proofs.compiled import ROOT, UNOPTIMIZED, compiled
 from tests.proofs.fuzz import Count, ViolationError, fuzz_market
 from tests.proofs.revm import Harness
 
@@ -63,7 +63,10 @@ def weakened(rule: Rule) -> Harness:
     """The harness on a proof without this rule."""
     text = (ROOT / PROOF).read_text(encoding="utf-8")
     made = compiled(
-        [HARNESS], ["abi", "evm.deployedBytecode.object"], changed={PROOF: rule.removed(text)}
+        [HARNESS],
+        ["abi", "evm.deployedBytecode.object"],
+        changed={PROOF: rule.removed(text)},
+        settings=UNOPTIMIZED,
     )
     contract = made["contracts"][HARNESS]["ClearingProofHarness"]
     return Harness(contract["abi"], bytes.fromhex(contract["evm"]["deployedBytecode"]["object"]))
