@@ -68,7 +68,7 @@ def main() -> None:
 
 @main.command("markets")
 @click.option("--count", default=10_000, show_default=True, help="Random markets.")
-@click.option("--changes", default=10, show_default=True, help="Changed clearings of each.")
+@click.option("--changes", default=5, show_default=True, help="Changed clearings of each.")
 @click.option("--only", type=int, help="Try the market of this number alone.")
 @_SEED
 @_RECORD

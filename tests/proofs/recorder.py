@@ -45,8 +45,14 @@ def _coverage_build(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         jump = PragueComputation.opcodes[_JUMPI]
         patch.setattr(jump, "logic_fn", _noting(jump.logic_fn))
         yield
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "alone")
-    out = BUILD.with_suffix(f".{worker}.seen.json")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _noted() -> Iterator[None]:
+    """Leave what was seen so far."""
+    yield
+    contracts = json.loads(BUILD.read_text())["contracts"]
+    out = BUILD.with_suffix(f".{os.getpid()}.seen.json")
     out.write_text(json.dumps(_by_contract(contracts)))
 
 
