@@ -91,7 +91,7 @@ check: compile
 	$(call say,mypy)
 	@$(BIN)/mypy
 	$(call say,prettier)
-	@prettier --check 'tools/*.mjs' 'contracts/**/*.sol'
+	@prettier --check 'tools/*.mjs' 'contracts/**/*.sol' 'tests/**/*.sol'
 	$(call say,solhint)
 	@solhint --disc --max-warnings 0 'contracts/**/*.sol'
 	$(call say,slither)

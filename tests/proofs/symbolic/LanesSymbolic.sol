@@ -9,6 +9,14 @@ import {PlainLanes} from "../../../contracts/mocks/PlainLanes.sol";
 contract LanesSymbolic {
     uint256 private constant ONE = Lanes.ONE;
 
+    /// @notice Arguments of `fill`, lanes below 2^32.
+    struct Given {
+        uint256 limits;
+        uint256 steps;
+        uint256 low;
+        uint256 high;
+    }
+
     function check_halves(uint256 word) external pure {
         (uint256 evenHalf, uint256 oddHalf) = PlainLanes.halves(word);
         assert(Lanes.even(word) == evenHalf);
@@ -65,25 +73,41 @@ contract LanesSymbolic {
         for (uint256 lane; lane < 4; ++lane) assert(Lanes.at(half, lane) == lanes[lane]);
     }
 
-    function check_fill(uint256 limits, uint256 steps, uint256 low, uint256 high) external pure {
-        (limits, steps, low, high) = _bounded(limits, steps, low, high);
-        if (!PlainLanes.atMost(low, high)) return;
+    /// @notice Lane by lane: the plain version is asked about one lane, the packed one about all four.
+    function check_fill0(uint256 limits, uint256 steps, uint256 low, uint256 high) external pure {
+        _fillOfLane(0xffffffff << 192, _bounded(limits, steps, low, high));
+    }
+
+    function check_fill1(uint256 limits, uint256 steps, uint256 low, uint256 high) external pure {
+        _fillOfLane(0xffffffff << 128, _bounded(limits, steps, low, high));
+    }
+
+    function check_fill2(uint256 limits, uint256 steps, uint256 low, uint256 high) external pure {
+        _fillOfLane(0xffffffff << 64, _bounded(limits, steps, low, high));
+    }
+
+    function check_fill3(uint256 limits, uint256 steps, uint256 low, uint256 high) external pure {
+        _fillOfLane(0xffffffff, _bounded(limits, steps, low, high));
+    }
+
+    function _fillOfLane(uint256 lane, Given memory given) private pure {
+        if (!PlainLanes.atMost(given.low, given.high)) return;
         (uint256 asks, uint256 bids, uint256 marginal, uint256 between) = Lanes.fill(
-            limits,
-            steps,
-            low,
-            high
+            given.limits,
+            given.steps,
+            given.low,
+            given.high
         );
         (uint256 asks_, uint256 bids_, uint256 marginal_, uint256 between_) = PlainLanes.fill(
-            limits,
-            steps,
-            low,
-            high
+            given.limits & lane,
+            given.steps & lane,
+            given.low & lane,
+            given.high & lane
         );
-        assert(between == between_);
+        assert(between & lane == between_);
         // Steps between the prices are refused, whatever else is said of them.
-        if (between != 0) return;
-        assert(asks == asks_ && bids == bids_ && marginal == marginal_);
+        if (between_ != 0) return;
+        assert(asks & lane == asks_ && bids & lane == bids_ && marginal & lane == marginal_);
     }
 
     function check_addFills(
@@ -92,15 +116,15 @@ contract LanesSymbolic {
         uint256 low,
         uint256 high
     ) external pure {
-        (limits, steps, low, high) = _bounded(limits, steps, low, high);
-        if (!PlainLanes.atMost(low, high)) return;
+        Given memory given = _bounded(limits, steps, low, high);
+        if (!PlainLanes.atMost(given.low, given.high)) return;
         (uint256 asks, uint256 bids, uint256 marginal, uint256 between) = Lanes.fill(
-            limits,
-            steps,
-            low,
-            high
+            given.limits,
+            given.steps,
+            given.low,
+            given.high
         );
-        uint256[3] memory prices = [low, 0, high];
+        uint256[3] memory prices = [given.low, 0, given.high];
         uint256[3] memory position = [ONE, 0, 2 * ONE];
         uint256 at;
         uint256 to;
@@ -108,7 +132,7 @@ contract LanesSymbolic {
             at := prices
             to := position
         }
-        uint256 undecided = Lanes.addFills(Lanes.biased(limits), steps, at, to);
+        uint256 undecided = Lanes.addFills(Lanes.biased(given.limits), given.steps, at, to);
         assert(undecided == marginal | between);
         assert(position[0] == ONE + asks && position[2] == 2 * ONE + bids);
     }
@@ -118,8 +142,8 @@ contract LanesSymbolic {
         uint256 steps,
         uint256 low,
         uint256 high
-    ) private pure returns (uint256, uint256, uint256, uint256) {
+    ) private pure returns (Given memory) {
         uint256 lanes = 0xffffffff * ONE;
-        return (limits & lanes, steps & lanes, low & lanes, high & lanes);
+        return Given(limits & lanes, steps & lanes, low & lanes, high & lanes);
     }
 }

@@ -101,9 +101,10 @@ contract ProofSymbolic {
             uint256 boughtWh
         ) {
             assert(soldWh == boughtWh && soldWh == flow);
-            int256 gain = int256(uint256(book.bid)) -
-                int256(uint256(book.ask)) -
-                int256(uint256(link.tariffMicroPerKWh));
+            int256 gain =
+                int256(uint256(book.bid)) -
+                    int256(uint256(book.ask)) -
+                    int256(uint256(link.tariffMicroPerKWh));
             other &= 3;
             if (other <= book.askWh && other <= book.bidWh && other <= link.capacityWh) {
                 int256 welfare = gain * int256(soldWh);
