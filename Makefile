@@ -5,6 +5,11 @@
 #   make test    all tests
 #   make check   formatters, linters, types, static analysis
 #   make bench   measurements
+#   make markets 10,000 random markets, judged by the contract and by Python
+#   make fuzz    a million changed clearings against an oracle; docs/verification.md
+#   make weakened  the fuzzer on proofs that lack a rule
+#   make coverage  which branches of the contracts the tests take
+#   make halmos  symbolic checks of the proof; installs the extra `halmos`
 #   make pages   docs/pilots.md and its pictures, docs/bills.png
 #   make grid    docs/grid.md and its pictures; installs the extra for power flows
 #   make lock    pin the Python packages anew in constraints.txt
@@ -28,7 +33,7 @@ say = @printf '\033[1m==> %s\033[0m\n' "$(1)"
 
 .DEFAULT_GOAL := setup
 .DELETE_ON_ERROR:
-.PHONY: setup compile demo test check bench pages grid lock clean
+.PHONY: setup compile demo test check bench markets fuzz weakened coverage halmos pages grid lock clean
 
 setup: $(STAMPS)/python $(STAMPS)/solc
 
@@ -86,7 +91,7 @@ check: compile
 	$(call say,mypy)
 	@$(BIN)/mypy
 	$(call say,prettier)
-	@prettier --check 'tools/*.mjs' 'contracts/**/*.sol'
+	@prettier --check 'tools/*.mjs' 'contracts/**/*.sol' 'tests/**/*.sol'
 	$(call say,solhint)
 	@solhint --disc --max-warnings 0 'contracts/**/*.sol'
 	$(call say,slither)
@@ -104,6 +109,23 @@ $(STAMPS)/bench: $(STAMPS)/python
 bench: compile $(STAMPS)/bench
 	$(call say,bench)
 	@$(BIN)/python -m bench $(SECTIONS)
+
+# Options, such as a seed: make fuzz ARGS="--seed 2 --count 100000"
+markets fuzz weakened coverage: compile
+	$(call say,$@)
+	@$(BIN)/python -m tests.proofs $@ $(ARGS)
+
+# Brings a solver of 55 MB, needed here only.
+$(STAMPS)/halmos: $(STAMPS)/python
+	$(call say,halmos and its solvers)
+	@if $(BIN)/uv --version >/dev/null 2>&1; \
+	then VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --constraint constraints.txt --editable '.[halmos]'; \
+	else $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[halmos]'; fi
+	@touch $@
+
+halmos: compile $(STAMPS)/halmos
+	$(call say,halmos)
+	@$(BIN)/python -m tests.proofs halmos $(ARGS)
 
 # docs/pilots.md and its pictures, docs/bills.png; a few minutes.
 pages: $(STAMPS)/python

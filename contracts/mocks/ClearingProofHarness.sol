@@ -12,6 +12,8 @@ contract ClearingProofHarness {
 
     /// @notice The terms of a flexible order cannot be kept.
     error FlexibleOrderRefused();
+    /// @notice A support names a lane that the curve of its record does not have; `Clearing` refuses it, too.
+    error SupportMalformed(uint256 offset);
 
     /// @notice The bounds and sizes of a book.
     struct Frame {
@@ -104,6 +106,7 @@ contract ClearingProofHarness {
                 )
             }
             uint256 lane = entry & 0x7fff;
+            require(lane < lanes * rows, SupportMalformed(at));
             tally.addSupport(
                 node,
                 firstBlock,

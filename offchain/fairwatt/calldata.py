@@ -383,7 +383,7 @@ def _details(proposal: Proposal) -> bytes:
             lambda each: each.bid_total,
         )
     ]
-    has_orders = marginal[1] + marginal[3] > 0
+    has_orders = np.bitwise_or.reduce(marginal) > 0
     details = bytearray()
     for cell in np.flatnonzero((tail != 0) | has_orders).tolist():
         flag = _HAS_MARGINAL if has_orders[cell] else 0
