@@ -211,7 +211,7 @@ def _savings(results: Results) -> Figure:
                 textcoords="offset points", va="center", fontsize=7.5, color=SOFT,
             )  # fmt: skip
     axes.axvline(0, color=INK, linewidth=0.8)
-    axes.legend(loc="lower right", frameon=False, fontsize=9)
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=9)
     axes.set_yticks(at, [peer.name for peer in peers], fontsize=7.5)
     axes.set_ylim(-0.7, len(peers) - 0.3)
     axes.margins(x=0.08)
