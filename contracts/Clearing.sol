@@ -392,7 +392,7 @@ contract Clearing is IClearing {
     function _authenticate(
         Work memory work,
         OrderRecord memory order
-    ) private view returns (bytes32 orderHash) {
+    ) private pure returns (bytes32 orderHash) {
         orderHash = _hash(work, order);
         work.ordersHash = _chain(work.ordersHash, orderHash);
         if (work.looks) {
