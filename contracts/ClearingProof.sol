@@ -136,6 +136,7 @@ library ClearingProof {
     /// @param link Its number; of a flexible order its node times 2^16, + 0 for charging, 1 for discharging, 2 for holding.
     /// @param tail If it is 0, it is drawn from `seed` where it is needed.
     /// @param baseWh The flow that costs no tail.
+    /// @param source Cell that it leaves; filled in here, as all that follows.
     struct Flow {
         uint256 link;
         uint256 period;
@@ -143,10 +144,6 @@ library ClearingProof {
         uint256 tail;
         bytes32 seed;
         uint256 baseWh;
-    }
-
-    /// @dev A link between two cells, and whether it carries anything and could carry more.
-    struct Arc {
         uint256 source;
         uint256 target;
         uint256 capacityWh;
@@ -583,23 +580,21 @@ library ClearingProof {
     ) internal pure returns (uint256 tariffNano, uint256 rentNano) {
         unchecked {
             uint256 flowWh = flow.flowWh;
-            Arc memory arc;
-            arc.source = _cell(tally, link.source, flow.period);
-            arc.target = _cell(tally, link.target, flow.period);
-            arc.capacityWh = link.capacityWh;
-            (uint256 low, uint256 high) = _pricesAt(tally, arc.source);
-            (uint256 lowThere, uint256 highThere) = _pricesAt(tally, arc.target);
+            flow.source = _cell(tally, link.source, flow.period);
+            flow.target = _cell(tally, link.target, flow.period);
+            flow.capacityWh = link.capacityWh;
+            (uint256 low, uint256 high) = _pricesAt(tally, flow.source);
+            (uint256 lowThere, uint256 highThere) = _pricesAt(tally, flow.target);
             _requireGains(
                 tally,
-                arc,
                 flow,
                 int256(lowThere - low - link.tariffMicroPerKWh),
                 int256(highThere - high - link.tariffMicroPerKWh)
             );
             uint256 spread = ((lowThere + highThere) >> 1) - ((low + high) >> 1);
             if (flowWh == 0) return (0, 0);
-            _add(tally.inflow + arc.source * 32, 0 - flowWh);
-            _add(tally.inflow + arc.target * 32, flowWh);
+            _add(tally.inflow + flow.source * 32, 0 - flowWh);
+            _add(tally.inflow + flow.target * 32, flowWh);
             tariffNano = link.tariffMicroPerKWh * flowWh;
             rentNano = spread * flowWh - tariffNano;
         }
@@ -609,16 +604,10 @@ library ClearingProof {
     /// support of prices.
     /// @param d At the lowest prices.
     /// @param e At the highest prices.
-    function _requireGains(
-        Tally memory tally,
-        Arc memory arc,
-        Flow memory flow,
-        int256 d,
-        int256 e
-    ) private pure {
+    function _requireGains(Tally memory tally, Flow memory flow, int256 d, int256 e) private pure {
         unchecked {
             uint256 flowWh = flow.flowWh;
-            uint256 capacityWh = arc.capacityWh;
+            uint256 capacityWh = flow.capacityWh;
             if (flowWh == 0 && (capacityWh == 0 || (d < 0 && e < 0))) return; // idle, and no loss
             require(
                 flowWh <= capacityWh,
@@ -629,42 +618,42 @@ library ClearingProof {
                 !(carries && (d < 0 || e < 0)) && !(spare && (d > 0 || e > 0)),
                 FlowNotImplied(flow.link, flow.period, flowWh)
             );
-            (arc.carries, arc.spare) = (carries, spare);
-            if (d == 0 && e == 0) _requireTails(tally, arc, flow);
-            if (d == 0) _supportLow(tally, arc);
-            if (e == 0) _supportHigh(tally, arc);
+            (flow.carries, flow.spare) = (carries, spare);
+            if (d == 0 && e == 0) _requireTails(tally, flow);
+            if (d == 0) _supportLow(tally, flow);
+            if (e == 0) _supportHigh(tally, flow);
         }
     }
 
-    function _requireTails(Tally memory tally, Arc memory arc, Flow memory flow) private pure {
+    function _requireTails(Tally memory tally, Flow memory flow) private pure {
         unchecked {
-            int256 rise = _tail(tally, arc.target) - _tail(tally, arc.source);
+            int256 rise = _tail(tally, flow.target) - _tail(tally, flow.source);
             int256 tail = int256(
                 flow.tail > 0 ? flow.tail : linkTail(flow.seed, 3 * flow.period + (flow.link & 3))
             );
             int256 least = flow.flowWh > flow.baseWh ? tail : -tail;
             int256 most = flow.flowWh < flow.baseWh ? -tail : tail;
             require(
-                !(arc.carries && rise < least) && !(arc.spare && rise > most),
+                !(flow.carries && rise < least) && !(flow.spare && rise > most),
                 FlowNotUnique(flow.link, flow.period, flow.flowWh)
             );
         }
     }
 
     /// @dev low_j = low_i + f: where energy flows it cannot fall at j alone, where more could flow not at i alone.
-    function _supportLow(Tally memory tally, Arc memory arc) private pure {
-        uint256 from = _rank(tally, arc.source, 16);
-        uint256 to = _rank(tally, arc.target, 16);
-        if (arc.carries && from < to) _hold(tally, arc.target, LOW_HELD);
-        if (arc.spare && to < from) _hold(tally, arc.source, LOW_HELD);
+    function _supportLow(Tally memory tally, Flow memory flow) private pure {
+        uint256 from = _rank(tally, flow.source, 16);
+        uint256 to = _rank(tally, flow.target, 16);
+        if (flow.carries && from < to) _hold(tally, flow.target, LOW_HELD);
+        if (flow.spare && to < from) _hold(tally, flow.source, LOW_HELD);
     }
 
     /// @dev high_j = high_i + f: where more could flow it cannot rise at j alone, where energy flows not at i alone.
-    function _supportHigh(Tally memory tally, Arc memory arc) private pure {
-        uint256 from = _rank(tally, arc.source, 0);
-        uint256 to = _rank(tally, arc.target, 0);
-        if (arc.spare && from < to) _hold(tally, arc.target, HIGH_HELD);
-        if (arc.carries && to < from) _hold(tally, arc.source, HIGH_HELD);
+    function _supportHigh(Tally memory tally, Flow memory flow) private pure {
+        uint256 from = _rank(tally, flow.source, 0);
+        uint256 to = _rank(tally, flow.target, 0);
+        if (flow.spare && from < to) _hold(tally, flow.target, HIGH_HELD);
+        if (flow.carries && to < from) _hold(tally, flow.source, HIGH_HELD);
     }
 
     // ----------------------------------------------------------------------------------------------- flexible orders
@@ -688,23 +677,23 @@ library ClearingProof {
 
             Flow memory flow;
             flow.seed = order.seed;
-            Arc memory arc;
             int256 levelWh = int256(startWh);
             uint256 cell = _cell(tally, order.node, first);
             (uint256 low, uint256 high) = _pricesAt(tally, cell);
             for (uint256 t = first; t < last; ++t) {
                 flow.period = t;
                 flow.baseWh = 0;
-                levelWh += _exchange(tally, order, flow, arc, low, high);
+                levelWh += _exchange(tally, order, flow, low, high);
                 require(levelWh >= 0, NodeUnbalanced(order.node, t, levelWh));
                 if (t + 1 == last) break;
-                (arc.source, arc.target) = (cell, ++cell);
-                arc.capacityWh = capacityWh;
+                flow.source = cell;
+                flow.target = ++cell;
+                flow.capacityWh = capacityWh;
                 flow.link = (order.node << 16) | 2;
                 flow.flowWh = uint256(levelWh);
                 flow.baseWh = startWh;
                 (uint256 lowLater, uint256 highLater) = _pricesAt(tally, cell);
-                _requireGains(tally, arc, flow, int256(lowLater - low), int256(highLater - high));
+                _requireGains(tally, flow, int256(lowLater - low), int256(highLater - high));
                 (low, high) = (lowLater, highLater);
             }
             _requireHeld(tally, order, last - 1, levelWh);
@@ -719,7 +708,6 @@ library ClearingProof {
         Tally memory tally,
         Flexible memory order,
         Flow memory flow,
-        Arc memory arc,
         uint256 low,
         uint256 high
     ) private pure returns (int256 chargedWh) {
@@ -728,21 +716,21 @@ library ClearingProof {
             uint256 lane = _calldata(order.schedule) >> 224;
             order.schedule += 4;
             (uint256 energyWh, bool charges) = (lane >> 1, lane & 1 == 1);
-            arc.source = _cell(tally, order.peerNode, period);
-            arc.target = _cell(tally, order.node, period);
-            arc.capacityWh = uint32(order.terms >> 192);
+            flow.source = _cell(tally, order.peerNode, period);
+            flow.target = _cell(tally, order.node, period);
+            flow.capacityWh = uint32(order.terms >> 192);
             flow.link = order.node << 16;
             flow.flowWh = charges ? energyWh : 0;
-            (uint256 lowThere, uint256 highThere) = _pricesAt(tally, arc.source);
+            (uint256 lowThere, uint256 highThere) = _pricesAt(tally, flow.source);
             int256 d = int256(low - lowThere);
             int256 e = int256(high - highThere);
-            _requireGains(tally, arc, flow, d, e);
-            (arc.source, arc.target) = (arc.target, arc.source);
-            arc.capacityWh = uint32(order.terms >> 160);
+            _requireGains(tally, flow, d, e);
+            (flow.source, flow.target) = (flow.target, flow.source);
+            flow.capacityWh = uint32(order.terms >> 160);
             flow.link |= 1;
             flow.flowWh = charges ? 0 : energyWh;
             int256 wear = int256(uint256(uint32(order.terms >> 96)));
-            _requireGains(tally, arc, flow, -d - wear, -e - wear);
+            _requireGains(tally, flow, -d - wear, -e - wear);
             if (energyWh == 0) return 0;
             // slither-disable-next-line divide-before-multiply (rounded down to the block)
             uint256 place = tally.position + (period / LANES) * SUM_BYTES + (period & 1) * 32;

@@ -682,7 +682,7 @@ def test_clear__more_supports_than_bytes__reverts(clearing: Any, supported: Call
         supported.ordered(first, second[:15] + b"\xff" + second[16:]).send()
 
 
-@pytest.mark.parametrize("kind", [2, 0x80, 0xFF])
+@pytest.mark.parametrize("kind", [3, 0x80, 0xFF])
 def test_clear__order_of_an_unknown_kind__reverts(clearing: Any, closed: Call, kind: int) -> None:
     first, second, third = closed.records
     with reverts(clearing.OrdersMalformed, offset=144):
