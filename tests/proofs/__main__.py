@@ -91,7 +91,8 @@ def markets_command(
         f"Seed {seed}: {tally.markets:,} markets, every honest clearing accepted by both with the "
         f"same positions and money.\nOf {tally.changed:,} changed clearings both accept "
         f"{tally.accepted:,} and both refuse {refused:,}: {tally.same_reason:,}\nfor the "
-        f"same reason, {tally.same_group:,} for two rules of one group. {minutes:.0f} minutes of processor time.\n\n"
+        f"same reason, {tally.same_group:,} for two rules of one group. "
+        f"{minutes:.0f} minutes\nof processor time.\n\n"
         + _table(("the contract says", "times"), tally.errors.most_common())
         + "\n\n"
         + _table(("markets of", "number"), sorted(tally.shapes.items())),
