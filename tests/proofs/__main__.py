@@ -76,7 +76,7 @@ def markets_command(
     count: int, changes: int, only: int | None, seed: int, record: Path | None
 ) -> None:
     """Judge random markets by the contract and by Python."""
-    harness, tally, start = Harness.built(), markets.Tally(), time.monotonic()
+    harness, tally, start = Harness.built(), markets.Tally(), time.process_time()
     numbers = range(count) if only is None else (only,)
     try:
         with _progress() as progress:
@@ -85,13 +85,14 @@ def markets_command(
     except markets.DisagreementError as disagreement:
         console.print(f"[red]{disagreement}[/red]", highlight=False)
         sys.exit(1)
-    minutes = (time.monotonic() - start) / 60
+    minutes = (time.process_time() - start) / 60
     refused = sum(tally.errors.values())
     _report(
         f"Seed {seed}: {tally.markets:,} markets, every honest clearing accepted by both with the "
         f"same positions and money.\nOf {tally.changed:,} changed clearings both accept "
         f"{tally.accepted:,} and both refuse {refused:,}: {tally.same_reason:,}\nfor the "
-        f"same reason, {tally.same_group:,} for two rules of one group. {minutes:.0f} minutes.\n\n"
+        f"same reason, {tally.same_group:,} for two rules of one group. "
+        f"{minutes:.0f} minutes\nof processor time.\n\n"
         + _table(("the contract says", "times"), tally.errors.most_common())
         + "\n\n"
         + _table(("markets of", "number"), sorted(tally.shapes.items())),
@@ -107,7 +108,7 @@ def markets_command(
 @_RECORD
 def fuzz_command(count: int, only: int | None, seed: int, record: Path | None) -> None:
     """Change clearings of tiny markets and hold what is accepted against the oracle."""
-    harness, total, start = Harness.built(), fuzz.Count(), time.monotonic()
+    harness, total, start = Harness.built(), fuzz.Count(), time.process_time()
     number = only or 0
     try:
         with _progress() as progress:
@@ -121,7 +122,7 @@ def fuzz_command(count: int, only: int | None, seed: int, record: Path | None) -
     except fuzz.ViolationError as violation:
         console.print(f"[red]{violation}[/red]", highlight=False, soft_wrap=True)
         sys.exit(1)
-    minutes = (time.monotonic() - start) / 60
+    minutes = (time.process_time() - start) / 60
     same = total.accepted - total.accepted_of_another_market
     _report(
         f"Seed {seed}: {total.changed:,} changed clearings of {total.markets:,} markets, "
