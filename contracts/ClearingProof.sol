@@ -782,9 +782,61 @@ library ClearingProof {
     /// orders are what was said of them.
     function close(Tally memory tally) internal pure {
         unchecked {
-            for (uint256 z; z < tally.nodes; ++z) {
-                for (uint256 t; t < tally.periods; ++t) _closeCell(tally, z, t);
+            for (uint256 b; b < tally.nodes * tally.blocks; ++b) {
+                uint256 node = b / tally.blocks;
+                uint256 first = (b % tally.blocks) * LANES;
+                uint256 end = tally.periods - first;
+                if (end > LANES) end = LANES;
+                for (uint256 lane; (lane = _firstOpen(tally, b, lane, end)) < end; ++lane) {
+                    _closeCell(tally, node, first + lane);
+                }
             }
+        }
+    }
+
+    /// @dev The first lane of a block from `lane` on whose cell is not closed at first sight: without marginal orders,
+    /// balanced, and both prices held or at their bounds. `_closeCell` says what is wrong with it, if anything.
+    function _firstOpen(
+        Tally memory tally,
+        uint256 block_,
+        uint256 lane,
+        uint256 end
+    ) private pure returns (uint256) {
+        unchecked {
+            uint256 cell = block_ * LANES;
+            uint256 given = tally.given + cell * 64;
+            uint256 running = tally.running + cell * 32;
+            uint256 inflow = tally.inflow + cell * 32;
+            uint256 sums = tally.sums + block_ * SUM_BYTES;
+            uint256 grid = tally.grid + block_ * GRID_BYTES;
+            uint256 floor = _biased(tally.floor);
+            uint256 cap = _biased(tally.cap);
+            // solhint-disable-next-line no-inline-assembly
+            assembly ("memory-safe") {
+                for {} lt(lane, end) {
+                    lane := add(lane, 1)
+                } {
+                    let held := mload(add(running, shl(5, lane)))
+                    let open_ := or(mload(add(given, shl(6, lane))), shr(64, held))
+                    let odd := shl(5, and(lane, 1))
+                    let shift := sub(192, shl(6, shr(1, lane)))
+                    let at := add(sums, odd)
+                    let surplus := and(shr(shift, mload(at)), MASK_64)
+                    surplus := sub(surplus, and(shr(shift, mload(add(at, 64))), MASK_64))
+                    open_ := or(open_, add(surplus, mload(add(inflow, shl(5, lane)))))
+                    at := add(grid, odd)
+                    if iszero(and(held, LOW_HELD)) {
+                        open_ := or(open_, xor(and(shr(shift, mload(at)), MASK_64), floor))
+                    }
+                    if iszero(and(held, HIGH_HELD)) {
+                        open_ := or(open_, xor(and(shr(shift, mload(add(at, 64))), MASK_64), cap))
+                    }
+                    if open_ {
+                        break
+                    }
+                }
+            }
+            return lane;
         }
     }
 

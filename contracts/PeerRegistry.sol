@@ -165,6 +165,17 @@ contract PeerRegistry is IPeerRegistry, AccessControlDefaultAdminRules {
         (record, ) = _recordAt(peer, time);
     }
 
+    /// @inheritdoc IPeerRegistry
+    function meteringAt(
+        uint32 peer,
+        uint256 time
+    ) external view returns (address meter, uint32 supplier, uint32 connectionW) {
+        Peer storage latest = _latest[peer];
+        if (latest.since <= time) return (latest.meter, latest.supplier, latest.connectionW);
+        Peer memory record = peerAt(peer, time);
+        return (record.meter, record.supplier, record.connectionW);
+    }
+
     /// @return record All zero if the peer was not admitted by then.
     /// @return until When the next one takes effect.
     function _recordAt(

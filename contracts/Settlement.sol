@@ -294,7 +294,7 @@ contract Settlement is ISettlement, EIP712 {
         if (state & SETTLED != 0 || (state != 0 && record.kind == ESTIMATE)) return (0, 0); // S4
         address meter;
         uint32 connectionW;
-        (meter, supplier, connectionW) = _metering(record.peer, run.sessionStart);
+        (meter, supplier, connectionW) = REGISTRY.meteringAt(record.peer, run.sessionStart);
         require(meter != address(0), PeerNotMetered(record.peer)); // S3
         _requirePosition(run, record); // S2
         _addTraded(run, record.peer); // S6
@@ -423,24 +423,6 @@ contract Settlement is ISettlement, EIP712 {
     }
 
     // ---------------------------------------------------------------------------------------------------- registries
-
-    function _metering(
-        uint32 peer,
-        uint40 sessionStart
-    ) private view returns (address meter, uint32 supplier, uint32 connectionW) {
-        uint256 free;
-        // solhint-disable-next-line no-inline-assembly
-        assembly ("memory-safe") {
-            free := mload(64)
-        }
-        IPeerRegistry.Peer memory record = REGISTRY.peerAt(peer, sessionStart);
-        (meter, supplier, connectionW) = (record.meter, record.supplier, record.connectionW);
-        // The record is not needed any more; hundreds of them would make memory dear.
-        // solhint-disable-next-line no-inline-assembly
-        assembly ("memory-safe") {
-            mstore(64, free)
-        }
-    }
 
     /// @dev A supplier's tariffs of the session. It has few, so each is asked for once; an index that is not the one
     /// in force is never among those found, and is refused by the registry.

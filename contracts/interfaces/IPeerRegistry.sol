@@ -229,6 +229,12 @@ interface IPeerRegistry {
     /// @notice The peer whose wallet this is now; 0 if none.
     function peerInForce(address wallet) external view returns (uint32);
 
+    /// @notice Of the record in force at `time` what a reading is settled by; all zero if the peer was not admitted by then.
+    function meteringAt(
+        uint32 peer,
+        uint256 time
+    ) external view returns (address meter, uint32 supplier, uint32 connectionW);
+
     /// @notice The record in force at `time`. An all-zero record if the peer was not admitted by then.
     /// @dev Walks back over the changes later than `time`: there is at most one per notice period.
     function peerAt(uint32 peer, uint256 time) external view returns (Peer memory);

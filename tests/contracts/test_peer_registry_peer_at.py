@@ -54,6 +54,8 @@ def test_peer_at__several_changes__every_record_stays_readable(
 
     def known(time: int) -> tuple[int, int, str]:
         record = registry.peerAt(member.peer, time)
+        metering = registry.meteringAt(member.peer, time)
+        assert list(metering) == [record.meter, record.supplier, record.connectionW]
         return record.connectionW, record.standing, record.wallet
 
     first, second = member.wallet.address, new_wallet().address
