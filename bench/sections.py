@@ -123,11 +123,11 @@ prices and bills.
 `pilot_day_CHAIN`: one day of the 39 peers of `cases/iberia` in 96 quarter hours by `fairwatt run`,
 from the forecast to settled readings, on the chain in the process and on anvil by the rules of
 mainnet; `pilot_day_CHAIN_STAGE` is how long each stage takes: plan and orders, publishing tariffs,
-signing, clearing with its proof (orders checked one by one, solved, verified, asked of the contract,
-sent), signing the readings, reconciling. `pilot_year_day` is a day of 24 hours on anvil, accounted
-for and compared with what it might have been, the median of thirty; `pilot_year` is a year of such
-days. `pilot_year_memory` is the largest resident size of that process, pictures and bills
-included, and `pilot_year_memory_growth` how much more it is than after half as many days.
+signing, clearing with its proof (orders checked one by one, solved, verified, asked of the
+contract, sent), signing the readings, reconciling. `pilot_year_day` is a day of 24 hours on anvil,
+accounted for and compared with what it might have been, the median of thirty; `pilot_year` is a
+year of such days. `pilot_year_memory` is the largest resident size of that process, pictures and
+bills included, and `pilot_year_memory_growth` how much more it is than after half as many days.
 """,
         prefixes=("pilot_",),
     ),

@@ -1,7 +1,7 @@
 """Founding a community on a local chain, from wherever it was left.
 
-Every step looks at the chain before it acts: whoever has a number is not admitted again, and whoever
-has its deposit gets no other. So a founding that was stopped is begun again and ends alike.
+Every step looks at the chain before it acts: whoever has a number is not admitted again, and
+whoever has its deposit gets no other. So a founding that was stopped is begun again and ends alike.
 """
 
 from __future__ import annotations
