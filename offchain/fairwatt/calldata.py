@@ -318,11 +318,17 @@ def rebuild(
     return replace(bare, clearings=clearings, certificates=certificates)
 
 
-def prices_micro_per_kwh(call: ClearCall, periods: int) -> tuple[tuple[int, ...], ...]:
-    """The prices of an accepted clearing, per period and node: the middle of the optimal ones."""
+def prices_micro_per_kwh(call: ClearCall, periods: int, nodes: int) -> tuple[tuple[int, ...], ...]:
+    """The prices of an accepted clearing, per period and node: the middle of the optimal ones.
+
+    Parameters
+    ----------
+    nodes
+        How many the network has. Those of flexible orders come after them; nobody is paid there.
+    """
     low, high = _ranges(call.cells)
     middle = ((low + high) // 2).reshape(-1, words_of(periods) * _LANES)
-    return tuple(map(tuple, middle[:, :periods].T.tolist()))
+    return tuple(map(tuple, middle[:nodes, :periods].T.tolist()))
 
 
 def flows_wh(call: ClearCall, links: Sequence[int]) -> tuple[tuple[int, ...], ...]:

@@ -19,7 +19,7 @@ from fairwatt.jsontext import short
 from fairwatt.market import Side
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from eth_account.signers.local import LocalAccount
 
@@ -149,6 +149,17 @@ class ContinuousOrder:
             raise OrderError("side", f'must be "bid" (0) or "ask" (1), not {short(side)}')
         values = {field: document[name] for field, (_, name) in _FIELDS.items()}
         return cls(**values | {"side": _SIDES[side]})
+
+    @classmethod
+    def from_struct(cls, values: Sequence[int]) -> ContinuousOrder:
+        """Read the fields in the sequence of the contract's struct, as calldata has them.
+
+        Raises
+        ------
+        OrderError
+            If it is an order that the contract takes from nobody.
+        """
+        return cls.from_document(dict(zip(_NAMES, values, strict=True)))
 
     def typed_data(self, domain: Domain) -> TypedData:
         """What the peer's wallet signs; `domain` is that of the contract `Trades`."""

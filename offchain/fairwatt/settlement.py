@@ -124,7 +124,7 @@ def settle(
             f"readings of session {start} are awaited until {deadline}, it is {now}; the final run "
             "comes after that"
         )
-    positions = snapshot.positions_wh(oracle.market, start)
+    positions = snapshot.total_positions_wh(oracle.market, start)
     sound, doubtful, known, before = [], [], set[int](), set[int]()
     for signed in readings:
         peer = signed.reading.peer

@@ -194,6 +194,14 @@ class Accounts:
                 self._give_way(debtor)
         return changes
 
+    def book_trade(self, payer: int, payee: int, nano: int) -> None:
+        """What is paid for a continuous trade, from what is free."""
+        free = self.free(payer)
+        self.balance[payer] -= nano
+        self.balance[payee] += nano
+        if nano > max(free, 0):
+            raise Unbacked(f"peer {payer} pays {nano} nano-token and has {max(free, 0)}")
+
     def collect(self, debtor: int, creditor: int) -> ArrearsChange:
         """Pay what is owed from what the debtor has."""
         paid = min(self.arrears[debtor, creditor], self._means(debtor))

@@ -1,23 +1,28 @@
 """History in, balances out, and where the contracts say something else.
 
 What a clearing or a reconciliation comes to is never taken from an event: it is worked out from
-the calldata (orders, prices, flows; readings) and from what was published (networks, tariffs,
-records of peers), with every signature and every proof checked again. Of events are taken what is
-nobody's to compute: who paid in how much, withdrew, granted or allotted. Deposits and withdrawals
-are held against the transfers of the token.
+the calldata (orders, prices, flows; continuous trades; readings) and from what was published
+(networks, tariffs, records of peers), with every signature and every proof checked again. What a
+wallet's code accepted for a continuous trade only that code could say again. Of events are taken
+what is nobody's to compute: who paid in how much, withdrew, moved, granted or allotted. Deposits,
+withdrawals and moves are held against the transfers of the token.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
+from contextlib import suppress
 from dataclasses import dataclass, field
+from operator import add
 from typing import TYPE_CHECKING, Any, Final
 
 from fairwatt import market
 from fairwatt.audit._accounts import Accounts
+from fairwatt.audit._trades import Trading
 from fairwatt.calldata import AcceptedOrder, rebuild, taken_orders
 from fairwatt.chain import History
-from fairwatt.errors import FairwattError
+from fairwatt.continuous import ContinuousOrder, Pair, SignedContinuousOrder
+from fairwatt.errors import FairwattError, SignatureError
 from fairwatt.lanes import position_leaves, positions_hash
 from fairwatt.orders import Order
 from fairwatt.readings import decode_readings
@@ -34,12 +39,16 @@ if TYPE_CHECKING:
 __all__ = ["Audit", "Difference", "SettledReading", "audit"]
 
 _WEI_PER_NANO: Final = 10**9
+_CANCELLED: Final = 2**32 - 1
+"""Stands in the contract for what was traded of an order that is cancelled."""
 _ORDER: Final = ("market", "peer", "sessionStart", "nonce", "firstBlock", "blocks", "curve")
 _FOLLOWING: Final = ("ReadingSettled", "ReadingEstimated", "ArrearsIncurred", "ArrearsPaid")
 _COUNTED: Final = {
     "Deposited": "deposits",
     "Withdrawn": "withdrawals",
+    "Moved": "moves",
     "SessionCleared": "clearings",
+    "Traded": "trades",
     "ReadingsBrought": "reconciliations",
     "FundAllotted": "allotments",
 }
@@ -144,6 +153,7 @@ class _Replay:
     differences: list[Difference] = field(default_factory=list)
     settled: list[SettledReading] = field(default_factory=list)
     positions: dict[tuple[int, int], dict[int, tuple[int, ...]]] = field(default_factory=dict)
+    trading: Trading = field(default_factory=Trading)
 
     def __post_init__(self) -> None:
         self.history = History(self.snapshot)
@@ -167,6 +177,7 @@ class _Replay:
             "FundReceived": self._fund_received,
             "WithdrawalRequested": self._withdrawal_requested,
             "Withdrawn": self._withdrawn,
+            "Moved": self._withdrawn,
             "CreditChanged": self._credit_changed,
             "FundAllotted": self._allotted,
             "OrderPlaced": self._order_placed,
@@ -176,6 +187,8 @@ class _Replay:
             "PartAccepted": self._part_accepted,
             "LinkEarned": self._link_earned,
             "SessionCleared": self._session_cleared,
+            "Traded": self._traded,
+            "ContinuousOrderCancelled": self._continuous_order_cancelled,
             "ReadingsBrought": self._readings_brought,
         }
         happening: Happening | None = None
@@ -192,6 +205,7 @@ class _Replay:
                 self.counts[_COUNTED[happening.name]] += 1
         if happening is not None:
             self._require_nothing_expected(happening)
+        self._compare_trades()
         self._compare_tokens()
         peers = self._compare_accounts()
         return Audit(
@@ -240,7 +254,8 @@ class _Replay:
         peer, nano = int(happening.values["peer"]), int(happening.values["amountNano"])
         self.booked_wei[happening.transaction] -= nano * _WEI_PER_NANO
         ours = self.accounts.withdraw(peer)
-        self._compare(f"peer {peer}", "the withdrawal", nano, ours, happening.transaction)
+        what = "the move" if happening.name == "Moved" else "the withdrawal"
+        self._compare(f"peer {peer}", what, nano, ours, happening.transaction)
 
     def _credit_changed(self, happening: Happening) -> None:
         self.accounts.set_credit(int(happening.values["peer"]), int(happening.values["creditNano"]))
@@ -370,6 +385,49 @@ class _Replay:
         ours = positions_hash(position_leaves(proposal.positions_wh))
         self._compare(where, "the hash of the positions", "0x" + kept.hex(), "0x" + ours.hex())
 
+    # ----------------------------------------------------------------------- continuous trades
+
+    def _traded(self, happening: Happening) -> None:
+        """The orders are in the calldata; both, and the time, say what their trade comes to."""
+        trade, where = self.snapshot.contracts.trades.trade, _place(happening)
+        *orders, energy_wh = self.history.call(trade, happening)
+        resting, incoming = (
+            SignedContinuousOrder(ContinuousOrder.from_struct(order), signature)
+            for order, signature in orders
+        )
+        pair, start = Pair(resting, incoming, energy_wh), resting.order.session_start
+        session = self.snapshot.session(resting.order.market, start)
+        peers = {
+            signed.order.peer: self._peer(signed.order.peer, start)
+            for signed in (resting, incoming)
+        }
+        for objection in self.trading.trade(pair, session, peers, self.history.time(happening)):
+            self._differ(where, f"a trade: {objection}", transaction=happening.transaction)
+        for signed in (resting, incoming):
+            self._check_signer(signed, peers[signed.order.peer].wallet, happening)
+        said = (*_session_of(happening), *happening.values["trade"])
+        self._compare(
+            where, "a trade", _listed(said), _listed(_stated(pair)), happening.transaction
+        )
+        payer, payee, nano = pair.buyer, pair.seller, pair.value_nano
+        if nano < 0:
+            payer, payee, nano = payee, payer, -nano
+        self.accounts.book_trade(payer, payee, nano)
+
+    def _check_signer(
+        self, signed: SignedContinuousOrder, wallet: str, happening: Happening
+    ) -> None:
+        signer = "nobody"
+        with suppress(SignatureError):
+            signer = signed.signer(self.chain.trade_domain)
+        if signer != wallet and not self.history.is_contract(wallet):
+            order = signed.order
+            where = f"{_place(happening)}, continuous order {order.nonce} of peer {order.peer}"
+            self._differ(where, "who signed it", signer, wallet, happening.transaction)
+
+    def _continuous_order_cancelled(self, happening: Happening) -> None:
+        self.trading.cancelled.add((int(happening.values["peer"]), int(happening.values["nonce"])))
+
     # ---------------------------------------------------------------------------- settlement
 
     def _readings_brought(self, happening: Happening) -> None:
@@ -405,6 +463,8 @@ class _Replay:
             str(list(position)),
             happening.transaction,
         )
+        traded = self.trading.positions_wh[number, start].get(record.peer, nothing)
+        position = tuple(map(add, position, traded))
         _, tariffs = self.snapshot.tariffs_of_session(number, start, peer.supplier)
         if record.signed is None:
             imbalance = estimate_imbalance(record.peer, position, tariffs)
@@ -468,6 +528,18 @@ class _Replay:
 
     # ------------------------------------------------------------------------------- comparing
 
+    def _compare_trades(self) -> None:
+        for session, positions in self.trading.positions_wh.items():
+            kept = self.snapshot.traded_positions_wh(*session)
+            for peer, ours in positions.items():
+                where = f"session {session[1]} of market {session[0]}, peer {peer}"
+                theirs = list(kept.get(peer, ()))
+                self._compare(where, "what it traded continuously", str(theirs), str(ours))
+        for key in self.trading.cancelled | self.trading.traded_wh.keys():
+            ours_wh = _CANCELLED if key in self.trading.cancelled else self.trading.traded_wh[key]
+            where = f"continuous order {key[1]} of peer {key[0]}"
+            self._compare(where, "what was traded of it", self.snapshot.traded_wh(*key), ours_wh)
+
     def _compare_tokens(self) -> None:
         came, left = self.history.tokens_moved_wei()
         for transaction in sorted(self.booked_wei.keys() | left.keys()):
@@ -517,16 +589,33 @@ class _Replay:
 
 
 def _incomes(proposal: Proposal) -> dict[int, int]:
-    """Tariffs to the owners of links, rent to the fund (0)."""
+    """Tariffs to the owners of links, rent to the fund (0).
+
+    Nothing is booked for the links of flexible orders, which come after those of the network: what
+    passes through them is paid at the node of the peer.
+    """
     incomes: Counter[int] = Counter()
+    links = None if proposal.expansion is None else proposal.expansion.link_count
     for book, clearing in zip(proposal.books, proposal.clearings, strict=True):
         money = market.payments(book, clearing)
         for link, tariff, rent in zip(
-            book.network.links, money.tariffs_nano, money.rents_nano, strict=True
+            book.network.links[:links], money.tariffs_nano, money.rents_nano, strict=False
         ):
             incomes[int(link.owner or 0)] += tariff
             incomes[0] += rent
     return dict(incomes)
+
+
+def _stated(pair: Pair) -> tuple[int, ...]:
+    """Session and trade, as the event says them."""
+    order = pair.resting.order
+    ask, bid = (pair.resting, pair.incoming) if order.side else (pair.incoming, pair.resting)
+    return (
+        *(order.market, order.session_start),
+        *(ask.order.peer, ask.order.nonce, bid.order.peer, bid.order.nonce),
+        *(order.first_period, order.periods, int(order.side)),
+        *(pair.price_micro_per_kwh, pair.energy_wh),
+    )
 
 
 def _session_of(happening: Happening) -> tuple[int, int]:

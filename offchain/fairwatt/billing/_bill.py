@@ -166,6 +166,8 @@ class Account:
 
     Parameters
     ----------
+    withdrawals_nano
+        What was moved to the ledger of a newer deployment is among them.
     charges_nano
         Of this bill, booked within the month.
     other_charges_nano
@@ -407,7 +409,7 @@ def _account(booked: Statement, lines: Iterable[Line]) -> Account:
     sums: defaultdict[Kind, int] = defaultdict(int)
     for entry in booked.entries:
         sums[entry.kind] += entry.amount_nano
-    moved = (Kind.DEPOSIT, Kind.WITHDRAWAL, Kind.ARREARS, Kind.ARREARS_PAID)
+    moved = (Kind.DEPOSIT, Kind.WITHDRAWAL, Kind.MOVE, Kind.ARREARS, Kind.ARREARS_PAID)
     all_charges = sum(nano for kind, nano in sums.items() if kind not in moved)
     earlier = charges = later = 0
     for line in lines:
@@ -420,7 +422,7 @@ def _account(booked: Statement, lines: Iterable[Line]) -> Account:
     return Account(
         opening_nano=booked.opening_nano,
         deposits_nano=sums[Kind.DEPOSIT],
-        withdrawals_nano=sums[Kind.WITHDRAWAL],
+        withdrawals_nano=sums[Kind.WITHDRAWAL] + sums[Kind.MOVE],
         charges_nano=charges,
         other_charges_nano=all_charges - charges,
         unpaid_nano=sums[Kind.ARREARS] + sums[Kind.ARREARS_PAID],

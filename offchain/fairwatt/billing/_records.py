@@ -22,6 +22,7 @@ class Kind(StrEnum):
 
     DEPOSIT = "deposit"
     WITHDRAWAL = "withdrawal"
+    MOVE = "moved to another ledger"
     MARKET = "market"
     """Sold or bought in a clearing."""
     TRADE = "trade"

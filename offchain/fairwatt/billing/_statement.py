@@ -2,7 +2,7 @@
 
 Of each kind of event one function says whose balance it changes, by how much:
 
-    Deposited, Withdrawn            the peer's, by what came in or went out
+    Deposited, Withdrawn, Moved     the peer's, by what came in or went out
     FundReceived, FundAllotted      the fund's; what it pays, a peer receives
     SessionCleared                  every peer's that traded: the sum of position x price, which the
                                     calldata of the clearing says; it has no event of its own
@@ -95,6 +95,10 @@ def _withdrawn(values: Mapping[str, Any]) -> Iterator[_Booked]:
     yield values["peer"], Kind.WITHDRAWAL, -values["amountNano"], None
 
 
+def _moved(values: Mapping[str, Any]) -> Iterator[_Booked]:
+    yield values["peer"], Kind.MOVE, -values["amountNano"], None
+
+
 def _fund_received(values: Mapping[str, Any]) -> Iterator[_Booked]:
     yield FUND, Kind.FUND_GIFT, values["amountNano"], None
 
@@ -124,8 +128,8 @@ def _arrears_paid(values: Mapping[str, Any]) -> Iterator[_Booked]:
 
 def _traded(values: Mapping[str, Any]) -> Iterator[_Booked]:
     trade = values["trade"]
-    nano = trade.energyWh * trade.periods * trade.priceMicroPerKWh
-    return _pair(Kind.TRADE, trade.buyer, trade.seller, nano)
+    nano = trade["energyWh"] * trade["periods"] * trade["priceMicroPerKWh"]
+    return _pair(Kind.TRADE, trade["buyer"], trade["seller"], nano)
 
 
 def _reading_estimated(values: Mapping[str, Any], supplier: int) -> Iterator[_Booked]:
@@ -141,6 +145,7 @@ def _reading_settled(values: Mapping[str, Any], supplier: int) -> Iterator[_Book
 _RULES: Final[dict[str, Callable[[Mapping[str, Any]], Iterator[_Booked]]]] = {
     "Deposited": _deposited,
     "Withdrawn": _withdrawn,
+    "Moved": _moved,
     "FundReceived": _fund_received,
     "FundAllotted": _fund_allotted,
     "SolverPaid": _solver_paid,

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from datetime import UTC
 from typing import TYPE_CHECKING
 
-from fairwatt.billing._records import FUND, Books, Delivery, Party
+from fairwatt.billing._records import FUND, Books, Delivery, Party, Trade
 from fairwatt.billing._statement import entries_of
 from fairwatt.chain import brought_readings, history
 from fairwatt.errors import BillingError
 from fairwatt.session import settle_reading
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from datetime import tzinfo
 
     from fairwatt.chain import Event, Snapshot
@@ -33,7 +34,8 @@ def read_books(
     """Gather all that bills are made of.
 
     Everything comes from events and the calldata behind them: of a clearing its positions and
-    prices, of a reconciliation its readings. Balances are the ledger's.
+    prices, of a reconciliation its readings. Of a flexible order its schedule counts, at the prices
+    of its peer's node. Balances are the ledger's.
 
     Parameters
     ----------
@@ -99,6 +101,7 @@ class _Reader:
     def _deliveries(self) -> list[Delivery]:
         """One for each peer and session in which it traded or something was settled."""
         settled: dict[tuple[int, int, int], Event] = {}
+        trades: defaultdict[tuple[int, int, int], list[Trade]] = defaultdict(list)
         estimated = set[tuple[int, int, int]]()
         sessions: defaultdict[tuple[int, int], set[int]] = defaultdict(set)
         for event in self.events:
@@ -109,6 +112,10 @@ class _Reader:
             if event.name == "SessionCleared":
                 cleared = self.snapshot.cleared(*session)
                 sessions[session] |= cleared.positions_wh.keys() if cleared else set()
+            elif event.name == "Traded":
+                for peer, trade in _sides(values["trade"]):
+                    sessions[session].add(peer)
+                    trades[*session, peer].append(trade)
             elif event.name == "ReadingSettled":
                 sessions[session].add(values["peer"])
                 settled[*session, values["peer"]] = event
@@ -120,15 +127,23 @@ class _Reader:
                 market,
                 session,
                 peer,
+                tuple(trades[market, session, peer]),
                 settled.get((market, session, peer)),
-                (market, session, peer) in estimated,
+                is_estimated=(market, session, peer) in estimated,
             )
             for (market, session), peers in sorted(sessions.items(), key=lambda item: item[0][::-1])
             for peer in sorted(peers)
         ]
 
     def _delivery(
-        self, market: int, session: int, peer: int, settled: Event | None, is_estimated: bool
+        self,
+        market: int,
+        session: int,
+        peer: int,
+        trades: tuple[Trade, ...],
+        settled: Event | None,
+        *,
+        is_estimated: bool,
     ) -> Delivery:
         snapshot = self.snapshot
         terms, record = snapshot.terms(market), snapshot.peer(peer, session)
@@ -141,32 +156,33 @@ class _Reader:
         tariffs: tuple[Tariff, ...] = ()
         if record.supplier:
             _, tariffs = snapshot.tariffs_of_session(market, session, record.supplier)
-        metered = None
-        if settled is not None:
-            metered = self._metered(settled, position, tariffs)
-        return Delivery(
+        delivery = Delivery(
             peer=peer,
             market=market,
             session=session,
             period_seconds=terms.period_seconds,
             position_wh=position,
             price_micro_per_kwh=prices,
-            metered_wh=metered,
             supplier=record.supplier or None,
             retail_micro_per_kwh=tuple(each.retail_micro_per_kwh for each in tariffs),
             feed_in_micro_per_kwh=tuple(each.feed_in_micro_per_kwh for each in tariffs),
+            trades=trades,
             is_estimated=is_estimated and settled is None,
         )
+        if settled is None:
+            return delivery
+        metered = self._metered(settled, delivery.traded_wh, tariffs)
+        return replace(delivery, metered_wh=metered)
 
     def _metered(
-        self, settled: Event, position: tuple[int, ...], tariffs: tuple[Tariff, ...]
+        self, settled: Event, traded_wh: tuple[int, ...], tariffs: tuple[Tariff, ...]
     ) -> tuple[int, ...]:
         """The reading that was settled: of those the transaction brought, the one booked for."""
         market, session, peer, booked = (
             settled.values[name] for name in ("market", "sessionStart", "peer", "imbalanceNano")
         )
         for metered in self._brought(settled.transaction, market, session).get(peer, ()):
-            if settle_reading(peer, metered, position, tariffs).payment_nano == booked:
+            if settle_reading(peer, metered, traded_wh, tariffs).payment_nano == booked:
                 return metered
         raise BillingError(
             f"transaction {settled.transaction} settled {booked:,} nano-token for the reading of "
@@ -185,3 +201,11 @@ class _Reader:
                     found[record.peer].append(record.signed.reading.energy_wh)
             self._readings[key] = found
         return self._readings[key]
+
+
+def _sides(traded: Mapping[str, int]) -> Iterator[tuple[int, Trade]]:
+    """A continuous trade as its seller and its buyer see it."""
+    seller, buyer, energy = traded["seller"], traded["buyer"], traded["energyWh"]
+    product = traded["firstPeriod"], traded["periods"]
+    for peer, other, wh in ((seller, buyer, energy), (buyer, seller, -energy)):
+        yield peer, Trade(other, *product, wh, traded["priceMicroPerKWh"])

@@ -11,7 +11,7 @@ from eth_abi.abi import decode
 from eth_abi.exceptions import DecodingError
 from eth_utils.abi import function_signature_to_4byte_selector
 
-from fairwatt.chain._contracts import explained
+from fairwatt.chain._contracts import explained, named
 from fairwatt.errors import ReadingError
 from fairwatt.readings import ReadingRecord, decode_readings
 
@@ -26,6 +26,7 @@ _MONEY: Final = {
     "ledger": (
         "Deposited",
         "Withdrawn",
+        "Moved",
         "FundReceived",
         "FundAllotted",
         "ArrearsIncurred",
@@ -33,6 +34,7 @@ _MONEY: Final = {
         "SolverPaid",
     ),
     "clearing": ("SessionCleared", "LinkEarned"),
+    "trades": ("Traded",),
     "settlement": ("ReadingSettled", "ReadingEstimated"),
 }
 """By contract, the events that tell of money; what else is booked follows from them."""
@@ -45,7 +47,7 @@ class Event:
     Attributes
     ----------
     values
-        By the names of the interface.
+        By the names of the interface, those of a struct too.
     time
         Of the block, UTC Unix seconds.
     """
@@ -71,7 +73,7 @@ def history(snapshot: Snapshot) -> tuple[Event, ...]:
     events = [
         Event(
             name,
-            dict(log.event_arguments),
+            named(getattr(getattr(snapshot.contracts, contract), name), log.event_arguments),
             int(log.block_number),
             time_of(int(log.block_number)),
             int(log.log_index),

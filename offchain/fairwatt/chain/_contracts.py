@@ -27,7 +27,7 @@ from fairwatt.errors import ChainError, ContractError
 if TYPE_CHECKING:
     from ape.contracts import ContractInstance
 
-__all__ = ["Contracts", "explained", "first_line", "project", "structs"]
+__all__ = ["Contracts", "explained", "first_line", "named", "project", "structs"]
 
 _PANICS = {0x11: "arithmetic overflow", 0x32: "index out of range"}
 _PANIC_SELECTOR = "4e487b71"
@@ -123,6 +123,16 @@ def structs(value: Any) -> Any:
     if isinstance(value, list):
         return [structs(entry) for entry in value]
     return value
+
+
+def named(event: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of an event of a contract; structs, which come without their names, by name too."""
+    values = dict(arguments)
+    for field in event.abi.inputs:
+        if field.components:
+            names = [component.name for component in field.components]
+            values[field.name] = dict(zip(names, values[field.name], strict=True))
+    return values
 
 
 def first_line(error: Exception) -> str:

@@ -24,11 +24,12 @@ __all__ = ["Happening", "History"]
 
 _MONEY: Final = {
     "ledger": (
-        *("Deposited", "FundReceived", "WithdrawalRequested", "Withdrawn"),
+        *("Deposited", "FundReceived", "WithdrawalRequested", "Withdrawn", "Moved"),
         *("CreditChanged", "FundAllotted", "ArrearsIncurred", "ArrearsPaid"),
     ),
     "order_book": ("OrderPlaced", "OrderCancelled", "OrdersCancelled", "LockReleased"),
     "clearing": ("PartAccepted", "SessionCleared", "LinkEarned"),
+    "trades": ("Traded", "ContinuousOrderCancelled"),
     "settlement": ("ReadingsBrought", "ReadingSettled", "ReadingEstimated"),
 }
 """Events that tell of what changes an account, by contract; `fairwatt.audit` books each of them."""
@@ -120,6 +121,16 @@ class History:
         raise ChainError(
             f"transaction {happening.transaction} does not carry the call of {abi.name} it made"
         )
+
+    def time(self, happening: Happening) -> int:
+        """Of its block, UTC Unix seconds."""
+        with explained("block"):
+            return int(ape.networks.provider.get_block(happening.block).timestamp)
+
+    def is_contract(self, address: str) -> bool:
+        """Whether there is code at an address: then signatures may be what the code accepts."""
+        with explained("code"):
+            return bool(ape.networks.provider.get_code(address))
 
     def _logs(self, contract: Any, name: str) -> list[Any]:
         with explained(name):

@@ -156,7 +156,7 @@ class Cleared:
     positions_wh
         Per peer that trades, and period: sold positive, bought negative. Sorted by peer.
     prices_micro_per_kwh
-        Per period and node.
+        Per period and node of the network.
     flows_wh
         Per period and link of the network version in force then.
     """
@@ -507,7 +507,7 @@ class Snapshot:
         links = [len(version.network.links) for version in session.versions]
         return Cleared(
             positions,
-            prices_micro_per_kwh(calls[0], periods),
+            prices_micro_per_kwh(calls[0], periods, len(session.versions[-1].network.nodes)),
             flows_wh(calls[0], links),
         )
 
@@ -540,7 +540,7 @@ class Snapshot:
         ChainError
             As `positions_wh`.
         """
-        total = self.positions_wh(market, start)
+        total = dict(self.positions_wh(market, start))
         for peer, traded in self.traded_positions_wh(market, start).items():
             cleared = total.get(peer, (0,) * len(traded))
             total[peer] = tuple(map(add, cleared, traded))
