@@ -6,12 +6,17 @@ from typing import TYPE_CHECKING
 
 import ape
 import pytest
+from hypothesis import settings
 
 from fairwatt.chain import connect
 from tests.community import Community
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+# How long an example takes depends on what else the machine does.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session", autouse=True)
