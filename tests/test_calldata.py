@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fairwatt import calldata
 from fairwatt.errors import OracleError
 from fairwatt.market import Side
 from fairwatt.orders import Order, SignedOrder, Step
-from fairwatt.session import propose
+from fairwatt.session import NetworkVersion, propose
+from tests.flexible import NAMED, cleared
+from tests.flexible import sessions as flexible_sessions
 from tests.sessions import SIGNATURE, START, proposals, session
 
 if TYPE_CHECKING:
-    from fairwatt.session import Proposal
+    from fairwatt.calldata import AcceptedOrder
+    from fairwatt.session import Proposal, Session
 
 
 def read(proposal: Proposal) -> dict[int, tuple[int, ...]]:
@@ -33,9 +39,8 @@ def test_positions__are_those_of_the_proposal(proposal: Proposal) -> None:
     assert read(proposal) == proposal.positions_wh
 
 
-@given(proposals())
-@settings(deadline=None, max_examples=60)
-def test_rebuild__from_its_calldata__is_the_proposal_again(proposal: Proposal) -> None:
+def received(proposal: Proposal) -> tuple[dict[str, Any], list[Any], list[AcceptedOrder]]:
+    """The message, its networks as calldata has them, and the orders of its parts."""
     message = calldata.encode_clearing(proposal)
     runs = [
         (run["version"], run["periods"], [tuple(link.values()) for link in run["links"]])
@@ -46,11 +51,58 @@ def test_rebuild__from_its_calldata__is_the_proposal_again(proposal: Proposal) -
         for part in calldata.encode_parts(proposal, most_bytes=300)
         for order in calldata.taken_orders(1, START, part.orders)
     ]
+    return message, runs, orders
+
+
+def require_rebuilt(proposal: Proposal) -> None:
+    message, runs, orders = received(proposal)
     fields = [*(message | {"networks": runs}).values()]
     again = calldata.rebuild(proposal.session, fields, orders, proposal.nodes.__getitem__)
-    assert again == proposal
+    peers = {signed.order.peer for signed in proposal.orders}
+    trading = {peer: node for peer, node in proposal.nodes.items() if peer in peers}
+    assert again == replace(proposal, nodes=trading)
     again.check()
     assert again.payments_nano == proposal.payments_nano
+    assert calldata.encode_clearing(again) == message
+    assert calldata.encode_orders(again) == calldata.encode_orders(proposal)
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_rebuild__named_session_with_flexible_orders__is_the_proposal_again(name: str) -> None:
+    require_rebuilt(NAMED[name].proposal)
+
+
+@given(flexible_sessions(st.sampled_from([1, 2, 4, 9, 17])), st.data())
+@settings(deadline=None, max_examples=60)
+def test_rebuild__session_with_flexible_orders__is_the_proposal_again(
+    drawn: tuple[Session, list[SignedOrder], dict[int, int]], data: st.DataObject
+) -> None:
+    """Also where the network changes within the session: its last links are gone at the end."""
+    of, orders, nodes = drawn
+    turn = data.draw(st.integers(0, len(of.versions)))
+    last = of.versions[-1].network
+    fewer = NetworkVersion(1, 1, replace(last, links=last.links[:-1]))
+    versions = (*of.versions[:turn], *(fewer for _ in of.versions[turn:]))
+    proposal = cleared(replace(of, versions=versions), orders, nodes)
+    require_rebuilt(proposal)
+    message, _, _ = received(proposal)
+    call, periods = calldata.ClearCall(b"", b"", b"", message["flows"]), len(versions)
+    flows = calldata.flows_wh(call, [len(version.network.links) for version in versions])
+    assert len(flows) == periods
+    assert proposal.expansion is not None
+    carried = proposal.clearings[0].flows_wh[: proposal.expansion.link_count]
+    assert [flow for period in flows for flow in period] == carried.tolist()
+    call = calldata.ClearCall(message["cells"], b"", b"")
+    count = len(last.nodes)
+    prices = calldata.prices_micro_per_kwh(call, periods, count)
+    assert np.array_equal(np.transpose(prices), proposal.prices_micro_per_kwh[:count])
+
+
+@given(proposals())
+@settings(deadline=None, max_examples=60)
+def test_rebuild__from_its_calldata__is_the_proposal_again(proposal: Proposal) -> None:
+    require_rebuilt(proposal)
+    message, runs, orders = received(proposal)
     for changed in ([(9, *runs[0][1:]), *runs[1:]], []):
         with pytest.raises(OracleError, match="names another network"):
             calldata.rebuild(

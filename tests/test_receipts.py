@@ -12,7 +12,7 @@ from fairwatt.chain import Claim, Role
 from fairwatt.eip712 import Domain
 from fairwatt.errors import ContractError, OracleError, ReceiptError, SignatureError
 from fairwatt.oracle import IssueRun, Oracle
-from fairwatt.orders import Order, SignedOrder
+from fairwatt.orders import FlexibleOrder, Order, SignedOrder
 from fairwatt.receipts import OrderReceipt, SignedReceipt
 from tests.community import C2, C3, NANO, RETAIL, TERMS, Community, Member, ask, bid
 
@@ -152,6 +152,27 @@ def test_issue__orders_that_are_taken__have_receipts_that_name_them(office: Offi
     assert again == run
 
 
+def test_issue__flexible_order__is_taken_and_gets_no_receipt(office: Office) -> None:
+    """The bonds could not tell whether it is in a clearing; it costs nothing to leave it out."""
+    community = office.community
+    battery = community.admit(Role.STORAGE, tokens=1)
+    terms = {"charge_wh": 4, "discharge_wh": 4, "capacity_wh": 9, "start_wh": 0, "wanted_wh": 0}
+    prices = {"value_micro_per_kwh": 0, "wear_micro_per_kwh": 0}
+    signed = FlexibleOrder(
+        office.market, battery.peer, office.start, first_period=0, periods=1, **terms, **prices
+    ).signed_by(battery.key, community.chain.order_domain)
+    run = office.oracle.issue(office.start, [*office.orders, signed])
+    assert run.refused == ()
+    assert {answered for answered, _ in run.answered} == set(office.orders)
+    receipts = [answer for _, answer in run.answered]
+    office.to_gate()
+    done = office.oracle.clear(office.start, [*office.orders, signed], receipts)
+    assert (done.refused, done.excused) == ((), ())
+    assert done.proposal is not None
+    assert signed in done.proposal.orders
+    assert {*office.orders} <= {*done.proposal.orders}
+
+
 def test_issue__second_order_under_a_promised_nonce__changes_nothing(office: Office) -> None:
     """Neither of two orders is lower than the other both times: one of them would push it out."""
     for energy in (4_001, 4_002, 4_003):
@@ -285,7 +306,7 @@ def test_clear__paused__has_it_on_record(office: Office) -> None:
     community.send(contracts.order_book.pause, sender=community.guardian)
     with pytest.raises(ContractError) as refusal:
         office.oracle.clear(office.start, office.orders, answers)
-    assert refusal.value.name == "EnforcedPause"
+    assert refusal.value.name == "ClearingPaused"
     assert contracts.bonds.wasPaused(office.market, office.start)
 
 

@@ -488,6 +488,8 @@ class _Marginal:
     def fill(self, step: Step, cell: int, low: int, high: int) -> int:
         """What is traded of a step, Wh."""
         limit, energy = step.price_micro_per_kwh, step.energy_wh
+        if not energy:  # what a flexible order offers or wants at the end may be nothing
+            return 0
         if limit == low == high:
             return self._share(cell, step.side, energy)
         trades = limit < high if step.side is Side.ASK else limit > low
