@@ -493,7 +493,9 @@ def test_ev__any_daily_window_over_days__asks_for_as_many_shares_as_it_shows(
     for first, last, energy in found:
         assert 0 <= first < last <= 3 * 48 + 2
         assert 0 < energy <= 1
-    assert sum(energy for *_, energy in found) == pytest.approx(3, abs=0.1)
+    # The hour that the clock skips is no window on that day.
+    skipped = (start, arrives, leaves) == ("2019-03-30", 2, 3)
+    assert sum(energy for *_, energy in found) == pytest.approx(3 - skipped, abs=0.1)
 
 
 WINDOWS = {
