@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def test_audit__ledger_that_books_for_strangers__names_every_account(community: Community) -> None:
-    """A ledger whose clearing and settlement are accounts: whatever they like is booked."""
+    """A ledger whose clearing, trades and settlement are accounts: whatever they like is booked."""
     payer, payee = (community.admit(Role.PROSUMER, C3) for _ in range(2))
     books = Books.open(community)
     books.deposit(payer, NANO)
@@ -27,7 +27,8 @@ def test_audit__ledger_that_books_for_strangers__names_every_account(community: 
     chain = Chain(contracts, community.chain.first_block)
     assert audit(chain).differences == ()
 
-    books.owe((payer.peer, payee.peer, 7))
+    books.owe((payer.peer, payee.peer, 4))
+    books.trade(payer, payee, 3)
     books.clear((payer.peer, -5), incomes=((0, 5),))
     books.lock(payer, 100)
     found = {(entry.where, entry.what): entry for entry in audit(chain).differences}

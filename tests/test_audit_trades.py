@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from fairwatt.audit import Accounts
+from fairwatt.audit._accounts import Unbacked
 from fairwatt.audit._trades import Trading
 from fairwatt.chain import Peer, Role, Standing
 from fairwatt.continuous import ContinuousOrder, Pair, SignedContinuousOrder
@@ -98,6 +100,16 @@ def test_trade__by_the_rules__is_counted() -> None:
 )
 def test_trade__one_deviation__is_named(change: dict[str, Any], objections: list[str]) -> None:
     assert traded(Trading(), **change) == objections
+
+
+def test_book_trade__above_what_is_free__is_no_booking_of_the_ledger() -> None:
+    accounts = Accounts()
+    accounts.deposit(5, 10)
+    accounts.book_trade(5, 6, 10)
+    assert accounts.balance == {5: 0, 6: 10}
+    accounts.lock(6, 4)
+    with pytest.raises(Unbacked, match="peer 6 pays 7 nano-token and has 6"):
+        accounts.book_trade(6, 5, 7)
 
 
 def test_trade__of_a_cancelled_order__is_named() -> None:

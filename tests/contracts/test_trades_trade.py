@@ -26,6 +26,7 @@ from tests.community import (
 from tests.contracts.conftest import Books
 from tests.outcomes import event, events, reverts
 
+from fairwatt.audit import audit
 from fairwatt.chain import Role, project
 from fairwatt.continuous import ContinuousOrder, SignedContinuousOrder
 from fairwatt.eip712 import Domain
@@ -271,6 +272,7 @@ def test_trade__contract_wallet__signs_by_its_code(floor: Floor) -> None:
         floor.trade(
             floor.ask(50_000, 1, rests_from=0, nonce=1), floor.bid(50_000, 1, member, nonce=1), 1
         )
+    assert audit(community.chain).differences == ()  # what the code accepted stays accepted
 
 
 def test_trade__never_cleared_session__needs_no_clearing(floor: Floor) -> None:

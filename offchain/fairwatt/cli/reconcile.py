@@ -88,10 +88,10 @@ def reconcile(
     comes before the settlement deadline: late readings replace estimates, and nothing is held
     back. MARKET is its number, SESSION its start (UTC Unix seconds).
 
-    With --check every account is recomputed from deposits, withdrawals, and the calldata of
-    clearings and reconciliations; signatures and proofs are checked again. If SESSION and
-    --readings are given too, what was settled is compared with the readings. Exits with 1 if
-    anything differs.
+    With --check every account is recomputed from deposits, withdrawals, moves, and the calldata
+    of clearings, continuous trades and reconciliations; signatures and proofs are checked again.
+    If SESSION and --readings are given too, what was settled is compared with the readings. Exits
+    with 1 if anything differs.
     """
     if (market is None) != (session is None) or (not checks and session is None):
         raise click.UsageError("Give MARKET and SESSION, or --check alone.")
