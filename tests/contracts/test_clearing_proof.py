@@ -217,7 +217,7 @@ def records(proposal: Proposal) -> Iterator[bytes]:
             order = next(flexible)
             head = struct.pack(">HH", proposal.nodes[order.peer] | 1 << 15, own)
             at, size, own = at + 9, 32 + 4 * order.periods, own + 1
-            yield head + order.struct_hash() + sent[at : at + size]
+            yield head + order.struct_hash + sent[at : at + size]
             at += size + 64
             continue
         kind, peer, _, first, blocks, rows, supports = _SENT.unpack_from(sent, at)
