@@ -33,6 +33,8 @@ from fairwatt.simulation import Simulation
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from eth_account.signers.local import LocalAccount
+
 pytestmark = [
     pytest.mark.anvil,
     pytest.mark.slow,
@@ -91,6 +93,7 @@ class Day:
     folder: Path
     start: int
     peers: dict[str, int]
+    keys: dict[str, LocalAccount]
 
     @property
     def arguments(self) -> list[str]:
@@ -184,8 +187,9 @@ def day(node: Node, tmp_path_factory: pytest.TempPathFactory) -> Day:
         deployment = Deployment(node.url, chain.chain_id, chain.first_block, addresses)
         deployment.save(folder / "deployment.json")
         peers = {name: member.peer for name, member in community.members.items()}
+        keys = {name: member.key for name, member in community.members.items()}
     node.ask("anvil_setBalance", address_of(node, PAUPER), "0x0")
-    return Day(node, folder, start, peers)
+    return Day(node, folder, start, peers, keys)
 
 
 @pytest.fixture(autouse=True)
@@ -325,7 +329,7 @@ def test_clear__malformed_and_bad_orders__are_listed_and_stop_nobody(
     orders = tmp_path / "orders"
     shutil.copytree(day.folder / "orders", orders)
     document = json.loads((orders / "P5.json").read_text(encoding="utf-8"))
-    write(orders / "0-false-signature.json", document | {"signature": "0x" + "11" * 65})
+    write(orders / "0-false-signature.json", document | {"signature": "0x" + "00" * 65})
     write(orders / "1-no-hex.json", document | {"signature": "0xzz"})
     write(orders / "2-no-order.json", {"signature": "0x"})
     (orders / "3-no-json.json").write_text("{", encoding="utf-8")
@@ -490,11 +494,8 @@ def managed(day: Day, tmp_path: Path) -> Managed:
         mint = chain.contracts.token.treasuryMint
         chain.send(mint, manager, 25 * TOKEN, sender=local_signer(TREASURY))
         start = terms.next_open_session(chain.now())
-        for name, index in (("P3", 9), ("P4", 10)):
-            key = local_signer(index).key
-            assert key is not None
-            wallet = local_signer(index).address
-            peer = chain.snapshot().peer_of_wallet(wallet)
+        for name in ("P3", "P4"):
+            key, peer = day.keys[name], day.peers[name]
             role = chain.snapshot().peer(peer).role
             side = Side.BID if role is Role.CONSUMER else Side.ASK
             order = Order(2, peer, start, (Step(0, side, 100_000, 1_000),))
