@@ -437,7 +437,7 @@ contract Clearing is IClearing {
         uint256 curve,
         uint256 curveEnd,
         uint256 signature
-    ) private view {
+    ) private pure {
         (bytes32 orderHash, bytes32 digest) = _hash(work.message, head, curve, curveEnd);
         _take(work, head, orderHash, _isPlaced(head));
         if (_isPlaced(head)) return;

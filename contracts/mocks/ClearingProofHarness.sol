@@ -217,6 +217,7 @@ contract ClearingProofHarness {
     /// @param block_ Limit prices and steps, as in a curve.
     /// @param prices Biased: lowest of the even and of the odd lanes, highest of the even and of the odd lanes.
     /// @param position Sold of the even and of the odd lanes, bought likewise.
+    // solhint-disable-next-line gas-calldata-parameters
     function addFillsAgrees(
         uint256[2] calldata block_,
         uint256[4] memory prices,
@@ -265,6 +266,7 @@ contract ClearingProofHarness {
     /// @param position Sold of the even and of the odd lanes, bought likewise.
     /// @param sums What they are added to.
     /// @param prices Above the floor, of the even and of the odd lanes.
+    // solhint-disable-next-line gas-calldata-parameters
     function takeAgrees(
         uint256[4] memory position,
         uint256[4] memory sums,
