@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import ape
-from eth_abi.abi import decode
-from eth_abi.exceptions import DecodingError
-from eth_utils.abi import function_signature_to_4byte_selector
 
 from fairwatt.chain._contracts import explained, named
+from fairwatt.chain._reading import calls_made
 from fairwatt.errors import ReadingError
 from fairwatt.readings import ReadingRecord, decode_readings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from fairwatt.chain._snapshot import Snapshot
 
@@ -42,7 +39,7 @@ _MONEY: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event with the place where it stands.
+    """An event with the block in which it stands.
 
     Attributes
     ----------
@@ -56,7 +53,6 @@ class Event:
     values: Mapping[str, Any]
     block: int
     time: int
-    index: int
     transaction: str
 
 
@@ -70,20 +66,18 @@ def history(snapshot: Snapshot) -> tuple[Event, ...]:
                 times[block] = int(ape.networks.provider.get_block(block).timestamp)
         return times[block]
 
-    events = [
+    return tuple(
         Event(
-            name,
-            named(getattr(getattr(snapshot.contracts, contract), name), log.event_arguments),
+            str(log.event_name),
+            named(
+                getattr(getattr(snapshot.contracts, contract), log.event_name), log.event_arguments
+            ),
             int(log.block_number),
             time_of(int(log.block_number)),
-            int(log.log_index),
             str(log.transaction_hash),
         )
-        for contract, names in _MONEY.items()
-        for name in names
-        for log in snapshot.events(contract, name)
-    ]
-    return tuple(sorted(events, key=lambda event: (event.block, event.index)))
+        for contract, log in snapshot.sequence(_MONEY)
+    )
 
 
 def brought_readings(
@@ -94,10 +88,8 @@ def brought_readings(
     Whoever calls through another contract may bring several lots; what is no call of ours is passed
     over, as the events say what was settled.
     """
-    with explained("transaction"):
-        data = bytes(ape.networks.provider.get_receipt(transaction).data)
     records: list[ReadingRecord] = []
-    for arguments in _calls(data, snapshot.contracts.settlement.reconcile.abis[0]):
+    for arguments in calls_made(snapshot.contracts.settlement.reconcile, transaction):
         if arguments[:2] != (market, session):
             continue
         try:
@@ -107,14 +99,3 @@ def brought_readings(
         except ReadingError:
             continue
     return tuple(records)
-
-
-def _calls(data: bytes, method: Any) -> Iterator[tuple[Any, ...]]:
-    """Arguments of each call of a method in the data of a transaction, also of a wrapped one."""
-    selector = function_signature_to_4byte_selector(method.selector)
-    types = [str(field.canonical_type) for field in method.inputs]
-    at = data.find(selector)
-    while at >= 0:
-        with suppress(DecodingError, OverflowError):  # these four bytes may be something else
-            yield tuple(decode(types, data[at + 4 :], strict=False))
-        at = data.find(selector, at + 1)

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import ape
-from eth_abi.abi import decode
-from eth_abi.exceptions import DecodingError
-from eth_utils.abi import function_signature_to_4byte_selector
 
 from fairwatt.chain._contracts import explained
+from fairwatt.chain._reading import calls_made
 from fairwatt.errors import ChainError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from fairwatt.chain._snapshot import Snapshot
 
@@ -62,17 +59,9 @@ class History:
 
     def happenings(self) -> list[Happening]:
         """Every event that money depends on, in the sequence in which they happened."""
-        contracts = self.snapshot.contracts
-        logs = [
-            log
-            for contract, names in _MONEY.items()
-            for name in names
-            for log in self._logs(getattr(contracts, contract), name)
-        ]
-        logs.sort(key=lambda log: (log.block_number, log.transaction_index, log.log_index))
         seen: Counter[tuple[str, str]] = Counter()
         happened = []
-        for log in logs:
+        for _, log in self.snapshot.sequence(_MONEY):
             transaction, name = str(log.transaction_hash), str(log.event_name)
             values = dict(log.event_arguments)
             call = transaction, _CALLS.get(name, name)
@@ -82,11 +71,10 @@ class History:
 
     def tokens_moved_wei(self) -> tuple[dict[str, int], dict[str, int]]:
         """Tokens that came into the ledger's custody, and that left it, by transaction."""
-        contracts = self.snapshot.contracts
-        ledger = str(contracts.ledger.address)
+        ledger = str(self.snapshot.contracts.ledger.address)
         came: Counter[str] = Counter()
         left: Counter[str] = Counter()
-        for log in self._logs(contracts.token, "Transfer"):
+        for log in self.snapshot.events("token", "Transfer"):
             sender, receiver, value = log.event_arguments.values()
             transaction = str(log.transaction_hash)
             if str(receiver) == ledger:
@@ -110,16 +98,12 @@ class History:
         ChainError
             If the transaction does not carry the call in a form that is known here.
         """
-        with explained("transaction"):
-            data = bytes(ape.networks.provider.get_receipt(happening.transaction).data)
-        abi = method.abis[0]
-        types = [str(field.canonical_type) for field in abi.inputs]
-        selector = function_signature_to_4byte_selector(abi.selector)
-        for number, arguments in enumerate(_decoded(data, selector, types)):
+        for number, arguments in enumerate(calls_made(method, happening.transaction)):
             if number == happening.number:
                 return arguments
+        name = method.abis[0].name
         raise ChainError(
-            f"transaction {happening.transaction} does not carry the call of {abi.name} it made"
+            f"transaction {happening.transaction} does not carry the call of {name} it made"
         )
 
     def time(self, happening: Happening) -> int:
@@ -131,16 +115,3 @@ class History:
         """Whether there is code at an address: then signatures may be what the code accepts."""
         with explained("code"):
             return bool(ape.networks.provider.get_code(address))
-
-    def _logs(self, contract: Any, name: str) -> list[Any]:
-        with explained(name):
-            event = getattr(contract, name)
-            return list(event.range(self.snapshot.first_block, self.snapshot.block + 1))
-
-
-def _decoded(data: bytes, selector: bytes, types: list[str]) -> Iterator[tuple[Any, ...]]:
-    at = data.find(selector)
-    while at >= 0:
-        with suppress(DecodingError, OverflowError):  # other bytes may look like a call
-            yield tuple(decode(types, data[at + len(selector) :], strict=False))
-        at = data.find(selector, at + 1)

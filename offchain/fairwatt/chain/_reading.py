@@ -7,14 +7,18 @@ Ape's own.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import ape
 import requests
+from eth_abi.abi import decode
+from eth_abi.exceptions import DecodingError
+from eth_utils.abi import function_signature_to_4byte_selector
 from eth_utils.address import to_canonical_address
 from eth_utils.crypto import keccak
 
-from fairwatt.chain._contracts import structs
+from fairwatt.chain._contracts import explained, structs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,7 +26,7 @@ if TYPE_CHECKING:
     from ape.contracts import ContractInstance
     from ape.types import ContractLog
 
-__all__ = ["REFUSED", "call", "call_all", "is_embedded", "logs"]
+__all__ = ["REFUSED", "call", "call_all", "calls_made", "is_embedded", "logs"]
 
 REFUSED: Final = object()
 """Stands for an answer that did not come."""
@@ -127,3 +131,25 @@ def logs(
         if to_canonical_address(log["address"]) == address
     ]
     yield from provider.network.ecosystem.decode_logs(found, event.abi)
+
+
+def calls_made(method: Any, transaction: str) -> Iterator[tuple[Any, ...]]:
+    """Arguments of each call of a method in the data of a transaction.
+
+    The calls may be wrapped in that of a contract wallet.
+
+    Raises
+    ------
+    ChainError
+        If there is no such transaction.
+    """
+    with explained("transaction"):
+        data = bytes(ape.networks.provider.get_receipt(transaction).data)
+    abi = method.abis[0]
+    selector = function_signature_to_4byte_selector(abi.selector)
+    types = [str(field.canonical_type) for field in abi.inputs]
+    at = data.find(selector)
+    while at >= 0:
+        with suppress(DecodingError, OverflowError):  # other bytes may look like a call
+            yield tuple(decode(types, data[at + len(selector) :], strict=False))
+        at = data.find(selector, at + 1)

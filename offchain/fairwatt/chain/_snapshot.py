@@ -9,8 +9,6 @@ from operator import add
 from typing import TYPE_CHECKING, Any
 
 import ape
-from eth_abi.abi import decode
-from eth_utils.abi import function_signature_to_4byte_selector
 
 from fairwatt.calldata import (
     ClearCall,
@@ -20,7 +18,7 @@ from fairwatt.calldata import (
     prices_micro_per_kwh,
 )
 from fairwatt.chain._contracts import explained, structs
-from fairwatt.chain._reading import REFUSED, call, call_all, logs
+from fairwatt.chain._reading import REFUSED, call, call_all, calls_made, logs
 from fairwatt.errors import ChainError
 from fairwatt.lanes import (
     chained,
@@ -34,7 +32,7 @@ from fairwatt.orders import FlexibleOrder, Order, SignedOrder
 from fairwatt.session import NOBODY, MarketTerms, NetworkVersion, Session, Tariff
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ape.contracts import ContractInstance
 
@@ -586,17 +584,10 @@ class Snapshot:
         return calls
 
     def _clear_call(self, transaction: str) -> tuple[ClearCall, bytes]:
-        with explained("transaction"):
-            data = bytes(ape.networks.provider.get_receipt(transaction).data)
-        clear = self.contracts.clearing.clear.abis[0]
-        selector = function_signature_to_4byte_selector(clear.selector)
-        at = data.find(selector)  # the call may be wrapped in that of a contract wallet
-        if at < 0:
-            raise ChainError(f"transaction {transaction} does not carry the clearing it made")
-        types = [str(field.canonical_type) for field in clear.inputs]
-        proposal, part, before, _ = decode(types, data[at + 4 :], strict=False)
-        _, _, _, _, cells, details, flows = proposal
-        return ClearCall(cells, details, part[0], flows), before[0]
+        for proposal, part, before, _ in calls_made(self.contracts.clearing.clear, transaction):
+            _, _, _, _, cells, details, flows = proposal
+            return ClearCall(cells, details, part[0], flows), before[0]
+        raise ChainError(f"transaction {transaction} does not carry the clearing it made")
 
     def is_reading_settled(self, market: int, start: int, peer: int) -> bool:
         """Whether the peer's reading of the session is settled."""
@@ -609,6 +600,27 @@ class Snapshot:
     def events(self, contract: str, name: str, **topics: int) -> list[Any]:
         """Events of one of `contracts` until this block, the first one first."""
         return self._events(getattr(self.contracts, contract), name, **topics)
+
+    def sequence(self, wanted: Mapping[str, Iterable[str]]) -> list[tuple[str, Any]]:
+        """Events until this block in the sequence in which they happened, each with its contract.
+
+        Parameters
+        ----------
+        wanted
+            Names of events, by the contract of `contracts`.
+        """
+        events = [
+            (contract, log)
+            for contract, names in wanted.items()
+            for name in names
+            for log in self.events(contract, name)
+        ]
+
+        def place(event: tuple[str, Any]) -> tuple[int, int, int]:
+            _, log = event
+            return log.block_number, log.transaction_index, log.log_index
+
+        return sorted(events, key=place)
 
     def foresee(
         self,
