@@ -7,16 +7,18 @@ whoever has its deposit gets no other. So a founding that was stopped is begun a
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from eth_utils.crypto import keccak
 
+from fairwatt.billing import changes, supplier_schedule
 from fairwatt.chain import Role, secret_signer, signer_for
 from fairwatt.community import Generator, Peer, Storage
 from fairwatt.errors import CaseError
 from fairwatt.market import Link
-from fairwatt.session import NOBODY, Tariff
+from fairwatt.session import NOBODY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -25,9 +27,9 @@ if TYPE_CHECKING:
 
     from fairwatt.chain import Chain, Settings, Signer
     from fairwatt.community import Asset, Community, Horizon, Supplier
-    from fairwatt.session import MarketTerms
+    from fairwatt.session import MarketTerms, Tariff
 
-__all__ = ["NETWORK", "Founder", "Member", "tariff_changes"]
+__all__ = ["NETWORK", "Founder", "Member"]
 
 NETWORK: Final = 1
 """The network of a founded community, and its market: the first of the deployment."""
@@ -35,7 +37,6 @@ _NANO, _MICRO = 10**9, 10**6
 _W_PER_KW: Final = 1000
 _CONNECTION_MARGIN: Final = 2  # over all assets at once, where a case names no limit
 _GAS_WEI: Final = 10**19
-_MOST_TARIFFS: Final = 200  # in a transaction
 _MOST_WEI: Final = 2**256 - 1
 
 
@@ -84,6 +85,7 @@ class Founder:
         self.network_operator = signer_for(roles.network_operator)
         self.market_operator = signer_for(roles.market_operator)
         self.treasury = signer_for(roles.treasury)
+        self._tariffs = cache(self._tariffs_from)
 
     def signer(self, kind: str, name: str) -> Signer:
         """A wallet or a meter by its peer's name."""
@@ -145,16 +147,15 @@ class Founder:
         start
             When the first period of the community is on the chain, UTC Unix seconds.
         """
-        registry = self.chain.contracts.registry
-        known = self.chain.read(registry.tariffCount, member.peer)
-        changes = list(tariff_changes(supplier, self.community.horizon, start))
-        new = [each for each in changes[known:] if each.effective_from < until]
-        for at in range(0, len(new), _MOST_TARIFFS):
-            batch = [
-                (each.effective_from, each.retail_micro_per_kwh, each.feed_in_micro_per_kwh)
-                for each in new[at : at + _MOST_TARIFFS]
-            ]
-            self.chain.send(registry.publishTariffs, batch, sender=member.wallet)
+        known = self.chain.read(self.chain.contracts.registry.tariffCount, member.peer)
+        wanted = self._tariffs(supplier.name, start)
+        new = [each for each in wanted[known:] if each.effective_from < until]
+        self.chain.publish_tariffs(new, sender=member.wallet)
+
+    def _tariffs_from(self, name: str, start: int) -> list[Tariff]:
+        """All that a supplier has to publish; of a year it is asked every day."""
+        (supplier,) = (each for each in self.community.suppliers if each.name == name)
+        return changes(supplier_schedule(supplier, self.community.horizon, start=start))
 
     # --------------------------------------------------------------------------------- steps
 
@@ -190,7 +191,7 @@ class Founder:
         member = self._join(peer or Peer(supplier.name, "supplier", network.nodes[0]), NOBODY, 0)
         if not self.chain.read(registry.tariffCount, member.peer):
             self.pay_gas(member)
-            first = next(tariff_changes(supplier, self.community.horizon, 0))
+            first, *_ = supplier_schedule(supplier, self.community.horizon)
             rates = first.retail_micro_per_kwh, first.feed_in_micro_per_kwh
             self.chain.from_now(
                 lambda time: self.chain.send(
@@ -244,24 +245,6 @@ class Founder:
         }
         receipt = self.chain.send(registry.admit, wallet.address, record, sender=self.registrar)
         return int(receipt.events[-1].peer)
-
-
-def tariff_changes(supplier: Supplier, horizon: Horizon, start: int) -> Iterator[Tariff]:
-    """The supplier's tariff at the first period, and whenever it changes.
-
-    Parameters
-    ----------
-    start
-        When the first period is, UTC Unix seconds.
-    """
-    retail, feed_in = (
-        np.rint(tariff(horizon.periods) * _MICRO).astype(np.int64)
-        for tariff in (supplier.retail, supplier.feed_in)
-    )
-    changes = (np.diff(retail) != 0) | (np.diff(feed_in) != 0)
-    for period in [0, *(np.flatnonzero(changes) + 1).tolist()]:
-        time = start + period * horizon.period_seconds
-        yield Tariff(time, int(retail[period]), int(feed_in[period]))
 
 
 def _most_kw(asset: Asset, horizon: Horizon) -> float:
