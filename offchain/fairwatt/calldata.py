@@ -339,8 +339,7 @@ def flows_wh(call: ClearCall, links: Sequence[int]) -> tuple[tuple[int, ...], ..
     links
         How many the network has, per period.
     """
-    raw = (call.flows[at : at + _FLOW_BYTES] for at in range(0, len(call.flows), _FLOW_BYTES))
-    flows = (int.from_bytes(flow, "big") for flow in raw)
+    flows = iter(_energies(call.flows))
     return tuple(tuple(islice(flows, count)) for count in links)
 
 

@@ -43,16 +43,6 @@ class Deployment:
         """Domain in which is signed what a contract, by its key of `CONTRACTS`, takes."""
         return Domain(self.chain_id, self.addresses[contract])
 
-    @property
-    def bonds(self) -> Domain:
-        """Domain in which receipts are signed."""
-        return Domain(self.chain_id, self.addresses["bonds"])
-
-    @property
-    def settlement(self) -> Domain:
-        """Domain in which readings are signed."""
-        return Domain(self.chain_id, self.addresses["settlement"])
-
     def to_document(self) -> dict[str, Any]:
         """As JSON."""
         return {

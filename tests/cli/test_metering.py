@@ -236,7 +236,7 @@ def test_sign__measured_session__is_the_meters_signature(good: Path, curve: Curv
     signed = SignedReading.from_document(json.loads(result.stdout))
     assert signed.reading == Reading(1, 7, 1_546_300_800, (-250, -500))
     meter = P256Meter.of(int("11" * 32, 16)) if curve is Curve.P256 else Account.from_key("11" * 32)
-    domain = Deployment.load(good.parent / "deployment.json").settlement
+    domain = Deployment.load(good.parent / "deployment.json").domain("settlement")
     assert signed.signer(domain) == meter.address
     assert result.stderr == f"signed by {meter.address}: 2 periods, -0.75 kWh\n"
 

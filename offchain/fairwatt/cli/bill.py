@@ -26,6 +26,7 @@ from fairwatt.billing import (
 )
 from fairwatt.billing.reader import read_books
 from fairwatt.chain import Chain, connect
+from fairwatt.cli._chain_options import deployment_option, network_option
 from fairwatt.cli._text import Column, echo_json, echo_table, json_option, plural, printable
 from fairwatt.cli._text import money as exact
 from fairwatt.community import Horizon
@@ -44,13 +45,8 @@ _FORMATS: Final = ("html", "pdf", "csv", "json")
 
 
 @click.command()
-@click.option("--network", required=True, help="The chain, by Ape's name or its address.")
-@click.option(
-    "--deployment",
-    type=click.Path(dir_okay=False, path_type=Path),
-    required=True,
-    help="Deployment file, as written by `ape run deploy`.",
-)
+@network_option()
+@deployment_option()
 @click.option("--month", required=True, help="Month of delivery, such as 2019-07.")
 @click.option("--peer", "peers", type=int, multiple=True, help="Only this account; repeatable.")
 @click.option(

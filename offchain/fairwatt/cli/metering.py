@@ -244,7 +244,7 @@ def sign(
     The key is the meter's, from a keystore or from an environment variable. Readings that are
     incomplete, faulty or estimated are not signed; with --allow-estimated they are estimated.
     """
-    domain = Deployment.load(deployment).settlement
+    domain = Deployment.load(deployment).domain("settlement")
     data = metering.load(
         file,
         _mapping(mapping),

@@ -10,10 +10,10 @@ import click
 
 from fairwatt import jsontext
 from fairwatt.chain import Chain, connect, signer_for
+from fairwatt.cli._chain_options import account_option, network_option
 from fairwatt.cli._signing import echo_signed, with_key
 from fairwatt.cli._text import FILE, echo_json, json_option, printable
 from fairwatt.deployment import Deployment
-from fairwatt.eip712 import Domain
 from fairwatt.errors import ContractError, FairwattError, SignatureError
 from fairwatt.files import read
 from fairwatt.moves import Move, SignedMove
@@ -82,16 +82,15 @@ def sign(
     until = datetime.now(UTC) + timedelta(days=days)
     wanted = Move(peer, there.addresses["ledger"], number, int(until.timestamp()))
     key = account()
-    domain = Domain(here.chain_id, here.addresses["ledger"])
-    echo_signed(wanted.signed_by(key, domain).to_document(), key, out)
+    echo_signed(wanted.signed_by(key, here.domain("ledger")).to_document(), key, out)
     click.echo(f"good until {until:%Y-%m-%d}", err=True)
 
 
 @move.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--from", "old", type=FILE, required=True, help="Deployment that is left.")
-@click.option("--network", required=True, help="The chain, by Ape's name or its address.")
-@click.option("--account", required=True, help="Who sends: an Ape account, or test:N.")
+@network_option()
+@account_option()
 @json_option
 def send(folder: Path, *, old: Path, network: str, account: str, as_json: bool) -> None:
     """Ask for the moves in FOLDER, *.json; run again, carry out those that have waited.

@@ -11,6 +11,12 @@ import click
 
 from fairwatt import files, jsontext
 from fairwatt.chain import Chain, connect, signer_for
+from fairwatt.cli._chain_options import (
+    account_option,
+    deployment_option,
+    folder_option,
+    network_option,
+)
 from fairwatt.cli._text import echo_json, json_option, plural, printable, value, wei
 from fairwatt.continuous import SignedContinuousOrder
 from fairwatt.deployment import Deployment
@@ -33,14 +39,10 @@ _RECEIPTS = "receipts"
 
 
 @click.group()
-@click.option("--network", help="The chain, by Ape's name or its address.")
-@click.option(
-    "--deployment",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Deployment file, as written by `ape run deploy`.",
-)
+@network_option(required=False)
+@deployment_option(required=False)
 @click.option("--market", type=int, default=1, show_default=True, help="Number of the market.")
-@click.option("--account", help="Who sends: an Ape account, or test:N on a local chain.")
+@account_option(required=False)
 @click.pass_context
 def oracle(
     context: click.Context,
@@ -89,12 +91,7 @@ def check(connected: Callable[[bool], Any], as_json: bool) -> None:
 
 @oracle.command()
 @click.option("--session", type=int, help="Its start; by default the last with a closed gate.")
-@click.option(
-    "--orders",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    required=True,
-    help="Folder of signed orders, *.json, as written by `fairwatt order sign`.",
-)
+@folder_option("--orders", "signed orders", written_by="order sign")
 @click.option("--send", is_flag=True, help="Send the clearing if the contract would accept it.")
 @json_option
 @click.pass_obj
@@ -136,12 +133,7 @@ def clear(
 
 @oracle.command()
 @click.option("--session", type=int, help="Its start; by default the next with an open gate.")
-@click.option(
-    "--orders",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    required=True,
-    help="Folder of signed orders, *.json, as written by `fairwatt order sign`.",
-)
+@folder_option("--orders", "signed orders", written_by="order sign")
 @click.option("--send", is_flag=True, help="Sign and write the receipts.")
 @json_option
 @click.pass_obj
@@ -293,12 +285,7 @@ def reconcile(
 
 
 @oracle.command()
-@click.option(
-    "--orders",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    required=True,
-    help="Folder of signed orders, *.json, as written by `fairwatt trade sign`.",
-)
+@folder_option("--orders", "signed orders", written_by="trade sign")
 @click.option("--send", is_flag=True, help="Send the trades that the contract would accept.")
 @json_option
 @click.pass_obj

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fairwatt import jsontext
+from fairwatt.cli._chain_options import account_option, network_option
 from fairwatt.cli._text import FILE, echo_json, json_option, plural, wei
 from fairwatt.cli._verdict import reject
 from fairwatt.deployment import Deployment
@@ -80,7 +81,7 @@ def check(
             with _connected(network, where) as chain:
                 state = _worth(chain, answer)
             manager = manager or state["manager"]
-        signer = answer.require_for(signed, where.bonds, manager)
+        signer = answer.require_for(signed, where.domain("bonds"), manager)
         if state:
             _require_binding(answer, state)
     except FairwattError as error:
@@ -107,8 +108,8 @@ def check(
 @click.argument("receipt_path", metavar="RECEIPT", type=FILE)
 @_order_option
 @_deployment_option
-@click.option("--network", required=True, help="The chain, by Ape's name or its address.")
-@click.option("--account", required=True, help="Who sends: an Ape account, or test:N.")
+@network_option()
+@account_option()
 @click.option("--send", is_flag=True, help="Send the challenge if the contract would pay.")
 @json_option
 def challenge(
@@ -132,7 +133,7 @@ def challenge(
     content = (read(receipt_path), read(order_path))
     try:
         answer, signed = _documents(*content)
-        answer.require_for(signed, where.bonds)
+        answer.require_for(signed, where.domain("bonds"))
     except FairwattError as error:
         reject(error, as_json=as_json)
     with _connected(network, where) as chain:

@@ -10,6 +10,12 @@ import click
 
 from fairwatt.audit import audit
 from fairwatt.chain import Chain, connect, signer_for
+from fairwatt.cli._chain_options import (
+    account_option,
+    deployment_option,
+    folder_option,
+    network_option,
+)
 from fairwatt.cli._text import echo_json, json_option, plural, printable, value
 from fairwatt.cli.oracle import load_folder
 from fairwatt.deployment import Deployment
@@ -40,19 +46,10 @@ Examples:
 )
 @click.argument("market", type=int, required=False)
 @click.argument("session", type=int, required=False)
-@click.option("--network", required=True, help="The chain, by Ape's name or its address.")
-@click.option(
-    "--deployment",
-    type=click.Path(dir_okay=False, path_type=Path),
-    required=True,
-    help="Deployment file, as written by `ape run deploy`.",
-)
-@click.option("--account", help="Who sends: an Ape account, or test:N on a local chain.")
-@click.option(
-    "--readings",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of signed readings, *.json, as written by `fairwatt meter sign`.",
-)
+@network_option()
+@deployment_option()
+@account_option(required=False)
+@folder_option("--readings", "signed readings", written_by="meter sign", required=False)
 @click.option("--final", is_flag=True, help="The final run: nothing is held back any more.")
 @click.option("--send", is_flag=True, help="Send the readings if the contract would accept them.")
 @click.option(
