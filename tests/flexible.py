@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from fairwatt.market import Link, Network, Side
 from fairwatt.orders import FlexibleOrder, Order, SignedOrder, Step
-from fairwatt.session import MarketTerms, NetworkVersion, Proposal, Session, propose
-from tests.sessions import SIGNATURE, START
+from fairwatt.session import Proposal, Session, propose
+from tests.sessions import SIGNATURE, START, session_on
 from tests.strategies import networks
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Named:
         }
         orders = [order(peer, own) for peer, own in steps.items() if own]
         orders += [flexible(peer, len(self.asks), *terms) for peer, terms in self.devices.items()]
-        return cleared(session(ONE, len(self.asks)), orders, dict.fromkeys(range(1, 6), 0))
+        return cleared(session_on(ONE, len(self.asks)), orders, dict.fromkeys(range(1, 6), 0))
 
 
 def _steps(side: Side, offers: Iterable[tuple[int, int] | None]) -> list[Step]:
@@ -155,26 +155,6 @@ NAMED = {
 }
 
 
-def session(on: Network, periods: int) -> Session:
-    terms = MarketTerms(
-        network=1,
-        period_seconds=900,
-        periods_per_session=periods,
-        max_placed_blocks=4,
-        first_session_start=START,
-        gate_lead_seconds=900,
-        clearing_window_seconds=900,
-        reading_window_seconds=900,
-        settlement_window_seconds=1800,
-    )
-    links = tuple(
-        Link(*(link.source, link.target), link.tariff_micro_per_kwh, link.capacity_wh)
-        for link in on.links
-    )
-    bare = Network(on.nodes, links, on.price_floor_micro_per_kwh, on.price_cap_micro_per_kwh)
-    return Session(1, START, terms, (NetworkVersion(0, 0, bare),) * periods)
-
-
 def order(peer: int, steps: Iterable[Step], nonce: int = 0) -> SignedOrder:
     return SignedOrder(Order(1, peer, START, tuple(steps), nonce), SIGNATURE)
 
@@ -243,4 +223,4 @@ def sessions(
         power, wear = st.integers(0, 5), st.sampled_from([0, 0, 1, 5])
         terms = draw(power), draw(power), capacity, start, wanted, draw(price), draw(wear)
         orders.append(flexible(peer, length, *terms, first=first))
-    return session(on, count), orders, nodes
+    return session_on(on, count), orders, nodes

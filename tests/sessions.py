@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import strategies as st
 
 from fairwatt.market import Link, Network, Side
@@ -20,8 +22,9 @@ LINKS = (
 SIGNATURE = bytes(range(1, 65)) + bytes([28])
 
 
-def session(periods: int, *, second_version_from: int | None = None) -> Session:
-    terms = MarketTerms(
+def terms_of(periods: int) -> MarketTerms:
+    """Of a market whose sessions have so many quarter hours."""
+    return MarketTerms(
         network=1,
         period_seconds=900,
         periods_per_session=periods,
@@ -32,11 +35,21 @@ def session(periods: int, *, second_version_from: int | None = None) -> Session:
         reading_window_seconds=900,
         settlement_window_seconds=1800,
     )
+
+
+def session(periods: int, *, second_version_from: int | None = None) -> Session:
     first = NetworkVersion(0, 0, Network(NODES[:2], LINKS[:1], FLOOR, CAP))
     second = NetworkVersion(1, 1, Network(NODES, LINKS, FLOOR, CAP))
     turn = 0 if second_version_from is None else second_version_from
     versions = tuple(first if period < turn else second for period in range(periods))
-    return Session(1, START, terms, versions)
+    return Session(1, START, terms_of(periods), versions)
+
+
+def session_on(on: Network, periods: int) -> Session:
+    """A session on one network, whose links belong to nobody."""
+    links = tuple(replace(link, owner=None) for link in on.links)
+    version = NetworkVersion(0, 0, replace(on, links=links))
+    return Session(1, START, terms_of(periods), (version,) * periods)
 
 
 @st.composite

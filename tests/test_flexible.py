@@ -30,10 +30,10 @@ from tests.flexible import (
     cleared,
     flexible,
     order,
-    session,
     sessions,
 )
 from tests.market.second_solver import answer
+from tests.sessions import session_on
 
 if TYPE_CHECKING:
     from fairwatt.session import Proposal, Session
@@ -65,7 +65,7 @@ def test_propose__links_and_storage__everybody_is_paid_the_price_of_the_own_node
     asks = order(SELLER, [Step(0, Side.ASK, 100, 20), Step(1, Side.ASK, 400, 20)])
     bids = order(BUYER, [Step(1, Side.BID, 900, 4)])
     battery = flexible(BATTERY, 2, 9, 9, 9, 0, 0, 0, 7)
-    proposal = cleared(session(TWO, 2), [asks, bids, battery], {SELLER: 0, BUYER: 1, BATTERY: 1})
+    proposal = cleared(session_on(TWO, 2), [asks, bids, battery], {SELLER: 0, BUYER: 1, BATTERY: 1})
     # The battery brings all 4 Wh over time at home; the link is paid for in the first period.
     assert proposal.positions_wh == {SELLER: (4, 0), BUYER: (0, -4), BATTERY: (-4, 4)}
     # Later no link is used, so the grid's price is from 127 - 20 to 127 + 5.
@@ -80,7 +80,7 @@ def test_propose__vehicle__gain_is_its_dual_in_one_number(peers: int) -> None:
     power, energy, value = 4, 14, 100
     evs = [flexible(10 + at, 8, power, 0, energy, 0, energy, value, 0) for at in range(peers)]
     nodes = dict.fromkeys([SELLER, *range(10, 10 + peers)], 0)
-    proposal = cleared(session(ONE, 8), [asks, *evs], nodes)
+    proposal = cleared(session_on(ONE, 8), [asks, *evs], nodes)
     prices = proposal.prices_micro_per_kwh[0].tolist()
 
     def dual(u: int) -> int:
@@ -212,7 +212,7 @@ def test_positions__of_the_calldata__are_those_of_the_proposal(drawn: Drawn) -> 
 )
 def test_propose__no_room__is_refused(terms: tuple[int, ...], periods: int, problem: str) -> None:
     with pytest.raises(OracleError, match=problem):
-        cleared(session(ONE, periods), [flexible(EV, 3, *terms)], {EV: 0})
+        cleared(session_on(ONE, periods), [flexible(EV, 3, *terms)], {EV: 0})
 
 
 # ------------------------------------------------------------------------------------------- orders

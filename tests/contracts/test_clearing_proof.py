@@ -26,6 +26,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.market.shorthand import network
 from tests.named_books import NAMED_BOOKS
+from tests.sessions import START, session_on
 from tests.strategies import INT32_MAX, INT32_MIN, UINT32_MAX, UINT40_MAX, networks
 
 from fairwatt import calldata, errors, market
@@ -33,12 +34,11 @@ from fairwatt.chain import connect, project
 from fairwatt.lanes import pack_energies, words_of
 from fairwatt.market import Book, Certificate, Clearing, Link, Network, Side
 from fairwatt.orders import Order, SignedOrder, Step
-from fairwatt.session import MarketTerms, NetworkVersion, Proposal, Session, propose
+from fairwatt.session import Proposal, propose
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-START = 1_704_067_200
 BID_TAIL = 2**41
 MOST_RANK = 2**16 - 1
 MOST_CONNECTION_WH = 2**30 - 1
@@ -228,22 +228,6 @@ def records(proposal: Proposal) -> Iterator[bytes]:
         at += size + (64 if kind == _SIGNED else 0)
 
 
-def session(on: Network, periods: int) -> Session:
-    on = replace(on, links=tuple(replace(link, owner=None) for link in on.links))
-    terms = MarketTerms(
-        network=1,
-        period_seconds=900,
-        periods_per_session=periods,
-        max_placed_blocks=4,
-        first_session_start=START,
-        gate_lead_seconds=900,
-        clearing_window_seconds=900,
-        reading_window_seconds=900,
-        settlement_window_seconds=1800,
-    )
-    return Session(1, START, terms, (NetworkVersion(0, 0, on),) * periods)
-
-
 def proposal_of(
     on: Network, periods: int, steps: Mapping[int, tuple[int, Iterable[Step]]]
 ) -> Proposal:
@@ -252,7 +236,7 @@ def proposal_of(
         SignedOrder(Order(1, peer, START, tuple(own)), b"") for peer, (_, own) in steps.items()
     ]
     nodes = {peer: node for peer, (node, _) in steps.items()}
-    return propose(session(on, periods), orders, nodes=nodes)
+    return propose(session_on(on, periods), orders, nodes=nodes)
 
 
 def named_proposal(book: Book, periods: int) -> Proposal:
