@@ -773,6 +773,13 @@ def test_clear__peers_of_two_roster_pages__are_accepted(
     assert community.chain.snapshot().is_cleared(HOURLY, two_pages.message["sessionStart"])
 
 
+def test_clear__peers_of_two_roster_pages_in_one_part__are_accepted(
+    community: Community, two_pages: Call
+) -> None:
+    two_pages.send()
+    assert community.chain.snapshot().is_cleared(HOURLY, two_pages.message["sessionStart"])
+
+
 def test_clear__one_of_two_rosters_named__reverts(clearing: Any, two_pages: Call) -> None:
     with reverts(clearing.RosterMissing, page=1):
         two_pages.with_rosters(0).send()

@@ -669,6 +669,13 @@ def test_check__p1_prices_of_a_period_that_does_not_exist(
     contract.refuses(claim, "PriceOutOfBounds", node=A, period=15, low=-200, high=-200)
 
 
+def test_check__p2_limit_between_prices_in_another_lane(contract: Contract) -> None:
+    ask, bid = Step(5, Side.ASK, 3, 6), Step(5, Side.BID, 3, 6)
+    proposal = proposal_of(network("a"), PERIODS, {1: (A, [ask]), 2: (A, [bid])})
+    claim = Claim.of(changed(proposal, 5, low=[2], high=[4]))
+    contract.refuses(claim, "LimitBetweenPrices", node=A, period=5, limitMicroPerKWh=3)
+
+
 def test_check__p2_limit_between_prices(contract: Contract, full: Proposal) -> None:
     claim = Claim.of(changed(full, PERIOD, low=[-8, 20], high=[-6, 20]))
     values = {"node": A, "period": PERIOD, "limitMicroPerKWh": -7}
@@ -891,6 +898,15 @@ def test_check__energy_above_connection(contract: Contract, full: Proposal) -> N
     claim = Claim.of(full)
     assert contract.accepts(replace(claim, limit_wh=4))
     contract.refuses(replace(claim, limit_wh=3), "EnergyAboveConnection", block_=1, limitWh=3)
+
+
+def test_check__peer_that_sells_in_one_period_and_buys_in_another__same_positions(
+    contract: Contract,
+) -> None:
+    mine = [Step(0, Side.ASK, -7, 6), Step(2, Side.BID, 20, 4)]
+    theirs = [Step(0, Side.BID, 20, 5), Step(2, Side.ASK, -7, 6)]
+    proposal = proposal_of(network("a"), PERIODS, {1: (A, mine), 2: (A, theirs)})
+    require_same(contract.check(Claim.of(proposal)), proposal)
 
 
 def test_check__energy_above_connection_though_traded_with_itself(contract: Contract) -> None:

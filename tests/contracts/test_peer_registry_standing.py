@@ -195,6 +195,12 @@ def test_leave__not_a_peer__is_refused(community: Community, registry: Any) -> N
         community.send(registry.leaveCommunity, sender=community.outsider)
 
 
+def test_leave__supplier__is_refused(community: Community, registry: Any) -> None:
+    supplier = community.supplier
+    with reverts(registry.SupplierStays, peer=supplier.peer):
+        leave(community, supplier)
+
+
 def test_leave__funds_locked__is_refused(
     community: Community, registry: Any, member: Member
 ) -> None:

@@ -117,6 +117,9 @@ EXPLAINED: dict[tuple[str, str], str] = {
     ("ClearingProof", "sums.length == size"): "what is carried was compared with its hash before",
     ("ClearingProof", "lane < LANES"): "only called where some lane is out of bounds",
     ("ClearingProof", "lane < 4"): "only called where some lane is between the prices",
+    ("Ledger", "free >= 0 || requested == 0"): "only asked about what is below zero",
+    ("Settlement", "t < run.words * 8"): "only called where some lane is implausible",
+    ("Signatures", "wallet == address(0)"): "only asked about active peers, which have a wallet",
 }
 
 
@@ -211,13 +214,11 @@ def _kinds(sources: dict[str, Any]) -> dict[Place, str]:
                 kinds[name, start, end - start] = node.get("operator", kind)
             elif kind == "InlineAssembly":
                 kinds[name, start, end - start] = kind
-            elif kind in _LOOPS:
-                # The jump out of a loop stands at its condition or its first statement.
-                for part in (node.get("condition"), node.get("initializationExpression")):
-                    for inner in _walk(part):
-                        if inner["nodeType"] != "FunctionCall" and "src" in inner:
-                            begin, stop = _span(inner)
-                            kinds.setdefault((name, begin, stop - begin), "loop")
+            elif kind in _LOOPS:  # it is left where some part of its condition stands
+                for inner in _walk(node.get("condition")):
+                    if inner["nodeType"] != "FunctionCall" and "src" in inner:
+                        begin, stop = _span(inner)
+                        kinds.setdefault((name, begin, stop - begin), "loop")
     return kinds
 
 
