@@ -397,7 +397,7 @@ contract Clearing is IClearing, AccessControlDefaultAdminRules, Pausable {
         uint256 curve,
         uint256 curveEnd,
         uint256 signature
-    ) private view {
+    ) private pure {
         (bytes32 orderHash, bytes32 digest) = _hash(work.message, head, curve, curveEnd);
         work.ordersHash = _chain(work.ordersHash, orderHash);
         if (work.looks) {
