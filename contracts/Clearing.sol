@@ -241,6 +241,8 @@ contract Clearing is IClearing {
             at := orders.offset
             end := add(at, orders.length)
         }
+        // Two calls: a function that is called but once is inlined into one for which the stack is too small.
+        if (at < end) at = _addOrder(work, at, orders, rosters);
         while (at < end) at = _addOrder(work, at, orders, rosters);
         _takePosition(work);
     }

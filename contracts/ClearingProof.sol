@@ -334,8 +334,12 @@ library ClearingProof {
             uint256 position = tally.position + firstBlock * SUM_BYTES;
             uint256 end = row + blocks * 64;
             while (row < end) {
-                if (Lanes.addFills(row, grid, position) != 0)
-                    _addShares(tally, node, row, grid, position);
+                // Two calls: a function that is called but once is inlined into one for which the stack is too small.
+                if (
+                    Lanes.addFills(row, 32, grid, position) |
+                        Lanes.addFills(row, 0, grid + 32, position + 32) !=
+                    0
+                ) _addShares(tally, node, row, grid, position);
                 row += 64;
                 grid += GRID_BYTES;
                 position += SUM_BYTES;
@@ -787,8 +791,10 @@ library ClearingProof {
                 uint256 first = (b % tally.blocks) * LANES;
                 uint256 end = tally.periods - first;
                 if (end > LANES) end = LANES;
-                for (uint256 lane; (lane = _firstOpen(tally, b, lane, end)) < end; ++lane) {
+                uint256 lane = _firstOpen(tally, b, 0, end);
+                while (lane < end) {
                     _closeCell(tally, node, first + lane);
+                    lane = _firstOpen(tally, b, lane + 1, end);
                 }
             }
         }

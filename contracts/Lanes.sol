@@ -88,57 +88,46 @@ library Lanes {
         }
     }
 
-    /// @notice Fills the steps of a block as `fill` does and adds to memory what is certain: the hot spot of a clearing.
-    /// @param row Where its limit prices lie in the calldata, and its steps one word on.
-    /// @param prices Where the lowest prices stand in memory, even and odd; the highest stand two words on.
-    /// @param position Where sold energy stands in memory, even and odd; bought energy stands two words on.
-    /// @return undecided Not zero if `fill` calls steps marginal or between.
+    /// @notice Fills half of the steps of a block as `fill` does and adds to memory what is certain: the hot spot of a
+    /// clearing.
+    /// @param row Where the limit prices of the block lie in the calldata, and its steps one word on.
+    /// @param shift 32 for the even lanes, 0 for the odd ones.
+    /// @param prices Where the lowest prices stand in memory; the highest stand two words on.
+    /// @param position Where sold energy stands in memory; bought energy stands two words on.
+    /// @return undecided Energy of the steps that `fill` calls marginal or between.
     function addFills(
         uint256 row,
+        uint256 shift,
         uint256 prices,
         uint256 position
     ) internal pure returns (uint256 undecided) {
         uint256 one = ONE;
         // solhint-disable-next-line no-inline-assembly
         assembly ("memory-safe") {
-            let steps := calldataload(add(row, 32))
-            if steps {
-                let mask := sub(shl(32, one), one)
-                let limits := calldataload(row)
-                for {
-                    let shift := 32
-                } 1 {
-                    shift := 0
-                    prices := add(prices, 32)
-                    position := add(position, 32)
-                } {
-                    let energy := and(shr(shift, steps), mask)
-                    if energy {
-                        let isAsk := and(energy, one)
-                        energy := shr(1, energy)
-                        // the limit biased, and above it a bit that stays if what is taken off is not larger
-                        let limit := xor(and(shr(shift, limits), mask), mul(3, shl(31, one)))
-                        let notBelow := and(shr(32, sub(limit, mload(add(prices, 64)))), one) // the highest price
-                        limit := and(shr(32, sub(sub(limit, one), mload(prices))), one) // is above the lowest
-                        let lanes := xor(notBelow, limit)
-                        if lanes {
-                            undecided := or(undecided, and(energy, sub(shl(31, lanes), lanes)))
-                        }
-                        lanes := and(isAsk, not(notBelow))
-                        if lanes {
-                            lanes := and(energy, sub(shl(32, lanes), lanes))
-                            mstore(position, add(mload(position), lanes))
-                        }
-                        lanes := and(limit, not(isAsk))
-                        if lanes {
-                            lanes := and(energy, sub(shl(32, lanes), lanes))
-                            let bought := add(position, 64)
-                            mstore(bought, add(mload(bought), lanes))
-                        }
-                    }
-                    if iszero(shift) {
-                        break
-                    }
+            let mask := sub(shl(32, one), one)
+            let energy := and(shr(shift, calldataload(add(row, 32))), mask)
+            if energy {
+                // the limit biased, and above it a bit that stays if what is taken off is not larger
+                let limit := and(shr(shift, calldataload(row)), mask)
+                limit := xor(limit, mul(3, shl(31, one)))
+                let notBelow := and(shr(32, sub(limit, mload(add(prices, 64)))), one) // the highest price
+                let isAbove := and(shr(32, sub(sub(limit, one), mload(prices))), one) // the lowest price
+                let isAsk := and(energy, one)
+                energy := shr(1, energy)
+                let lanes := xor(notBelow, isAbove)
+                if lanes {
+                    undecided := and(energy, sub(shl(31, lanes), lanes))
+                }
+                lanes := and(isAsk, not(notBelow))
+                if lanes {
+                    lanes := and(energy, sub(shl(31, lanes), lanes))
+                    mstore(position, add(mload(position), lanes))
+                }
+                lanes := and(isAbove, not(isAsk))
+                if lanes {
+                    lanes := and(energy, sub(shl(31, lanes), lanes))
+                    position := add(position, 64)
+                    mstore(position, add(mload(position), lanes))
                 }
             }
         }
