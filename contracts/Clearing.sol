@@ -692,38 +692,41 @@ contract Clearing is IClearing {
         Work memory work,
         Proposal calldata proposal
     ) private returns (ILedger.Income[] memory incomes) {
-        uint256 count;
-        uint256 flows;
-        for (uint256 n; n < proposal.networks.length; ++n) {
-            count += proposal.networks[n].links.length;
-            flows += proposal.networks[n].links.length * proposal.networks[n].periods;
-        }
-        require(
-            proposal.flows.length == flows * FLOW_BYTES,
-            FlowCountMismatch(flows * FLOW_BYTES, proposal.flows.length)
-        );
-        incomes = new ILedger.Income[](count + 1);
-        uint256 first; // period
-        uint256 place;
-        bytes calldata packed = proposal.flows;
-        // solhint-disable-next-line no-inline-assembly
-        assembly ("memory-safe") {
-            place := packed.offset
-        }
-        uint256 rentNano;
-        uint256 next; // income
-        for (uint256 n; n < proposal.networks.length; ++n) {
-            NetworkRun calldata run = proposal.networks[n];
-            bytes32 seed = keccak256(abi.encode(run.links));
-            for (uint256 link; link < run.links.length; ++link) {
-                (uint256 tariff, uint256 rent) = _addLink(work, run, seed, link, first, place);
-                incomes[next++] = ILedger.Income(run.links[link].owner, tariff.toUint64());
-                rentNano += rent;
+        unchecked {
+            uint256 count;
+            uint256 flows;
+            for (uint256 n; n < proposal.networks.length; ++n) {
+                count += proposal.networks[n].links.length;
+                flows += proposal.networks[n].links.length * proposal.networks[n].periods;
             }
-            first += run.periods;
-            place += run.links.length * run.periods * FLOW_BYTES;
+            require(
+                proposal.flows.length == flows * FLOW_BYTES,
+                FlowCountMismatch(flows * FLOW_BYTES, proposal.flows.length)
+            );
+            incomes = new ILedger.Income[](count + 1);
+            uint256 first; // period
+            uint256 place;
+            bytes calldata packed = proposal.flows;
+            // solhint-disable-next-line no-inline-assembly
+            assembly ("memory-safe") {
+                place := packed.offset
+            }
+            uint256 rentNano;
+            uint256 next; // income
+            for (uint256 n; n < proposal.networks.length; ++n) {
+                NetworkRun calldata run = proposal.networks[n];
+                bytes32 seed = keccak256(abi.encode(run.links));
+                for (uint256 link; link < run.links.length; ++link) {
+                    uint256 at = place + link * FLOW_BYTES;
+                    (uint256 tariff, uint256 rent) = _addLink(work, run, seed, link, first, at);
+                    incomes[next++] = ILedger.Income(run.links[link].owner, tariff.toUint64());
+                    rentNano += rent;
+                }
+                first += run.periods;
+                place += run.links.length * run.periods * FLOW_BYTES;
+            }
+            incomes[count] = ILedger.Income(0, rentNano.toUint64());
         }
-        incomes[count] = ILedger.Income(0, rentNano.toUint64());
     }
 
     /// @dev A link in the periods of one network version.
@@ -738,22 +741,11 @@ contract Clearing is IClearing {
         Link memory link = run.links[index];
         ClearingProof.Flow memory flow;
         flow.link = index;
+        flow.period = first;
         flow.tail = ClearingProof.linkTail(seed, index);
         uint256 stride = run.links.length * FLOW_BYTES;
-        place += index * FLOW_BYTES;
-        for (uint256 t; t < run.periods; ++t) {
-            uint256 flowWh;
-            // solhint-disable-next-line no-inline-assembly
-            assembly ("memory-safe") {
-                flowWh := shr(216, calldataload(place))
-            }
-            flow.period = first + t;
-            flow.flowWh = flowWh;
-            (uint256 tariff, uint256 rent) = work.tally.addFlow(link, flow);
-            tariffNano += tariff;
-            rentNano += rent;
-            place += stride;
-        }
+        work.tally.addLink(link, flow, first + run.periods, place, stride);
+        (tariffNano, rentNano) = (flow.tariffNano, flow.rentNano);
         if (tariffNano + rentNano > 0) {
             emit LinkEarned(
                 work.market,

@@ -105,6 +105,8 @@ library ClearingProof {
 
     /// @notice A proof while it is checked.
     /// @param ranks Where the ranks of the first block lie in the calldata.
+    /// @param one `Lanes.ONE`. The compiler puts a constant wherever it is used, and one of this size is dearer than what it
+    /// finds on the stack.
     struct Tally {
         uint256 nodes;
         uint256 periods;
@@ -119,6 +121,8 @@ library ClearingProof {
         uint256 inflow;
         uint256 position;
         uint256 words;
+        uint256 totals;
+        uint256 one;
     }
 
     /// @notice What a peer trades in a session.
@@ -137,6 +141,8 @@ library ClearingProof {
     /// @param tail If it is 0, it is drawn from `seed` where it is needed.
     /// @param baseWh The flow that costs no tail.
     /// @param source Cell that it leaves; filled in here, as all that follows.
+    /// @param tariffNano What its owner has earned so far.
+    /// @param rentNano The congestion rent so far.
     struct Flow {
         uint256 link;
         uint256 period;
@@ -149,6 +155,8 @@ library ClearingProof {
         uint256 capacityWh;
         bool carries;
         bool spare;
+        uint256 tariffNano;
+        uint256 rentNano;
     }
 
     /// @notice A flexible order in a clearing.
@@ -192,6 +200,7 @@ library ClearingProof {
             tally.blocks = blocks;
             tally.floor = floor;
             tally.cap = cap;
+            tally.one = Lanes.ONE;
             uint256 cellCount = nodes * blocks * LANES;
             tally.grid = _allocate(nodes * blocks * GRID_BYTES);
             tally.given = _allocate(cellCount * 64);
@@ -200,6 +209,7 @@ library ClearingProof {
             tally.inflow = _allocate(cellCount * 32);
             tally.position = _allocate(blocks * SUM_BYTES);
             tally.words = _allocate(blocks * 32);
+            tally.totals = _allocate(SUM_BYTES);
         }
         _openPrices(tally, cells);
         _openDetails(tally, details);
@@ -333,19 +343,41 @@ library ClearingProof {
             uint256 grid = tally.grid + (node * tally.blocks + firstBlock) * GRID_BYTES;
             uint256 position = tally.position + firstBlock * SUM_BYTES;
             uint256 end = row + blocks * 64;
-            while (row < end) {
-                // Two calls: a function that is called but once is inlined into one for which the stack is too small.
-                if (
-                    Lanes.addFills(row, 32, grid, position) |
-                        Lanes.addFills(row, 0, grid + 32, position + 32) !=
-                    0
-                ) _addShares(tally, node, row, grid, position);
+            (uint256 next, bool isOpen) = _addFills(tally.one, row, end, grid, position);
+            while (isOpen) {
+                uint256 blocksDone = (next - row) / 64;
+                grid += blocksDone * GRID_BYTES;
+                position += blocksDone * SUM_BYTES;
+                row = next;
+                _addShares(tally, node, row - 64, grid - GRID_BYTES, position - SUM_BYTES);
+                (next, isOpen) = _addFills(tally.one, row, end, grid, position);
+            }
+            if (firstBlock + blocks >= tally.blocks)
+                _requirePeriods(tally, firstBlock + blocks, end);
+        }
+    }
+
+    /// @dev Fills blocks until not all steps of one are decided by their limits. A function of its own, with its own stack.
+    /// @return next Where the next block lies.
+    /// @return isOpen Whether the block before it has steps that are not decided.
+    function _addFills(
+        uint256 one,
+        uint256 row,
+        uint256 end,
+        uint256 grid,
+        uint256 position
+    ) private pure returns (uint256 next, bool isOpen) {
+        unchecked {
+            while (row < end && !isOpen) {
+                isOpen =
+                    Lanes.addFills(one, row, 32, grid, position) |
+                        Lanes.addFills(one, row, 0, grid + 32, position + 32) !=
+                    0;
                 row += 64;
                 grid += GRID_BYTES;
                 position += SUM_BYTES;
             }
-            if (firstBlock + blocks >= tally.blocks)
-                _requirePeriods(tally, firstBlock + blocks, row);
+            next = row;
         }
     }
 
@@ -370,35 +402,40 @@ library ClearingProof {
         Trade memory trade
     ) internal pure {
         unchecked {
-            uint256 limits = Lanes.all(limitWh);
+            uint256 one = tally.one;
             uint256 position = tally.position;
             uint256 sums = tally.sums + node * tally.blocks * SUM_BYTES;
             uint256 prices = tally.grid + node * tally.blocks * GRID_BYTES + PRICES_AT;
+            uint256 totals = tally.totals;
             uint256 words = tally.words;
             uint256 end = words + tally.blocks * 32;
-            (trade.paymentNano, trade.soldWh, trade.boughtWh) = (0, 0, 0);
-            uint256 totals;
-            // solhint-disable-next-line no-inline-assembly
-            assembly ("memory-safe") {
-                totals := trade
-            }
             for (uint256 word = words; word < end; word += 32) {
+                (uint256 sold, uint256 bought) = _traded(position);
                 uint256 lanes;
-                if (_isTraded(position)) {
-                    if (!_isPlain(position, limits)) {
-                        if (!_isCarried(position, limits))
-                            revert EnergyAboveConnection((word - words) / 32, limitWh);
+                if (sold | bought != 0) {
+                    // What its lanes have together is seldom more than a connection carries, and seldom of both sides.
+                    if ((sold != 0 && bought != 0) || !(sold | bought).atMost(one * limitWh)) {
+                        require(
+                            _isCarried(position, one * limitWh),
+                            EnergyAboveConnection((word - words) / 32, limitWh)
+                        );
                     }
-                    lanes = Lanes.take(position, sums, prices, totals);
+                    if (sold != 0) lanes = Lanes.take(position, sums, prices, totals) << 1;
+                    if (bought != 0) {
+                        uint256 taken = Lanes.take(position + 64, sums + 64, prices, totals + 64);
+                        lanes |= (taken << 1) | Lanes.flags(one, taken);
+                    }
                 }
                 _store(word, lanes);
                 position += SUM_BYTES;
                 sums += SUM_BYTES;
                 prices += GRID_BYTES;
             }
-            (uint256 sold, uint256 bought) = (trade.soldWh.sum(), trade.boughtWh.sum());
-            (trade.soldWh, trade.boughtWh) = (sold, bought);
-            trade.paymentNano += tally.floor * (int256(sold) - int256(bought));
+            trade.soldWh = _taken(totals + 32).sum();
+            trade.boughtWh = _taken(totals + 96).sum();
+            trade.paymentNano =
+                int256(_taken(totals) - _taken(totals + 64)) +
+                tally.floor * int256(trade.soldWh - trade.boughtWh);
             trade.positionHash = _hash(words, end);
         }
     }
@@ -499,28 +536,22 @@ library ClearingProof {
         }
     }
 
-    /// @dev Whether the peer sells or buys in a block.
-    function _isTraded(uint256 position) private pure returns (bool any) {
-        // solhint-disable-next-line no-inline-assembly
-        assembly ("memory-safe") {
-            any := or(
-                or(mload(position), mload(add(position, 32))),
-                or(mload(add(position, 64)), mload(add(position, 96)))
-            )
-        }
-    }
-
-    /// @dev Whether the peer does but sell or but buy in a block, and its connection carries even what all its lanes would
-    /// have together: the usual case, in which `_isCarried` would change nothing.
-    function _isPlain(uint256 position, uint256 limits) private pure returns (bool plain) {
-        uint256 sold;
-        uint256 bought;
+    /// @dev What the peer sells in the lanes of a block, and what it buys, each put together bit by bit.
+    function _traded(uint256 position) private pure returns (uint256 sold, uint256 bought) {
         // solhint-disable-next-line no-inline-assembly
         assembly ("memory-safe") {
             sold := or(mload(position), mload(add(position, 32)))
             bought := or(mload(add(position, 64)), mload(add(position, 96)))
         }
-        return (sold == 0 || bought == 0) && (sold | bought).atMost(limits);
+    }
+
+    /// @dev Leaves nothing behind.
+    function _taken(uint256 place) private pure returns (uint256 total) {
+        // solhint-disable-next-line no-inline-assembly
+        assembly ("memory-safe") {
+            total := mload(place)
+            mstore(place, 0)
+        }
     }
 
     /// @dev Whether the peer's connection carries what it sells, and what it buys; takes off what it does of both, for it
@@ -574,33 +605,52 @@ library ClearingProof {
         }
     }
 
-    /// @notice Adds what a link carries in one period.
-    /// @return tariffNano What its owner earns.
-    /// @return rentNano The congestion rent of a full link.
-    function addFlow(
+    /// @notice Adds what a link carries in a run of periods.
+    /// @param flow Its number, its tail and the first period; what else there is of it is written here.
+    /// @param end The period after the last.
+    /// @param place Where the first flow lies in the calldata, 5 bytes; the next lies `stride` bytes on.
+    function addLink(
         Tally memory tally,
         Link memory link,
-        Flow memory flow
-    ) internal pure returns (uint256 tariffNano, uint256 rentNano) {
+        Flow memory flow,
+        uint256 end,
+        uint256 place,
+        uint256 stride
+    ) internal pure {
         unchecked {
-            uint256 flowWh = flow.flowWh;
             flow.source = _cell(tally, link.source, flow.period);
             flow.target = _cell(tally, link.target, flow.period);
             flow.capacityWh = link.capacityWh;
+            uint256 tariff = link.tariffMicroPerKWh;
+            while (flow.period < end) {
+                flow.flowWh = _calldata(place) >> 216;
+                _addFlow(tally, flow, tariff);
+                place += stride;
+                ++flow.period;
+                ++flow.source;
+                ++flow.target;
+            }
+        }
+    }
+
+    function _addFlow(Tally memory tally, Flow memory flow, uint256 tariff) private pure {
+        unchecked {
             (uint256 low, uint256 high) = _pricesAt(tally, flow.source);
             (uint256 lowThere, uint256 highThere) = _pricesAt(tally, flow.target);
-            _requireGains(
-                tally,
-                flow,
-                int256(lowThere - low - link.tariffMicroPerKWh),
-                int256(highThere - high - link.tariffMicroPerKWh)
-            );
-            uint256 spread = ((lowThere + highThere) >> 1) - ((low + high) >> 1);
-            if (flowWh == 0) return (0, 0);
+            uint256 rent = ((lowThere + highThere) >> 1) - ((low + high) >> 1) - tariff;
+            int256 d = int256(lowThere - low - tariff);
+            int256 e = int256(highThere - high - tariff);
+            uint256 flowWh = flow.flowWh;
+            // At first sight: idle at a loss, or full at a gain.
+            if (flowWh == 0) {
+                if (d & e >= 0) _requireGains(tally, flow, d, e);
+                return;
+            }
+            if (flowWh != flow.capacityWh || d <= 0 || e <= 0) _requireGains(tally, flow, d, e);
             _add(tally.inflow + flow.source * 32, 0 - flowWh);
             _add(tally.inflow + flow.target * 32, flowWh);
-            tariffNano = link.tariffMicroPerKWh * flowWh;
-            rentNano = spread * flowWh - tariffNano;
+            flow.tariffNano += tariff * flowWh;
+            flow.rentNano += rent * flowWh;
         }
     }
 
@@ -624,8 +674,7 @@ library ClearingProof {
             );
             (flow.carries, flow.spare) = (carries, spare);
             if (d == 0 && e == 0) _requireTails(tally, flow);
-            if (d == 0) _supportLow(tally, flow);
-            if (e == 0) _supportHigh(tally, flow);
+            if (d == 0 || e == 0) _support(tally, flow, d == 0, e == 0);
         }
     }
 
@@ -644,20 +693,25 @@ library ClearingProof {
         }
     }
 
-    /// @dev low_j = low_i + f: where energy flows it cannot fall at j alone, where more could flow not at i alone.
-    function _supportLow(Tally memory tally, Flow memory flow) private pure {
-        uint256 from = _rank(tally, flow.source, 16);
-        uint256 to = _rank(tally, flow.target, 16);
-        if (flow.carries && from < to) _hold(tally, flow.target, LOW_HELD);
-        if (flow.spare && to < from) _hold(tally, flow.source, LOW_HELD);
-    }
-
-    /// @dev high_j = high_i + f: where more could flow it cannot rise at j alone, where energy flows not at i alone.
-    function _supportHigh(Tally memory tally, Flow memory flow) private pure {
-        uint256 from = _rank(tally, flow.source, 0);
-        uint256 to = _rank(tally, flow.target, 0);
-        if (flow.spare && from < to) _hold(tally, flow.target, HIGH_HELD);
-        if (flow.carries && to < from) _hold(tally, flow.source, HIGH_HELD);
+    /// @dev Where low_j = low_i + f and energy flows, low cannot fall at j alone, and where more could flow not at i alone;
+    /// where high_j = high_i + f it cannot rise at i alone, and at j alone.
+    function _support(Tally memory tally, Flow memory flow, bool low, bool high) private pure {
+        unchecked {
+            uint256 from = _ranks(tally, flow.source);
+            uint256 to = _ranks(tally, flow.target);
+            uint256 source;
+            uint256 target;
+            if (low) {
+                if (flow.carries && from >> 16 < to >> 16) target = LOW_HELD;
+                if (flow.spare && to >> 16 < from >> 16) source = LOW_HELD;
+            }
+            if (high) {
+                if (flow.spare && from & 0xffff < to & 0xffff) target |= HIGH_HELD;
+                if (flow.carries && to & 0xffff < from & 0xffff) source |= HIGH_HELD;
+            }
+            if (target != 0) _hold(tally, flow.target, target);
+            if (source != 0) _hold(tally, flow.source, source);
+        }
     }
 
     // ----------------------------------------------------------------------------------------------- flexible orders
@@ -917,11 +971,15 @@ library ClearingProof {
     }
 
     function _nodeOf(Tally memory tally, uint256 cell) private pure returns (uint256) {
-        return cell / (tally.blocks * LANES);
+        unchecked {
+            return cell / (tally.blocks * LANES);
+        }
     }
 
     function _periodOf(Tally memory tally, uint256 cell) private pure returns (uint256) {
-        return cell % (tally.blocks * LANES);
+        unchecked {
+            return cell % (tally.blocks * LANES);
+        }
     }
 
     /// @dev The period of a lane; halves are counted through, the even one of a block first.
@@ -946,11 +1004,13 @@ library ClearingProof {
         Tally memory tally,
         uint256 cell
     ) private pure returns (uint256 low, uint256 high) {
-        unchecked {
-            // slither-disable-next-line divide-before-multiply (rounded down to the block)
-            uint256 place = tally.grid + (cell / LANES) * GRID_BYTES + (cell & 1) * 32;
-            uint256 lane = (cell % LANES) >> 1;
-            return (_load(place).at(lane), _load(place + 64).at(lane));
+        uint256 place = tally.grid;
+        // solhint-disable-next-line no-inline-assembly
+        assembly ("memory-safe") {
+            place := add(place, add(mul(shr(3, cell), GRID_BYTES), shl(5, and(cell, 1))))
+            let shift := sub(192, shl(5, and(cell, 6)))
+            low := and(shr(shift, mload(place)), MASK_64)
+            high := and(shr(shift, mload(add(place, 64))), MASK_64)
         }
     }
 
@@ -960,12 +1020,12 @@ library ClearingProof {
         }
     }
 
-    /// @dev Rank of a cell for the lowest price (shift 16) or the highest (shift 0).
-    function _rank(Tally memory tally, uint256 cell, uint256 shift) private pure returns (uint256) {
+    /// @dev Ranks of a cell, 16 bits for the lowest price and 16 for the highest.
+    function _ranks(Tally memory tally, uint256 cell) private pure returns (uint256) {
         unchecked {
             // slither-disable-next-line divide-before-multiply (rounded down to the block)
             uint256 word = _calldata(tally.ranks + (cell / LANES) * 96);
-            return (word >> (224 - 32 * (cell % LANES) + shift)) & 0xffff;
+            return (word >> (224 - 32 * (cell % LANES))) & 0xffffffff;
         }
     }
 

@@ -11,11 +11,6 @@ library Lanes {
     /// @notice One in each of four lanes.
     uint256 internal constant ONE =
         0x0000000000000001000000000000000100000000000000010000000000000001;
-    // In each of eight lanes of 32 bits: one, and 2^31 - 1.
-    uint256 private constant EACH =
-        0x0000000100000001000000010000000100000001000000010000000100000001;
-    uint256 private constant MOST =
-        0x7fffffff7fffffff7fffffff7fffffff7fffffff7fffffff7fffffff7fffffff;
     uint256 private constant LOW_31 = 0x7fffffff * ONE;
     uint256 private constant LOW_32 = 0xffffffff * ONE;
     uint256 private constant BIT_32 = 0x100000000 * ONE;
@@ -90,18 +85,19 @@ library Lanes {
 
     /// @notice Fills half of the steps of a block as `fill` does and adds to memory what is certain: the hot spot of a
     /// clearing.
+    /// @param one `ONE`, see `ClearingProof.Tally`.
     /// @param row Where the limit prices of the block lie in the calldata, and its steps one word on.
     /// @param shift 32 for the even lanes, 0 for the odd ones.
     /// @param prices Where the lowest prices stand in memory; the highest stand two words on.
     /// @param position Where sold energy stands in memory; bought energy stands two words on.
     /// @return undecided Energy of the steps that `fill` calls marginal or between.
     function addFills(
+        uint256 one,
         uint256 row,
         uint256 shift,
         uint256 prices,
         uint256 position
     ) internal pure returns (uint256 undecided) {
-        uint256 one = ONE;
         // solhint-disable-next-line no-inline-assembly
         assembly ("memory-safe") {
             let mask := sub(shl(32, one), one)
@@ -133,15 +129,15 @@ library Lanes {
         }
     }
 
-    /// @notice Moves what a peer sells and buys in a block to the sums of its node; in no period it does both.
+    /// @notice Moves what a peer sells in a block, or buys, to the sums of its node.
     /// @dev Prices are less than 2^32 above the floor and energies below 2^30, which is what a connection carries at most.
     /// As polynomials in 2^64, the highest lane of the product of energies and reversed prices is the sum of the products,
     /// if nothing is carried into it: so it is, for all of them stay below 2^64.
-    /// @param position Where sold energy stands in memory, even and odd, and bought energy two words on; emptied.
-    /// @param sums Likewise, where it is added.
+    /// @param position Where the energies of the even lanes stand in memory, and of the odd ones; emptied.
+    /// @param sums Likewise, where they are added.
     /// @param prices Where the prices above the floor stand, even and odd, their lanes reversed.
-    /// @param totals Where three words are added to in memory: money, energy sold, energy bought, as lanes to be summed.
-    /// @return word The lanes of the block, |energyWh| << 1, | 1 if it is bought.
+    /// @param totals Where two words are added to in memory: money, and energies as lanes to be summed.
+    /// @return word The lanes of the block.
     function take(
         uint256 position,
         uint256 sums,
@@ -152,34 +148,26 @@ library Lanes {
         assembly ("memory-safe") {
             let evens := mload(position)
             let odds := mload(add(position, 32))
-            if or(evens, odds) {
-                mstore(position, 0)
-                mstore(add(position, 32), 0)
-                mstore(sums, add(mload(sums), evens))
-                mstore(add(sums, 32), add(mload(add(sums, 32)), odds))
-                word := shl(1, or(shl(32, evens), odds))
-                let money := shr(192, mul(evens, mload(prices)))
-                money := add(money, shr(192, mul(odds, mload(add(prices, 32)))))
-                mstore(totals, add(mload(totals), money))
-                mstore(add(totals, 32), add(mload(add(totals, 32)), add(evens, odds)))
-            }
-            position := add(position, 64)
-            evens := mload(position)
-            odds := mload(add(position, 32))
-            if or(evens, odds) {
-                mstore(position, 0)
-                mstore(add(position, 32), 0)
-                sums := add(sums, 64)
-                mstore(sums, add(mload(sums), evens))
-                mstore(add(sums, 32), add(mload(add(sums, 32)), odds))
-                let money := shr(192, mul(evens, mload(prices)))
-                money := add(money, shr(192, mul(odds, mload(add(prices, 32)))))
-                mstore(totals, sub(mload(totals), money))
-                mstore(add(totals, 64), add(mload(add(totals, 64)), add(evens, odds)))
-                evens := or(shl(32, evens), odds)
-                word := or(word, shl(1, evens))
-                word := or(word, and(shr(31, add(evens, MOST)), EACH))
-            }
+            mstore(position, 0)
+            mstore(add(position, 32), 0)
+            mstore(sums, add(mload(sums), evens))
+            sums := add(sums, 32)
+            mstore(sums, add(mload(sums), odds))
+            let money := shr(192, mul(evens, mload(prices)))
+            money := add(money, shr(192, mul(odds, mload(add(prices, 32)))))
+            mstore(totals, add(mload(totals), money))
+            totals := add(totals, 32)
+            mstore(totals, add(mload(totals), add(evens, odds)))
+            word := or(shl(32, evens), odds)
+        }
+    }
+
+    /// @notice One in each of eight lanes of 32 bits that is not zero; lanes below 2^31.
+    /// @param one `ONE`, likewise.
+    function flags(uint256 one, uint256 word) internal pure returns (uint256) {
+        unchecked {
+            uint256 each = one | (one << 32);
+            return ((word + (each << 31) - each) >> 31) & each;
         }
     }
 

@@ -15,6 +15,9 @@ contract ClearingProofHarness {
     /// @notice A support names a lane that the curve of its record does not have; `Clearing` refuses it, too.
     error SupportMalformed(uint256 offset);
 
+    /// @notice There is not one flow for each link and period; `Clearing` refuses it, too.
+    error FlowsMalformed();
+
     /// @notice The bounds and sizes of a book.
     struct Frame {
         uint256 nodes;
@@ -150,19 +153,20 @@ contract ClearingProofHarness {
         Outcome memory outcome
     ) private pure {
         uint256 count = frame.links.length;
+        require(flows.length == frame.periods * count * 5, FlowsMalformed());
+        uint256 place;
+        // solhint-disable-next-line no-inline-assembly
+        assembly ("memory-safe") {
+            place := flows.offset
+        }
         for (uint256 index; index < count; ++index) {
             Link memory link = frame.links[index];
-            for (uint256 t; t < frame.periods; ++t) {
-                uint256 at = (t * count + index) * 5;
-                ClearingProof.Flow memory flow;
-                flow.link = index;
-                flow.period = t;
-                flow.flowWh = uint40(bytes5(flows[at:at + 5]));
-                flow.tail = frame.tails[index];
-                (uint256 tariff, uint256 rent) = tally.addFlow(link, flow);
-                outcome.tariffsNano += tariff;
-                outcome.rentsNano += rent;
-            }
+            ClearingProof.Flow memory flow;
+            flow.link = index;
+            flow.tail = frame.tails[index];
+            tally.addLink(link, flow, frame.periods, place + index * 5, count * 5);
+            outcome.tariffsNano += flow.tariffNano;
+            outcome.rentsNano += flow.rentNano;
         }
     }
 
@@ -235,7 +239,13 @@ contract ClearingProofHarness {
         for (uint256 odd; odd < 2; ++odd) {
             uint256[4] memory fills = _plainFills(block_, prices, odd);
             (uint256 sold, uint256 bought) = (position[odd], position[2 + odd]);
-            uint256 undecided = Lanes.addFills(row, 32 - 32 * odd, at + 32 * odd, to + 32 * odd);
+            uint256 undecided = Lanes.addFills(
+                Lanes.ONE,
+                row,
+                32 - 32 * odd,
+                at + 32 * odd,
+                to + 32 * odd
+            );
             if (
                 position[odd] != sold + fills[0] ||
                 position[2 + odd] != bought + fills[1] ||
@@ -277,7 +287,7 @@ contract ClearingProofHarness {
         uint256[4] memory nothing;
         for (uint256 i; i < 4; ++i) added[i] = sums[i] + position[i];
         (uint256 word, uint256[3] memory expected) = PlainLanes.take(position, prices);
-        uint256[3] memory totals;
+        uint256[4] memory totals;
         (prices[0], prices[1]) = (Lanes.reversed(prices[0]), Lanes.reversed(prices[1]));
         uint256 from;
         uint256 to;
@@ -290,13 +300,22 @@ contract ClearingProofHarness {
             at := prices
             total := totals
         }
+        uint256 sold = Lanes.take(from, to, at, total);
+        uint256 bought = Lanes.take(from + 64, to + 64, at, total + 64);
         return
-            Lanes.take(from, to, at, total) == word &&
-            totals[0] == expected[0] &&
+            ((sold | bought) << 1) | Lanes.flags(Lanes.ONE, bought) == word &&
+            _less(totals[0], totals[2]) == expected[0] &&
             Lanes.sum(totals[1]) == expected[1] &&
-            Lanes.sum(totals[2]) == expected[2] &&
+            Lanes.sum(totals[3]) == expected[2] &&
             _same(sums, added) &&
             _same(position, nothing);
+    }
+
+    /// @dev Modulo 2^256, as the plain version.
+    function _less(uint256 a, uint256 b) private pure returns (uint256) {
+        unchecked {
+            return a - b;
+        }
     }
 
     function _same(uint256[4] memory a, uint256[4] memory b) private pure returns (bool) {
