@@ -457,6 +457,7 @@ contract Ledger is ILedger, AccessControlDefaultAdminRules, EIP712, ReentrancyGu
 
     function _paySolver(uint64 feeNano, uint32 feeTo) private returns (uint64 paidNano) {
         if (feeNano == 0 || feeTo == 0) return 0;
+        _requireAccount(feeTo);
         paidNano = Math.min(feeNano, _freeFund()).toUint64();
         if (paidNano == 0) return 0;
         _totals.fundNano -= paidNano;

@@ -81,8 +81,8 @@ struct Link {
 /// @notice The terms of a market, fixed when it is created.
 /// @param network Network in the peer registry whose nodes and links the market trades over.
 /// @param periodSeconds Length of a delivery period: 900, 1800 or 3600.
-/// @param periodsPerSession Number of consecutive periods with one gate closure and one clearing.
-/// @param maxPlacedBlocks Most blocks, counted in every row of its curve, of an order that is placed on chain.
+/// @param periodsPerSession Number of consecutive periods with one gate closure and one clearing, at most 127.
+/// @param maxPlacedBlocks Most blocks, counted in every row of its curve, of an order that is placed on chain; at most 4096.
 /// @param firstSessionStart Start of the first session; the others follow without gaps.
 /// @param gateLeadSeconds Gate closure is this long before the session starts.
 /// @param clearingWindowSeconds How long after gate closure a clearing may be proposed.

@@ -24,6 +24,11 @@ contract OrderBook is IOrderBook, AccessControlDefaultAdminRules, EIP712, Pausab
     /// @notice Pauses and resumes the placing of orders, and clearings.
     bytes32 public constant GUARDIAN_ROLE = keccak256("GUARDIAN_ROLE");
 
+    // A placed order may be all that holds the lowest and the highest price of every period, and a clearing names them in
+    // a count of 8 bits and by lanes of 15 bits (see `IClearing`). What could not be named could not be cleared.
+    uint256 private constant MOST_PERIODS = 127;
+    uint256 private constant MOST_PLACED_BLOCKS = 4096;
+
     /// @notice Says who trades where.
     IPeerRegistry public immutable REGISTRY;
     /// @notice Holds the funds that placed orders lock.
@@ -77,8 +82,14 @@ contract OrderBook is IOrderBook, AccessControlDefaultAdminRules, EIP712, Pausab
         require(
             (terms.periodSeconds == 900 ||
                 terms.periodSeconds == 1800 ||
-                terms.periodSeconds == 3600) && terms.periodsPerSession > 0,
+                terms.periodSeconds == 3600) &&
+                terms.periodsPerSession > 0 &&
+                terms.periodsPerSession <= MOST_PERIODS,
             PeriodUnsupported(terms.periodSeconds, terms.periodsPerSession)
+        );
+        require(
+            terms.maxPlacedBlocks <= MOST_PLACED_BLOCKS,
+            PlacedOrdersTooLarge(terms.maxPlacedBlocks, MOST_PLACED_BLOCKS)
         );
         // slither-disable-next-line unused-return (only asked to revert for an unknown network)
         REGISTRY.boundsOf(terms.network);

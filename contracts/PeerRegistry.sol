@@ -225,7 +225,8 @@ contract PeerRegistry is IPeerRegistry, AccessControlDefaultAdminRules {
             SupplierStays(peer)
         );
         require(connection.connectionW < 2 ** 30, ConnectionTooLarge(connection.connectionW));
-        if (connection.role != Role.Operator)
+        // Clearings find memory by the node, so whoever is in a network has one of it; operators may be in none.
+        if (connection.role != Role.Operator || connection.network != 0)
             _requireNode(connection.network, connection.node, record.since);
         if (connection.role == Role.Operator || connection.role == Role.Supplier) {
             require(

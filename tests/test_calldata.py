@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from fairwatt import calldata
 from fairwatt.errors import OracleError
-from fairwatt.market import Side
+from fairwatt.market import Network, Side
 from fairwatt.orders import Order, SignedOrder, Step
 from fairwatt.session import NetworkVersion, propose
 from tests.flexible import NAMED, cleared
 from tests.flexible import sessions as flexible_sessions
-from tests.sessions import SIGNATURE, START, proposals, session
+from tests.sessions import SIGNATURE, START, proposals, session, session_on
 
 if TYPE_CHECKING:
     from fairwatt.calldata import AcceptedOrder
@@ -37,6 +37,19 @@ def read(proposal: Proposal) -> dict[int, tuple[int, ...]]:
 def test_positions__are_those_of_the_proposal(proposal: Proposal) -> None:
     proposal.check()
     assert read(proposal) == proposal.positions_wh
+
+
+def test_encode_clearing__more_cells_than_it_can_name__is_an_error() -> None:
+    nodes = tuple(f"n{at}" for at in range(1 << 12))
+    on = Network((*nodes, "last"), (), price_floor_micro_per_kwh=0, price_cap_micro_per_kwh=9)
+    order = Order(1, 1, START, (Step(0, Side.BID, 5, 1), Step(0, Side.ASK, 5, 2)))
+    for node in (len(nodes) - 1, len(nodes)):
+        proposal = propose(session_on(on, 1), [SignedOrder(order, SIGNATURE)], nodes={1: node})
+        if node < len(nodes):
+            calldata.encode_clearing(proposal)
+        else:
+            with pytest.raises(OracleError, match="has 32776 cells"):
+                calldata.encode_clearing(proposal)
 
 
 def received(proposal: Proposal) -> tuple[dict[str, Any], list[Any], list[AcceptedOrder]]:

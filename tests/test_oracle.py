@@ -1222,6 +1222,28 @@ def test_collect__more_steps_than_the_oracle_takes__are_refused_before_the_chain
     ]
 
 
+def test_clear__order_with_lanes_that_a_clearing_cannot_name__is_left_out(
+    community: Community,
+) -> None:
+    """Few steps take many blocks: what holds a price far down in the curve could not be shown."""
+    terms = replace(TERMS, period_seconds=900, periods_per_session=96)
+    market = community.chain.create_market(terms, sender=community.market_operator)
+    start = community.open_session(market)
+    seller = community.admit(Role.PRODUCER, tokens=1)
+    buyer = community.admit(Role.CONSUMER, tokens=1)
+    for_session = {"market": market, "session": start}
+    dear = [ask(4_000_000, 1)] * 350
+    orders = [
+        community.sign(seller, *dear, ask(50_000, 1), ask(60_000, 1, 95), **for_session),
+        community.sign(seller, ask(70_000, 1), nonce=1, **for_session),
+        community.sign(buyer, bid(100_000, 1), **for_session),
+    ]
+    community.travel_to(terms.gate_closure(start))
+    run = Oracle(community.chain, market, community.solver, send=True).clear(start, orders)
+    assert [refusal.reason for refusal in run.refused] == ["its curve has more than 4096 blocks"]
+    assert community.balance(buyer) == 10**9 - 85_000
+
+
 @pytest.mark.parametrize("name", [b"\xff\xfe", b"", b"grid"], ids=["no text", "empty", "twice"])
 def test_snapshot__node_with_a_useless_name__is_called_by_its_index(
     community: Community, name: bytes

@@ -114,10 +114,11 @@ def test_collect__no_clearing_may_contain_it__is_refused(
 
 
 def test_collect__more_than_its_steps__is_refused(community: Community) -> None:
+    """However short its window is, an order is a node in all eight periods of a block."""
     member = community.admit(Role.STORAGE, tokens=1)
-    oracle = Oracle(community.chain, QUARTERS, community.solver, most_steps=7)
-    both = [flexible(community, member, IDLE, nonce=nonce) for nonce in range(2)]
+    oracle = Oracle(community.chain, QUARTERS, community.solver, most_steps=15)
+    both = [flexible(community, member, IDLE, periods=1, nonce=nonce) for nonce in range(2)]
     start = community.open_session(QUARTERS)
     accepted, (refusal,) = oracle.collect(start, both, community.chain.snapshot())
     assert len(accepted) == 1
-    assert refusal.reason == "the peer hands in more than 7 steps; it can place orders"
+    assert refusal.reason == "the peer hands in more than 15 steps; it can place orders"

@@ -15,7 +15,8 @@ import {FlexibleOrder, Market, Order} from "../MarketTypes.sol";
 ///
 /// Requirements
 /// R1  Only the market operator creates markets. In a market the book of a session opens before it closes, and what
-///     follows comes in time: clearing, then estimates of readings, then the last settlement, then withdrawals.
+///     follows comes in time: clearing, then estimates of readings, then the last settlement, then withdrawals. Its
+///     sessions and its placed orders are small enough that a clearing can name whatever such an order holds.
 /// R2  Orders are placed while the book is open: from the registry's notice before the session's end to gate closure.
 /// R3  A placed order is admissible (see `Orders`), signed by the key of its peer's wallet or accepted by the wallet's
 ///     code (see `Signatures`), and not cancelled.
@@ -65,8 +66,10 @@ interface IOrderBook {
     event ClearingConnected(address indexed clearing);
 
     error UnknownMarket(uint32 market);
-    /// @notice R1: the period is none of 15, 30 and 60 minutes, or the session has no periods.
+    /// @notice R1: the period is none of 15, 30 and 60 minutes, or the session has no periods, or more than 127.
     error PeriodUnsupported(uint256 periodSeconds, uint256 periodsPerSession);
+    /// @notice R1: no clearing could name all steps of such an order.
+    error PlacedOrdersTooLarge(uint256 maxPlacedBlocks, uint256 mostBlocks);
     /// @notice R1: with this notice the book would never be open.
     error BookNeverOpen(uint256 noticeSeconds, uint256 neededSeconds);
     /// @notice R1: after the exclusive window nobody else could step in, or there is a window but no manager.

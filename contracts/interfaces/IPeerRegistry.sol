@@ -12,8 +12,8 @@ import {Link} from "../MarketTypes.sol";
 /// Requirements
 /// R1  Only the registrar admits, changes, suspends and reinstates peers; it cannot change a wallet.
 /// R2  A wallet and a meter belong to at most one peer, for good.
-/// R3  A metered peer has a supplier with a tariff in force, a meter, and a node that exists; others have neither
-///     meter nor supplier.
+/// R3  A metered peer has a supplier with a tariff in force and a meter; others have neither. Everybody has a node that
+///     exists, but for an operator in no network.
 /// R4  A peer has at most one change ahead of it.
 /// R5  A wallet is changed by the old wallet's offer and the new wallet's acceptance.
 /// R6  A peer leaves by itself, when it has no debt and no lock. It takes effect after the notice; until then it may

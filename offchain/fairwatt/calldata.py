@@ -18,7 +18,7 @@ from fairwatt.eip712 import recover
 from fairwatt.errors import OracleError
 from fairwatt.lanes import words_of
 from fairwatt.market import Certificate, Clearing, Side, witnesses
-from fairwatt.orders import Curve, FlexibleOrder, Order, SignedOrder, Step, order_hash
+from fairwatt.orders import PAIR_BYTES, Curve, FlexibleOrder, Order, SignedOrder, Step, order_hash
 from fairwatt.session import Proposal
 
 if TYPE_CHECKING:
@@ -52,7 +52,6 @@ _SIGNED, _PLACED, _FLEXIBLE = 0, 1, 2
 _FLEXIBLE_HEAD: Final = struct.Struct(">BII")  # kind, peer, nonce
 _TERMS: Final = struct.Struct(">HH28x")  # first period, periods, and what positions do not need
 _SIGNATURE_BYTES: Final = 64
-_PAIR_BYTES: Final = 64
 _DETAIL: Final = struct.Struct(">Hq")
 _MARGINAL: Final = struct.Struct(">4Q")
 _HAS_MARGINAL: Final = 1 << 15
@@ -130,7 +129,13 @@ class ClearCall:
 
 
 def encode_clearing(proposal: Proposal) -> dict[str, Any]:
-    """The `Proposal` struct of the clearing contract."""
+    """The `Proposal` struct of the clearing contract.
+
+    Raises
+    ------
+    OracleError
+        If there are more nodes in more periods than it can name.
+    """
     session = proposal.session
     runs = _runs(session.versions)
     # Those of flexible orders come with the orders.
@@ -391,6 +396,11 @@ def _details(proposal: Proposal) -> bytes:
     has_orders = np.bitwise_or.reduce(marginal) > 0
     details = bytearray()
     for cell in np.flatnonzero((tail != 0) | has_orders).tolist():
+        if cell >= _HAS_MARGINAL:
+            raise OracleError(
+                f"the clearing has {tail.size} cells, of which its calldata can name "
+                f"{_HAS_MARGINAL}; leave out flexible orders, or make sessions shorter"
+            )
         flag = _HAS_MARGINAL if has_orders[cell] else 0
         details += _DETAIL.pack(cell | flag, int(tail[cell]))
         if flag:
@@ -438,7 +448,7 @@ def _record(signed: SignedOrder, fills: Sequence[int], held: Sequence[int]) -> b
         lanes = struct.pack(f">{len(fills)}I", *(abs(wh) << 1 | (wh < 0) for wh in fills))
         return head + order.terms + lanes + _compact(signed)
     first, blocks, curve = order.curve
-    rows = len(curve) // (blocks * _PAIR_BYTES)
+    rows = len(curve) // (blocks * PAIR_BYTES)
     kind = _SIGNED if signed.signature else _PLACED
     head = _HEAD.pack(kind, order.peer, order.nonce, first, blocks, rows, len(held))
     lanes = struct.pack(f">{len(held)}H", *held)
@@ -540,7 +550,7 @@ def _read_records(orders: bytes) -> Iterator[_Record]:
         else:
             _, peer, nonce, first, blocks, rows, held = _HEAD.unpack_from(orders, at)
             at += _HEAD.size
-            words = orders[at : at + rows * blocks * _PAIR_BYTES]
+            words = orders[at : at + rows * blocks * PAIR_BYTES]
             curve = Curve(first, blocks, words)
             at += len(words) + 2 * held
         size = 0 if kind == _PLACED else _SIGNATURE_BYTES

@@ -22,11 +22,13 @@ from fairwatt.errors import (
     OracleError,
     SignatureError,
 )
+from fairwatt.lanes import words_of
 from fairwatt.market import Side
-from fairwatt.orders import FlexibleOrder
+from fairwatt.orders import PAIR_BYTES, FlexibleOrder
 from fairwatt.readings import bring
 from fairwatt.receipts import OrderReceipt, SignedReceipt
 from fairwatt.session import (
+    MOST_PLACED_BLOCKS,
     NOBODY,
     Imbalance,
     Proposal,
@@ -165,7 +167,8 @@ class Oracle:
     most_steps
         Steps that are taken of a peer for a session beside its placed ones, so that nobody fills
         the clearing; by default four a period, or as many as it may place if that is more. A
-        flexible order counts as one for each period of its window.
+        flexible order counts as one for each period of the session's blocks, whatever its window:
+        in the proof it is a node in all of them.
     """
 
     chain: Chain
@@ -200,6 +203,7 @@ class Oracle:
         accepted: dict[tuple[int, int], SignedOrder] = {}
         steps: Counter[int] = Counter()
         most_steps = self._most_steps(snapshot)
+        cells = words_of(snapshot.terms(self.market).periods_per_session) * _LANES
         refused = []
         domain = self.chain.order_domain
         # Of two orders with one nonce the promised one is taken, or else the one with the lower
@@ -226,13 +230,15 @@ class Oracle:
                 reason = "the order placed on chain with this nonce is in the clearing anyway"
             elif key in accepted:
                 reason = "the peer signed another order with this nonce"
-            elif steps[order.peer] + _step_count(order) > most_steps:
+            elif steps[order.peer] + _step_count(order, cells) > most_steps:
                 reason = f"the peer hands in more than {most_steps} steps; it can place orders"
+            elif _block_count(order) > MOST_PLACED_BLOCKS:
+                reason = f"its curve has more than {MOST_PLACED_BLOCKS} blocks"
             else:
                 reason = self._objection(signed, snapshot, wanted)
             if reason is None:
                 accepted[key] = signed
-                steps[order.peer] += _step_count(order)
+                steps[order.peer] += _step_count(order, cells)
                 wanted += _wanted_wh(order)
             else:
                 refused.append(Refusal(order.peer, reason, order.nonce))
@@ -749,9 +755,14 @@ class Oracle:
         return self.chain.send(reconcile, *arguments, sender=self.signer)
 
 
-def _step_count(order: Order | FlexibleOrder) -> int:
-    """Steps of an order; a flexible one counts as one for each of its periods."""
-    return order.periods if isinstance(order, FlexibleOrder) else len(order.steps)
+def _step_count(order: Order | FlexibleOrder, cells: int) -> int:
+    """Steps of an order; a flexible one counts as one for each cell of a node."""
+    return cells if isinstance(order, FlexibleOrder) else len(order.steps)
+
+
+def _block_count(order: Order | FlexibleOrder) -> int:
+    """Blocks of an order in all its rows; a few steps may take many."""
+    return 0 if isinstance(order, FlexibleOrder) else len(order.curve.words) // PAIR_BYTES
 
 
 def _require_flexible(order: FlexibleOrder, snapshot: Snapshot) -> None:

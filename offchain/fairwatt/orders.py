@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAX_ENERGY_WH",
+    "PAIR_BYTES",
     "Curve",
     "FlexibleOrder",
     "Order",
@@ -100,7 +101,8 @@ _DOCUMENT: Final = (*_HEAD, "steps")
 _STEP: Final = ("period", "side", "priceMicroPerKWh", "energyWh")
 _SIDES: Final = {"bid": Side.BID, "ask": Side.ASK, 0: Side.BID, 1: Side.ASK}
 _LANES: Final = 8  # periods of a block
-_PAIR_BYTES: Final = 64  # prices and steps of a block in one row
+PAIR_BYTES: Final = 64
+"""Prices and steps of a block in one row of a curve."""
 _MOST_CURVE_BYTES: Final = 1 << 20
 _MOST_PERIOD, _MOST_BLOCK = (1 << 16) - 1, (1 << 16) - 1
 
@@ -544,14 +546,14 @@ def _extent(steps: Sequence[Step]) -> tuple[int, int, int]:
 
 def _require_small(steps: Sequence[Step]) -> None:
     _, blocks, rows = _extent(steps)
-    size = rows * blocks * _PAIR_BYTES
+    size = rows * blocks * PAIR_BYTES
     if size > _MOST_CURVE_BYTES:
         problem = f"take {size} bytes, of which an order has at most {_MOST_CURVE_BYTES}"
         raise OrderError("steps", problem)
 
 
 def _unpack(curve: Curve) -> tuple[Step, ...]:
-    row_bytes = curve.blocks * _PAIR_BYTES
+    row_bytes = curve.blocks * PAIR_BYTES
     size = len(curve.words)
     if not row_bytes or not size or size % row_bytes:
         problem = f"must have one or more rows of {row_bytes} bytes, not {size} bytes"

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from fairwatt.orders import SignedOrder
 
 __all__ = [
+    "MOST_PERIODS",
+    "MOST_PLACED_BLOCKS",
     "NOBODY",
     "Imbalance",
     "MarketTerms",
@@ -47,6 +49,10 @@ __all__ = [
 
 NOBODY: Final = "0x" + "0" * 40
 """The address that stands for no account."""
+MOST_PERIODS: Final = 127
+"""Most periods of a session: a clearing counts the prices that an order holds in 8 bits."""
+MOST_PLACED_BLOCKS: Final = 4096
+"""Most blocks of an order, in all its rows, whose lanes a clearing can name: they have 15 bits."""
 _LINKS: Final = "(uint16,uint16,uint32,uint32,uint40)[]"
 
 

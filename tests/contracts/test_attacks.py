@@ -42,7 +42,7 @@ from fairwatt.errors import ContractError, SignatureError
 from fairwatt.market import Certificate
 from fairwatt.orders import SignedOrder
 from fairwatt.readings import bring
-from fairwatt.session import propose
+from fairwatt.session import MOST_PERIODS, propose
 
 if TYPE_CHECKING:
     from fairwatt.chain import Signer
@@ -628,6 +628,23 @@ def test_placed_orders__at_the_limits_of_price_energy_and_nonce__are_cleared(
         assert ledger.availableNano(signed.order.peer) == 0
     community.clear(community.propose(placed=[_unsigned(signed) for signed in orders]))
     assert [ledger.account(signed.order.peer).lockedNano for signed in orders] == [0, 0]
+
+
+def test_placed_order__that_alone_holds_both_prices_of_every_period__is_cleared(
+    community: Community,
+) -> None:
+    """A clearing names 254 of its steps, of the 255 that it can; a longer session has no market."""
+    terms = replace(
+        TERMS, period_seconds=900, periods_per_session=MOST_PERIODS, max_placed_blocks=32
+    )
+    market = community.chain.create_market(terms, sender=community.market_operator)
+    start = community.open_session(market)
+    community.travel_to(community.chain.contracts.order_book.bookTimes(market, start)[0])
+    alone = community.admit(Role.PROSUMER, C3, tokens=1)
+    steps = [step for at in range(MOST_PERIODS) for step in (ask(5, 1, at), bid(10, 1, at))]
+    signed = community.sign(alone, *steps, market=market, session=start)
+    community.place(signed)
+    community.clear(community.propose(placed=[_unsigned(signed)]))
 
 
 def test_signed_order__whose_funds_are_locked_for_later__is_left_out(

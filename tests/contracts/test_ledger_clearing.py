@@ -290,6 +290,16 @@ def test_book_clearing__with_a_fee_to_nobody__pays_none(books: Books) -> None:
     assert books.ledger.fundNano() == 50
 
 
+def test_book_clearing__with_a_fee_to_an_unknown_account__reverts(
+    books: Books, seller: Member
+) -> None:
+    """What it got would be in no balance."""
+    books.endow(50)
+    nobody = int(books.community.chain.contracts.registry.peerCount()) + 1
+    with reverts(books.ledger.UnknownAccount, peer=nobody):
+        books.clear(fee=(5, nobody))
+
+
 # -------------------------------------------------------------------------------------- settled
 
 

@@ -65,13 +65,25 @@ def test_create_market__not_the_market_operator__is_refused(
 
 
 @pytest.mark.parametrize(
-    ("period_seconds", "periods"), [(0, 1), (899, 1), (2700, 1), (7200, 1), (900, 0)]
+    ("period_seconds", "periods"), [(0, 1), (899, 1), (2700, 1), (7200, 1), (900, 0), (900, 128)]
 )
 def test_create_market__unsupported_period__is_refused(
     community: Community, book: Any, period_seconds: int, periods: int
 ) -> None:
     with reverts(book.PeriodUnsupported, periodSeconds=period_seconds, periodsPerSession=periods):
         create(community, period_seconds=period_seconds, periods_per_session=periods)
+
+
+def test_create_market__orders_of_which_a_clearing_can_name_every_step__is_accepted(
+    community: Community, book: Any
+) -> None:
+    create(community, period_seconds=900, periods_per_session=127, max_placed_blocks=4096)
+    assert book.marketTerms(3).maxPlacedBlocks == 4096
+
+
+def test_create_market__larger_orders__is_refused(community: Community, book: Any) -> None:
+    with reverts(book.PlacedOrdersTooLarge, maxPlacedBlocks=4097, mostBlocks=4096):
+        create(community, max_placed_blocks=4097)
 
 
 def test_create_market__unknown_network__is_refused(community: Community) -> None:

@@ -197,10 +197,12 @@ def test_admit__unknown_network__is_refused(community: Community, registry: Any)
         admit(community, new_wallet().address, connection(network=9, node=0))
 
 
-def test_admit__unknown_node__is_refused(community: Community, registry: Any) -> None:
+@pytest.mark.parametrize("role", [Role.CONSUMER, Role.SUPPLIER, Role.OPERATOR])
+def test_admit__unknown_node__is_refused(community: Community, registry: Any, role: Role) -> None:
+    """An operator trades nothing, yet its orders may stand in a clearing: at a node it has."""
     now = community.now()
     with reverts(registry.NodeNotInForce, network=1, node=3, time=now):
-        admit(community, new_wallet().address, connection(node=3))
+        admit(community, new_wallet().address, connection(role, node=3))
 
 
 def test_admit__node_that_takes_effect_later__is_refused(

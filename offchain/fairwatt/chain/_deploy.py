@@ -16,7 +16,7 @@ from fairwatt.deployment import CONTRACTS, Deployment
 from fairwatt.errors import BookError, CaseError, ChainError
 from fairwatt.market import Link, Network
 from fairwatt.market.network import MAX_QUANTITY_WH, MAX_TARIFF, PRICE_RANGE
-from fairwatt.session import NOBODY, MarketTerms
+from fairwatt.session import MOST_PERIODS, MOST_PLACED_BLOCKS, NOBODY, MarketTerms
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -368,8 +368,8 @@ def _market(table: Table, networks: int) -> MarketTerms:
     terms = MarketTerms(
         network=table.whole("network", 1, networks),
         period_seconds=table.whole("period_seconds", 1, _UINT16_MAX),
-        periods_per_session=table.whole("periods_per_session", 1, _UINT16_MAX),
-        max_placed_blocks=table.whole("max_placed_blocks", 0, _UINT16_MAX),
+        periods_per_session=table.whole("periods_per_session", 1, MOST_PERIODS),
+        max_placed_blocks=table.whole("max_placed_blocks", 0, MOST_PLACED_BLOCKS),
         first_session_start=table.whole("first_session_start", 0, _UINT40_MAX),
         gate_lead_seconds=table.whole("gate_lead_seconds", 0, _UINT32_MAX),
         clearing_window_seconds=table.whole("clearing_window_seconds", 0, _UINT32_MAX),
