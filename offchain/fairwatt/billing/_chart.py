@@ -5,11 +5,10 @@ from __future__ import annotations
 from io import StringIO
 from typing import TYPE_CHECKING, Any, Final
 
-import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from fairwatt.billing._lines import Item
-from fairwatt.plot._picture import BLUE, GREEN, INK, RED, SOFT, STYLE
+from fairwatt.plot.style import BLUE, GREEN, INK, RED, SOFT, style
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -83,10 +82,7 @@ def _price(day: Day, item: Item) -> Fraction | None:
 
 def chart_svg(bill: Bill) -> str:
     """The chart as an SVG element, with its texts as text."""
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        for key, value in STYLE.items():
-            mpl.rcParams[key] = value
+    with style():
         figure = Figure(figsize=(9, 5), layout="constrained")
         energy, prices = figure.subplots(2, 1, height_ratios=(3, 2), sharex=True)
         draw_days(bill, energy, prices)

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from fairwatt.plot._picture import BLUE, GREEN, GREY, INK, RED, SOFT, save
+from fairwatt.plot.style import BLUE, GREEN, GREY, INK, RED, SOFT, save
 
 if TYPE_CHECKING:
     from pathlib import Path
