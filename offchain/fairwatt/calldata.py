@@ -10,6 +10,7 @@ import struct
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -347,7 +348,7 @@ def flows_wh(call: ClearCall, links: Sequence[int]) -> tuple[tuple[int, ...], ..
 
 
 def _runs(versions: Sequence[Any]) -> list[tuple[int, int]]:
-    """First and last-but-one period of each stretch with the same network version."""
+    """Where each stretch with the same network version begins, and where the next one does."""
     starts = [
         at
         for at in range(len(versions))
@@ -368,8 +369,8 @@ def _lattice(proposal: Proposal, pick: Callable[[Certificate], Any], fill: int) 
 def _cells(proposal: Proposal) -> bytes:
     network = proposal.session.versions[-1].network
     floor, cap = network.price_floor_micro_per_kwh, network.price_cap_micro_per_kwh
-    low = _lattice(proposal, lambda each: each.low, floor)
-    high = _lattice(proposal, lambda each: each.high, cap)
+    low = _lattice(proposal, attrgetter("low"), floor)
+    high = _lattice(proposal, attrgetter("high"), cap)
     high[:, len(proposal.session.versions) :] = floor
     ranks = _lattice(proposal, lambda each: each.low_rank << 16 | each.high_rank, 0)
     words = [numbers.reshape(low.shape[0], -1, 1, _LANES) for numbers in (low, high - low, ranks)]
@@ -378,16 +379,8 @@ def _cells(proposal: Proposal) -> bytes:
 
 
 def _details(proposal: Proposal) -> bytes:
-    tail = _lattice(proposal, lambda each: each.tail, 0).ravel()
-    marginal = [
-        _lattice(proposal, pick, 0).ravel()
-        for pick in (
-            lambda each: each.ask_fill,
-            lambda each: each.ask_total,
-            lambda each: each.bid_fill,
-            lambda each: each.bid_total,
-        )
-    ]
+    tail = _lattice(proposal, attrgetter("tail"), 0).ravel()
+    marginal = [_lattice(proposal, attrgetter(name), 0).ravel() for name in _MARGINALS]
     has_orders = np.bitwise_or.reduce(marginal) > 0
     details = bytearray()
     for cell in np.flatnonzero((tail != 0) | has_orders).tolist():

@@ -11,7 +11,6 @@ withdrawals and moves are held against the transfers of the token.
 from __future__ import annotations
 
 from collections import Counter, deque
-from contextlib import suppress
 from dataclasses import dataclass, field
 from operator import add
 from typing import TYPE_CHECKING, Any, Final
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from fairwatt.chain import Chain, Event, Peer, Snapshot
+    from fairwatt.eip712 import Domain
     from fairwatt.meter import SignedReading
     from fairwatt.readings import ReadingRecord
     from fairwatt.session import Imbalance, MarketTerms, Proposal, Session
@@ -340,11 +340,11 @@ class _Replay:
             elif not accepted.signed.signature:
                 self._differ(where, "it was not placed", transaction=event.transaction)
             if accepted.signed.signature:
-                wallet, signer = self._peer(order.peer, session.start).wallet, "nobody"
-                try:
-                    signer = accepted.signer(domain)
-                finally:
-                    self._compare(where, "who signed it", signer, wallet, event.transaction)
+                wallet, signer = (
+                    self._peer(order.peer, session.start).wallet,
+                    _signer(accepted, domain),
+                )
+                self._compare(where, "who signed it", signer, wallet, event.transaction)
             if (*key, order.nonce) in self.cancelled or order.nonce < self.below.get(key, 0):
                 self._differ(where, "it was cancelled", transaction=event.transaction)
         for key, order in self.placed.items():
@@ -412,9 +412,7 @@ class _Replay:
         self.accounts.book_trade(payer, payee, nano)
 
     def _check_signer(self, signed: SignedContinuousOrder, wallet: str, event: Event) -> None:
-        signer = "nobody"
-        with suppress(SignatureError):
-            signer = signed.signer(self.chain.trade_domain)
+        signer = _signer(signed, self.chain.trade_domain)
         if signer != wallet and not self.history.is_contract(wallet):
             order = signed.order
             where = f"{_place(event)}, continuous order {order.nonce} of peer {order.peer}"
@@ -489,11 +487,8 @@ class _Replay:
         where: str,
         event: Event,
     ) -> None:
-        signer = "nobody"
-        try:
-            signer = signed.signer(self.chain.reading_domain)
-        finally:
-            self._compare(where, "who signed", signer, str(peer.meter), event.transaction)
+        signer = _signer(signed, self.chain.reading_domain)
+        self._compare(where, "who signed", signer, str(peer.meter), event.transaction)
         limit = peer.energy_limit_wh(terms.period_seconds)
         if any(abs(wh) > limit for wh in signed.reading.energy_wh):
             self._differ(where, f"the reading exceeds the connection's {limit} Wh")
@@ -599,6 +594,14 @@ def _incomes(proposal: Proposal) -> dict[int, int]:
             incomes[int(link.owner or 0)] += tariff
             incomes[0] += rent
     return dict(incomes)
+
+
+def _signer(signed: AcceptedOrder | SignedContinuousOrder | SignedReading, domain: Domain) -> str:
+    """Whose key signed; what is no signature is nobody's."""
+    try:
+        return signed.signer(domain)
+    except SignatureError:
+        return "nobody"
 
 
 def _stated(pair: Pair) -> tuple[int, ...]:
