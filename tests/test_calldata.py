@@ -141,5 +141,5 @@ def test_networks__runs_of_equal_versions() -> None:
 def test_orders__a_signature_that_is_none() -> None:
     order = Order(1, 3, START, (Step(0, Side.BID, 30, 1),), 8)
     proposal = propose(session(1), [SignedOrder(order, b"code")], nodes={3: 0})
-    with pytest.raises(OracleError, match="order 8 of peer 3 has a signature of 4 bytes"):
+    with pytest.raises(OracleError, match="order 8 of peer 3: a signature has 65 bytes, not 4"):
         calldata.encode_orders(proposal)

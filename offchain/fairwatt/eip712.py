@@ -24,7 +24,16 @@ if TYPE_CHECKING:
 
     from eth_account.signers.local import LocalAccount
 
-__all__ = ["Domain", "TypedData", "checksummed", "recover", "sign", "signature_from_hex"]
+__all__ = [
+    "Domain",
+    "TypedData",
+    "checksummed",
+    "compact",
+    "expanded",
+    "recover",
+    "sign",
+    "signature_from_hex",
+]
 
 _SIGNATURE_BYTES: Final = 65  # r, s, v
 _HIGHEST_S: Final = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
@@ -116,16 +125,39 @@ def recover(data: TypedData, signature: bytes) -> str:
     SignatureError
         If the bytes are no signature at all, or one in a form that the contracts refuse.
     """
+    _require_form(signature)
+    try:
+        return str(Account.recover_message(data.signable(), signature=signature))
+    except (ValueError, BadSignature, ValidationError) as error:
+        raise SignatureError(f"this is not a signature: {error}") from error
+
+
+def compact(signature: bytes) -> bytes:
+    """The 64 bytes r, vs (EIP-2098) that stand in calldata for a signature r, s, v.
+
+    Raises
+    ------
+    SignatureError
+        If it is no r, s, v with a low s, which alone has this form.
+    """
+    _require_form(signature)
+    is_odd = signature[64] - 27
+    return signature[:32] + bytes([signature[32] | is_odd << 7]) + signature[33:64]
+
+
+def expanded(short: bytes) -> bytes:
+    """The signature r, s, v that `compact` made r, vs of."""
+    vs = short[32]
+    return short[:32] + bytes([vs & 0x7F]) + short[33:] + bytes([27 + (vs >> 7)])
+
+
+def _require_form(signature: bytes) -> None:
     if len(signature) != _SIGNATURE_BYTES:
         raise SignatureError(f"a signature has {_SIGNATURE_BYTES} bytes, not {len(signature)}")
     if signature[64] not in (27, 28):
         raise SignatureError(f"a signature ends with v = 27 or 28, not {signature[64]}")
     if int.from_bytes(signature[32:64]) > _HIGHEST_S:
         raise SignatureError("s is in the upper half of its range; contracts take only the lower")
-    try:
-        return str(Account.recover_message(data.signable(), signature=signature))
-    except (ValueError, BadSignature, ValidationError) as error:
-        raise SignatureError(f"this is not a signature: {error}") from error
 
 
 def signature_from_hex(text: object) -> bytes:

@@ -22,6 +22,7 @@ from fairwatt.errors import (
     OracleError,
     SignatureError,
 )
+from fairwatt.lanes import LANES
 from fairwatt.market import Side
 from fairwatt.orders import FlexibleOrder
 from fairwatt.readings import bring
@@ -57,7 +58,6 @@ __all__ = [
 
 
 _SETTLED = ("ReadingSettled", "ReadingEstimated")
-_LANES = 8  # periods of a block
 _Want: TypeAlias = "tuple[int, int, Side]"  # peer, period, side
 
 
@@ -641,7 +641,7 @@ class Oracle:
         if self.most_steps is not None:
             return self.most_steps
         terms = snapshot.terms(self.market)
-        return max(_LANES * terms.max_placed_blocks, 4 * terms.periods_per_session)
+        return max(LANES * terms.max_placed_blocks, 4 * terms.periods_per_session)
 
     def _objection(
         self, signed: SignedOrder, snapshot: Snapshot, wanted: Mapping[_Want, int]

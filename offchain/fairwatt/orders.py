@@ -19,6 +19,7 @@ from eth_utils.crypto import keccak
 from fairwatt.eip712 import Domain, TypedData, recover, sign, signature_from_hex
 from fairwatt.errors import OrderError
 from fairwatt.jsontext import place, short
+from fairwatt.lanes import LANES, MAX_ENERGY_WH
 from fairwatt.market import Side
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from fairwatt.jsontext import Path
 
 __all__ = [
-    "MAX_ENERGY_WH",
+    "PAIR_BYTES",
     "Curve",
     "FlexibleOrder",
     "Order",
@@ -39,8 +40,8 @@ __all__ = [
     "order_hash",
 ]
 
-MAX_ENERGY_WH: Final = (1 << 31) - 1
-"""The most energy of a step."""
+PAIR_BYTES: Final = 64
+"""Prices and steps of a block in one row of a curve."""
 
 _TYPES: Final = {
     "Order": (
@@ -99,8 +100,6 @@ _HEAD: Final = {"market": 32, "peer": 32, "sessionStart": 40, "nonce": 32}
 _DOCUMENT: Final = (*_HEAD, "steps")
 _STEP: Final = ("period", "side", "priceMicroPerKWh", "energyWh")
 _SIDES: Final = {"bid": Side.BID, "ask": Side.ASK, 0: Side.BID, 1: Side.ASK}
-_LANES: Final = 8  # periods of a block
-_PAIR_BYTES: Final = 64  # prices and steps of a block in one row
 _MOST_CURVE_BYTES: Final = 1 << 20
 _MOST_PERIOD, _MOST_BLOCK = (1 << 16) - 1, (1 << 16) - 1
 
@@ -519,39 +518,39 @@ def order_hash(market: int, peer: int, session_start: int, nonce: int, curve: Cu
 def _pack(steps: Sequence[Step]) -> Curve:
     """The curve of steps that come in the sequence of their periods."""
     first, blocks, rows = _extent(steps)
-    lanes = [0] * (rows * blocks * 2 * _LANES)
+    lanes = [0] * (rows * blocks * 2 * LANES)
     period, row = -1, 0
     for step in steps:
         row = row + 1 if step.period == period else 0
         period = step.period
-        block, lane = divmod(period - first * _LANES, _LANES)
-        at = (row * blocks + block) * 2 * _LANES + lane
+        block, lane = divmod(period - first * LANES, LANES)
+        at = (row * blocks + block) * 2 * LANES + lane
         lanes[at] = step.price_micro_per_kwh & 0xFFFFFFFF
-        lanes[at + _LANES] = step.energy_wh << 1 | step.side
+        lanes[at + LANES] = step.energy_wh << 1 | step.side
     return Curve(first, blocks, struct.pack(f">{len(lanes)}I", *lanes))
 
 
 def _extent(steps: Sequence[Step]) -> tuple[int, int, int]:
     """First block, number of blocks, number of rows."""
-    first = steps[0].period // _LANES
+    first = steps[0].period // LANES
     rows, in_row, period = 0, 0, -1
     for step in steps:
         in_row = in_row + 1 if step.period == period else 1
         period = step.period
         rows = max(rows, in_row)
-    return first, steps[-1].period // _LANES + 1 - first, rows
+    return first, steps[-1].period // LANES + 1 - first, rows
 
 
 def _require_small(steps: Sequence[Step]) -> None:
     _, blocks, rows = _extent(steps)
-    size = rows * blocks * _PAIR_BYTES
+    size = rows * blocks * PAIR_BYTES
     if size > _MOST_CURVE_BYTES:
         problem = f"take {size} bytes, of which an order has at most {_MOST_CURVE_BYTES}"
         raise OrderError("steps", problem)
 
 
 def _unpack(curve: Curve) -> tuple[Step, ...]:
-    row_bytes = curve.blocks * _PAIR_BYTES
+    row_bytes = curve.blocks * PAIR_BYTES
     size = len(curve.words)
     if not row_bytes or not size or size % row_bytes:
         problem = f"must have one or more rows of {row_bytes} bytes, not {size} bytes"
@@ -560,13 +559,13 @@ def _unpack(curve: Curve) -> tuple[Step, ...]:
         raise OrderError("curve", f"must have at most {_MOST_CURVE_BYTES} bytes, not {size}")
     lanes = struct.unpack(f">{size // 4}I", curve.words)
     steps: dict[int, list[Step]] = {}
-    for at in range(0, len(lanes), 2 * _LANES):
-        row, block = divmod(at // (2 * _LANES), curve.blocks)
-        for lane in range(_LANES):
-            price, entry = lanes[at + lane], lanes[at + _LANES + lane]
+    for at in range(0, len(lanes), 2 * LANES):
+        row, block = divmod(at // (2 * LANES), curve.blocks)
+        for lane in range(LANES):
+            price, entry = lanes[at + lane], lanes[at + LANES + lane]
             if not (price or entry):
                 continue
-            period = (curve.first_block + block) * _LANES + lane
+            period = (curve.first_block + block) * LANES + lane
             if entry < 2:
                 raise OrderError("curve", f"has a step without energy in period {period}")
             if row != len(steps.setdefault(period, [])):

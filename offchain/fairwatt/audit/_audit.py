@@ -340,10 +340,8 @@ class _Replay:
             elif not accepted.signed.signature:
                 self._differ(where, "it was not placed", transaction=event.transaction)
             if accepted.signed.signature:
-                wallet, signer = (
-                    self._peer(order.peer, session.start).wallet,
-                    _signer(accepted, domain),
-                )
+                wallet = self._peer(order.peer, session.start).wallet
+                signer = _signer(accepted, domain)
                 self._compare(where, "who signed it", signer, wallet, event.transaction)
             if (*key, order.nonce) in self.cancelled or order.nonce < self.below.get(key, 0):
                 self._differ(where, "it was cancelled", transaction=event.transaction)
