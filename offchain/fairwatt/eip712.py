@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,11 +19,14 @@ from eth_utils.crypto import keccak
 from eth_utils.exceptions import ValidationError
 
 from fairwatt.errors import SignatureError
+from fairwatt.jsontext import require_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from eth_account.signers.local import LocalAccount
+
+    from fairwatt.jsontext import Refusal
 
 __all__ = [
     "Domain",
@@ -31,12 +35,14 @@ __all__ = [
     "compact",
     "expanded",
     "recover",
+    "require_fits",
     "sign",
     "signature_from_hex",
 ]
 
 _SIGNATURE_BYTES: Final = 65  # r, s, v
 _HIGHEST_S: Final = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
+_WHOLE: Final = re.compile(r"(?P<unsigned>u?)int(?P<bits>\d+)")
 _DOMAIN_FIELDS: Final = [
     {"name": "name", "type": "string"},
     {"name": "version", "type": "string"},
@@ -101,6 +107,40 @@ class TypedData:
     def signable(self) -> SignableMessage:
         """What is hashed and signed."""
         return encode_typed_data(full_message=self.to_document())
+
+
+def require_fits(
+    message: Mapping[str, Any],
+    fields: Iterable[tuple[str, str]],
+    refusal: Refusal,
+    *,
+    path: str = "",
+    least: Mapping[str, int] | None = None,
+) -> None:
+    """Require that the whole numbers of a message fit their types.
+
+    Parameters
+    ----------
+    fields
+        Types and names, as of `TypedData.types`; what the message does not have, and what is no
+        number, is passed over.
+    path
+        Written before the name of the field.
+    least
+        Least values by name, where they are more than those of the types.
+
+    Raises
+    ------
+    Exception
+        What `refusal` makes of the field and what is wrong with it.
+    """
+    for kind, name in fields:
+        if name in message and (found := _WHOLE.fullmatch(kind)):
+            count = 1 << int(found["bits"])
+            low = 0 if found["unsigned"] else -count // 2
+            high = low + count - 1
+            low = (least or {}).get(name, low)
+            require_whole(message[name], low, high, f"{path}{name}", refusal)
 
 
 def checksummed(address: object) -> str | None:
