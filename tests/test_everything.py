@@ -193,7 +193,7 @@ def test_books__of_everything__come_to_the_balances(day: Day) -> None:
     ]
     (move,) = (each for each in books.entries if each.kind is Kind.MOVE)
     assert (move.account, move.amount_nano) == (day.buyer.peer, -day.moved_nano)
-    booked = bill_of(books, day.buyer.peer, Month.of(move.booked_at, books.zone)).account
+    booked = bill_of(books, day.buyer.peer, Month.of(move.booked_at, books.zone)).movements
     assert booked.withdrawals_nano == -day.moved_nano
 
 
