@@ -26,6 +26,7 @@ from fairwatt.lanes import position_leaves, positions_hash
 from fairwatt.orders import Order
 from fairwatt.readings import decode_readings
 from fairwatt.session import estimate_imbalance, settle_reading
+from fairwatt.units import WEI_PER_NANO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Audit", "Difference", "SettledReading", "audit"]
 
-_WEI_PER_NANO: Final = 10**9
 _CANCELLED: Final = 2**32 - 1
 """Stands in the contract for what was traded of an order that is cancelled."""
 _FOLLOWING: Final = ("ReadingSettled", "ReadingEstimated", "ArrearsIncurred", "ArrearsPaid")
@@ -236,12 +236,12 @@ class _Replay:
 
     def _deposited(self, event: Event) -> None:
         peer, nano = int(event.values["peer"]), int(event.values["amountNano"])
-        self.booked_wei[event.transaction] += nano * _WEI_PER_NANO
+        self.booked_wei[event.transaction] += nano * WEI_PER_NANO
         self.accounts.deposit(peer, nano)
 
     def _fund_received(self, event: Event) -> None:
         nano = int(event.values["amountNano"])
-        self.booked_wei[event.transaction] += nano * _WEI_PER_NANO
+        self.booked_wei[event.transaction] += nano * WEI_PER_NANO
         self.accounts.endow(nano)
 
     def _withdrawal_requested(self, event: Event) -> None:
@@ -251,7 +251,7 @@ class _Replay:
 
     def _withdrawn(self, event: Event) -> None:
         peer, nano = int(event.values["peer"]), int(event.values["amountNano"])
-        self.booked_wei[event.transaction] -= nano * _WEI_PER_NANO
+        self.booked_wei[event.transaction] -= nano * WEI_PER_NANO
         ours = self.accounts.withdraw(peer)
         what = "the move" if event.name == "Moved" else "the withdrawal"
         self._compare(f"peer {peer}", what, nano, ours, event.transaction)

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from fairwatt.billing._lines import Item
 from fairwatt.plot.style import BLUE, GREEN, INK, RED, SOFT, style
+from fairwatt.units import MICRO
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -64,7 +65,7 @@ def draw_days(bill: Bill, energy: Axes, prices: Axes) -> None:
 def _tariffs(bill: Bill, axes: Axes, days: list[int]) -> None:
     def line(values: list[Fraction | None], label: str, colour: str, **style: Any) -> None:
         if any(value is not None for value in values):
-            shown = [float("nan") if value is None else float(value) / 10**6 for value in values]
+            shown = [float("nan") if value is None else float(value) / MICRO for value in values]
             axes.plot(days, shown, color=colour, label=label, **style)
 
     line([day.retail_micro_per_kwh for day in bill.days], "supplier sells", RED, linewidth=1.4)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from fairwatt.billing._lines import Item
 from fairwatt.billing._month import local
 from fairwatt.billing._records import Kind
+from fairwatt.units import MICRO, NANO
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Row", "Section", "View", "view_of"]
 
-NANO: Final = 10**9
 _SIGNS: Final = {"EUR": "€", "GBP": "£", "USD": "$"}
 _MINUS: Final = "−"
 _WHAT: Final = {
@@ -134,7 +134,7 @@ class _Writer:
         """Per kWh, four decimals."""
         if price is None:
             return ""
-        text = self._with_unit(f"{abs(float(price)) / 10**6:.4f}")
+        text = self._with_unit(f"{abs(float(price)) / MICRO:.4f}")
         return f"{_MINUS if price < 0 else ''}{text}"
 
     # --------------------------------------------------------------------------------- parts

@@ -15,6 +15,7 @@ from fairwatt.planner._convex import solve
 from fairwatt.planner._devices import Part
 from fairwatt.planner._feasible import explain, require_feasible
 from fairwatt.planner._program import day_program
+from fairwatt.units import MICRO, WH_PER_KWH
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,11 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Plan", "Schedule", "Timings", "plan"]
 
-_MICRO: Final = 10**6
 _NOISE_KWH: Final = 1e-9
 """What the solver leaves of a zero."""
 _NOISE_PRICE: Final = 1e-9
-_WH_PER_KWH: Final = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,7 +173,7 @@ class Plan:
 
     def link_tariffs(self) -> Array:
         """What the flows pay to the owners of links, token, shape (links,)."""
-        tariff = self.community.network.tariffs_micro_per_kwh / _MICRO
+        tariff = self.community.network.tariffs_micro_per_kwh / MICRO
         paid: Array = tariff * self.flows_kwh.sum(axis=1)
         return paid
 
@@ -314,8 +313,8 @@ def _within_tariffs(
     np.minimum.at(lowest, day.groups.node, day.groups.feed_in)
     idle = (traded == 0) & (lowest <= highest)
     bounded: Array = np.where(idle, np.clip(price, lowest, highest), price)
-    room = flows < network.capacities_wh[:, None] / _WH_PER_KWH - _NOISE_KWH
-    tariff = network.tariffs_micro_per_kwh[:, None] / _MICRO + _NOISE_PRICE
+    room = flows < network.capacities_wh[:, None] / WH_PER_KWH - _NOISE_KWH
+    tariff = network.tariffs_micro_per_kwh[:, None] / MICRO + _NOISE_PRICE
     while True:
         worth_using = room & (bounded[targets] - bounded[sources] > tariff)
         undone = np.zeros(price.shape, bool)
