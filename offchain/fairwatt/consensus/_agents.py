@@ -10,8 +10,8 @@ import numpy as np
 from fairwatt.consensus._proximal import ProgramText
 from fairwatt.errors import ConsensusError
 from fairwatt.market import Network
-from fairwatt.planner._devices import NO_ROW, Part, devices
-from fairwatt.planner._feasible import require_feasible
+from fairwatt.planner.devices import NO_ROW, Part, devices
+from fairwatt.planner.feasible import require_feasible
 from fairwatt.units import MICRO, WH_PER_KWH
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ import numpy as np
 from fairwatt import highs
 from fairwatt.errors import PlanError, PlanTimeLimit
 from fairwatt.planner._convex import solve
-from fairwatt.planner._devices import Part
-from fairwatt.planner._feasible import explain, require_feasible
 from fairwatt.planner._program import day_program
+from fairwatt.planner.devices import Part
+from fairwatt.planner.feasible import explain, require_feasible
 from fairwatt.units import MICRO, WH_PER_KWH
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from fairwatt.community import Asset, Community
     from fairwatt.highs import Method, Progress, Solution
-    from fairwatt.planner._devices import Array, Index
     from fairwatt.planner._program import DayProgram, Placed
+    from fairwatt.planner.devices import Array, Index
 
 __all__ = ["Plan", "Schedule", "Timings", "plan"]
 

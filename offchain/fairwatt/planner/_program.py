@@ -37,7 +37,7 @@ import numpy as np
 
 from fairwatt.community import Generator, Photovoltaic, Storage
 from fairwatt.highs import Program
-from fairwatt.planner._devices import NO_ROW, Devices, Part, devices, generation
+from fairwatt.planner.devices import NO_ROW, Devices, Part, devices, generation
 from fairwatt.units import MICRO, WH_PER_KWH
 
 if TYPE_CHECKING:
