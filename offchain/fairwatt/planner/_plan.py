@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
@@ -63,11 +63,10 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Wall time, seconds: to build the program, within HiGHS, and to read the plan from it."""
+    """Wall time, seconds: to build the program, and within HiGHS."""
 
     build_seconds: float
     solve_seconds: float
-    read_seconds: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,9 +224,7 @@ def plan(
         raise explain(community, day)
     if solution.status is not highs.Status.OPTIMAL:
         raise PlanError(f"{community.name}: HiGHS ended with {solution.status.value!r}")
-    solved = perf_counter()
-    result = _read(community, day, solution)
-    return replace(result, timings=Timings(built - start, solved - built, perf_counter() - solved))
+    return _read(community, day, solution, Timings(built - start, perf_counter() - built))
 
 
 def method_for(program: highs.Program) -> Method:
@@ -252,7 +249,7 @@ def _solve(
 # --- reading --------------------------------------------------------------------------------------
 
 
-def _read(community: Community, day: DayProgram, solution: Solution) -> Plan:
+def _read(community: Community, day: DayProgram, solution: Solution, timings: Timings) -> Plan:
     periods = community.horizon.periods
     x, reduced = day.spread(solution.values), day.spread(solution.reduced_costs)
     x[np.abs(x) < _NOISE_KWH] = 0.0
@@ -287,7 +284,7 @@ def _read(community: Community, day: DayProgram, solution: Solution) -> Plan:
         sell_kwh=np.maximum(-market, 0.0),
         flows_kwh=flows,
         price_per_kwh=_within_tariffs(community, day, price, market, flows),
-        timings=Timings(0.0, 0.0, 0.0),
+        timings=timings,
         steps=steps,
     )
 
