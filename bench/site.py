@@ -33,7 +33,6 @@ _DAY: Final = 86_400
 _NOTICE: Final = 4 * _DAY
 _DELAY: Final = 30 * _DAY
 _FUNDS_NANO: Final = 10**13
-_WEI: Final = 10**9
 _PAGE_PEERS: Final = 64
 _PART_BYTES: Final = 90_000
 _READINGS: Final = 100

@@ -19,7 +19,7 @@ import {IPeerRegistry} from "./interfaces/IPeerRegistry.sol";
 /// (4 MWh) and at most 512 periods they do. What is larger is reckoned period by period.
 library Imbalances {
     // In every lane of 32 bits: one. In every field of 64 bits: 2^32, and the lower 32 bits.
-    uint256 private constant LANES =
+    uint256 private constant ONES =
         0x0000000100000001000000010000000100000001000000010000000100000001;
     uint256 private constant CARRIES =
         0x0000000100000000000000010000000000000001000000000000000100000000;
@@ -29,7 +29,7 @@ library Imbalances {
     uint256 private constant MOST_RATES = HEADER + 512 / 2;
     uint256 private constant TOO_LARGE = 1 << 22;
 
-    /// @notice Tariffs as the sums need them: after `CARRIES`, `HALVES` and `LANES` four words for each word of energies,
+    /// @notice Tariffs as the sums need them: after `CARRIES`, `HALVES` and `ONES` four words for each word of energies,
     /// feed-in and retail of its even periods, feed-in and retail of its odd ones, each with the last of its four periods
     /// at the top.
     /// @dev Constants would be copied from the code each time they are used in a loop; from memory they stay on the stack.
@@ -38,7 +38,7 @@ library Imbalances {
     ) internal pure returns (uint256[] memory rates) {
         // slither-disable-next-line divide-before-multiply (words are whole)
         rates = new uint256[](HEADER + ((tariffs.length + 7) / 8) * 4);
-        (rates[0], rates[1], rates[2]) = (CARRIES, HALVES, LANES);
+        (rates[0], rates[1], rates[2]) = (CARRIES, HALVES, ONES);
         for (uint256 t; t < tariffs.length; ++t) {
             (uint256 at, uint256 field) = _place(t);
             unchecked {
@@ -75,7 +75,7 @@ library Imbalances {
         bytes memory metered,
         uint256[] memory rates
     ) internal pure returns (int256 nano) {
-        uint256 lanes = rates[2];
+        uint256 ones = rates[2];
         // solhint-disable-next-line no-inline-assembly
         assembly ("memory-safe") {
             let end := add(position, mload(position))
@@ -86,7 +86,7 @@ library Imbalances {
                 at := add(at, 32)
                 to := add(to, 32)
                 let word := mload(at)
-                let sign := and(word, lanes)
+                let sign := and(word, ones)
                 mstore(to, and(word, sub(shl(32, sign), sign)))
             }
         }
@@ -115,7 +115,7 @@ library Imbalances {
     function _split(
         bytes memory metered,
         bytes memory position,
-        uint256 lanes,
+        uint256 ones,
         uint256 limitWh
     ) private pure returns (bool withinLimit) {
         // solhint-disable-next-line no-inline-assembly
@@ -123,7 +123,7 @@ library Imbalances {
             let end := add(metered, mload(metered))
             let to := mload(64)
             // the limit below the top bit of each lane, which stays while no energy takes it away
-            let limits := add(mul(lanes, limitWh), shl(31, lanes))
+            let limits := add(mul(ones, limitWh), shl(31, ones))
             let room := limits
             for {} lt(metered, end) {
                 to := add(to, 64)
@@ -131,22 +131,22 @@ library Imbalances {
                 metered := add(metered, 32)
                 position := add(position, 32)
                 let word := mload(metered)
-                let sign := and(word, lanes)
+                let sign := and(word, ones)
                 let injected := shr(1, xor(word, sign)) // and taken
                 room := and(room, sub(limits, injected))
                 let taken := and(injected, sub(shl(31, sign), sign))
                 injected := xor(injected, taken)
 
                 word := mload(position)
-                sign := and(word, lanes)
+                sign := and(word, ones)
                 let sold := shr(1, xor(word, sign)) // and bought
                 room := and(room, sub(limits, sold))
                 let bought := and(sold, sub(shl(31, sign), sign))
                 mstore(to, add(injected, bought))
                 mstore(add(to, 32), add(taken, xor(sold, bought)))
             }
-            lanes := shl(31, lanes)
-            withinLimit := eq(and(room, lanes), lanes)
+            let tops := shl(31, ones)
+            withinLimit := eq(and(room, tops), tops)
         }
     }
 

@@ -34,7 +34,7 @@ contract Settlement is ISettlement, EIP712 {
     // states of a peer's reading, two bits each
     uint256 private constant ESTIMATED = 1;
     uint256 private constant SETTLED = 2;
-    uint256 private constant PEERS_PER_PAGE = 128;
+    uint256 private constant PEERS_PER_SLOT = 128;
 
     bytes32 private constant NO_POSITIONS = bytes32(uint256(1));
 
@@ -49,14 +49,14 @@ contract Settlement is ISettlement, EIP712 {
     /// @notice Knows what was traded besides.
     ITradedPositions public immutable TRADES;
 
-    mapping(uint32 market => mapping(uint40 sessionStart => mapping(uint256 page => uint256)))
+    mapping(uint32 market => mapping(uint40 sessionStart => mapping(uint256 slot => uint256)))
         private _states;
 
     /// @notice What the readings of a reconciliation have in common.
     /// @param words How many words the energies of a session take.
     /// @param domain EIP-712 domain of the readings' signatures.
     /// @param leafCount How many there are, the first at `leavesAt` in the calldata.
-    /// @param suppliers Of each supplier that was met, with the index of its tariff (supplier << 32 | tariff).
+    /// @param suppliers Each supplier that was met, with the index of its tariff (supplier << 32 | tariff).
     /// @param rates Of each of them, for the whole session.
     /// @param supplierCount How many were met.
     /// @param position Words of the position of the peer whose reading is being settled, 0 if it has none.
@@ -130,11 +130,7 @@ contract Settlement is ISettlement, EIP712 {
         run.readingDeadline = terms.readingDeadline(sessionStart);
         run.domain = _domainSeparatorV4();
         run.leafCount = leaves.length;
-        // solhint-disable-next-line no-inline-assembly
-        assembly ("memory-safe") {
-            mstore(add(run, 0xe0), leaves.offset) // leavesAt
-        }
-
+        run.leavesAt = _place(leaves);
         run.position = new bytes(run.words * 32);
         run.metered = new bytes(run.words * 32);
         run.traders = TRADES.traders(market, sessionStart);
@@ -260,7 +256,7 @@ contract Settlement is ISettlement, EIP712 {
         uint256 count
     ) private returns (ILedger.Payment[] memory payments) {
         payments = new ILedger.Payment[](count);
-        mapping(uint256 page => uint256) storage states = _states[run.market][run.sessionStart];
+        mapping(uint256 slot => uint256) storage states = _states[run.market][run.sessionStart];
         Record memory record;
         uint256 paid;
         uint256 at;
@@ -288,7 +284,7 @@ contract Settlement is ISettlement, EIP712 {
     function _settleRecord(
         Run memory run,
         Record memory record,
-        mapping(uint256 page => uint256) storage states
+        mapping(uint256 slot => uint256) storage states
     ) private returns (uint32 supplier, int256 amountNano) {
         uint256 state = _state(states, record.peer);
         if (state & SETTLED != 0 || (state != 0 && record.kind == ESTIMATE)) return (0, 0); // S4
@@ -325,7 +321,7 @@ contract Settlement is ISettlement, EIP712 {
     function _settleEstimate(
         Run memory run,
         Record memory record,
-        mapping(uint256 page => uint256) storage states,
+        mapping(uint256 slot => uint256) storage states,
         uint256[] memory rates
     ) private returns (int256 imbalanceNano) {
         require(
@@ -416,6 +412,14 @@ contract Settlement is ISettlement, EIP712 {
         }
     }
 
+    /// @dev Where the first of some words lies in the calldata.
+    function _place(bytes32[] calldata words) private pure returns (uint256 at) {
+        // solhint-disable-next-line no-inline-assembly
+        assembly ("memory-safe") {
+            at := words.offset
+        }
+    }
+
     function _leaf(Run memory run, uint256 index) private pure returns (uint256) {
         unchecked {
             return _word(run.leavesAt + index * 32);
@@ -446,25 +450,25 @@ contract Settlement is ISettlement, EIP712 {
 
     /// @dev 0 if nothing was settled, or else `ESTIMATED`, `SETTLED` or both.
     function _state(
-        mapping(uint256 page => uint256) storage states,
+        mapping(uint256 slot => uint256) storage states,
         uint32 peer
     ) private view returns (uint256) {
-        (uint256 page, uint256 shift) = _stateAt(peer);
-        return (states[page] >> shift) & 3;
+        (uint256 slot, uint256 shift) = _stateAt(peer);
+        return (states[slot] >> shift) & 3;
     }
 
     function _setState(
-        mapping(uint256 page => uint256) storage states,
+        mapping(uint256 slot => uint256) storage states,
         uint32 peer,
         uint256 state
     ) private {
-        (uint256 page, uint256 shift) = _stateAt(peer);
-        states[page] |= state << shift;
+        (uint256 slot, uint256 shift) = _stateAt(peer);
+        states[slot] |= state << shift;
     }
 
-    function _stateAt(uint256 peer) private pure returns (uint256 page, uint256 shift) {
+    function _stateAt(uint256 peer) private pure returns (uint256 slot, uint256 shift) {
         unchecked {
-            return (peer / PEERS_PER_PAGE, (peer % PEERS_PER_PAGE) * 2);
+            return (peer / PEERS_PER_SLOT, (peer % PEERS_PER_SLOT) * 2);
         }
     }
 

@@ -151,8 +151,16 @@ def test_networks__runs_of_equal_versions() -> None:
     assert len(message["cells"]) == 3 * 2 * 96
 
 
-def test_orders__a_signature_that_is_none() -> None:
+@pytest.mark.parametrize(
+    ("signature", "problem"),
+    [
+        (b"code", "a signature has 65 bytes, not 4"),
+        (bytes([1] * 64 + [0]), "a signature ends with v = 27 or 28, not 0"),
+        (bytes([1] * 32 + [255] * 32 + [27]), "s is in the upper half of its range"),
+    ],
+)
+def test_orders__a_signature_that_calldata_cannot_say(signature: bytes, problem: str) -> None:
     order = Order(1, 3, START, (Step(0, Side.BID, 30, 1),), 8)
-    proposal = propose(session(1), [SignedOrder(order, b"code")], nodes={3: 0})
-    with pytest.raises(OracleError, match="order 8 of peer 3 has a signature of 4 bytes"):
+    proposal = propose(session(1), [SignedOrder(order, signature)], nodes={3: 0})
+    with pytest.raises(OracleError, match=f"order 8 of peer 3: {problem}.* has to be placed"):
         calldata.encode_orders(proposal)

@@ -1408,5 +1408,5 @@ def test_write_synthetic__periods_that_do_not_fill_the_day__are_refused(tmp_path
 
 
 def test_schema__as_a_file__is_packed_with_the_code() -> None:
-    packed = ROOT / "offchain" / "fairwatt" / "schemas" / "case.schema.json"
+    packed = ROOT / "offchain" / "fairwatt" / "cases" / "schemas" / "case.schema.json"
     assert json.loads(packed.read_text("utf-8")) == schema()

@@ -193,7 +193,7 @@ def test_books__of_everything__come_to_the_balances(day: Day) -> None:
     ]
     (move,) = (each for each in books.entries if each.kind is Kind.MOVE)
     assert (move.account, move.amount_nano) == (day.buyer.peer, -day.moved_nano)
-    booked = bill_of(books, day.buyer.peer, Month.of(move.booked_at, books.zone)).account
+    booked = bill_of(books, day.buyer.peer, Month.of(move.booked_at, books.zone)).movements
     assert booked.withdrawals_nano == -day.moved_nano
 
 
@@ -203,9 +203,9 @@ def test_audit__calldata_of_another_trade__says_all_that_differs(
     """As if the contract had booked 300 Wh where the orders that were brought say 299."""
     call = History.call
 
-    def other(self: History, method: Any, happening: Any) -> tuple[Any, ...]:
-        arguments = call(self, method, happening)
-        if happening.name == "Traded" and arguments[2] == 300:
+    def other(self: History, method: Any, event: Any) -> tuple[Any, ...]:
+        arguments = call(self, method, event)
+        if event.name == "Traded" and arguments[2] == 300:
             resting, (order, signature), _ = arguments
             return resting, ((*order[:8], 299, *order[9:]), signature), 299
         return arguments

@@ -15,7 +15,7 @@ import {IPeerRegistry} from "./IPeerRegistry.sol";
 /// solver has a draft of its own, so solvers do not disturb each other; a draft is begun anew at any time.
 ///
 /// Nothing is stored or logged of single orders: who wants to know decodes the calldata of the transactions
-/// (`fairwatt.chain` does). All numbers are big-endian.
+/// (`fairwatt.calldata` does). All numbers are big-endian.
 ///
 /// Format 1 of `orders`, one record after another, ascending by peer and nonce:
 ///
@@ -43,11 +43,13 @@ import {IPeerRegistry} from "./IPeerRegistry.sol";
 /// the first period, then of the second, ...
 ///
 /// Requirements
-/// C1  The order book is not paused; the session exists, its gate is closed, its clearing deadline is not over, it is not cleared yet; until the
-///     exclusive window is over the market's manager proposes it. Anyone else could clear an empty book at gate
-///     closure, so that no order that is not placed is ever traded; after the window the market needs no manager.
+/// C1  The order book is not paused; the session exists, its gate is closed, its clearing deadline is not over, it is not
+///     cleared yet; until the exclusive window is over the market's manager proposes it. Anyone else could clear an empty
+///     book at gate closure, so that no order that is not placed is ever traded; after the window the market needs no
+///     manager.
 /// C2  Every period names the network version in force when it starts, with the very links that were published.
-/// C3  Orders, flexible ones among them, come sorted by peer and nonce, none twice, all of a peer in one part, and are well formed.
+/// C3  Orders, flexible ones among them, come sorted by peer and nonce, none twice, all of a peer in one part, and are well
+///     formed.
 /// C4  Every peer may trade in the market, on the sides that its role allows; every order is signed by the key of the
 ///     peer's wallet for this session (see `Signatures`) or placed, and not cancelled.
 /// C5  Every placed order is among them.

@@ -4,8 +4,8 @@ pragma solidity 0.8.37;
 import {IPeerAccounts} from "./IPeerRegistry.sol";
 
 /// @title The money of the market
-/// @notice Holds all tokens of the market and says whose they are. Every peer, supplier and operator has an account; what belongs to nobody in particular is the community
-/// fund. All amounts are nano-token, 1e9 wei of the token. Always
+/// @notice Holds all tokens of the market and says whose they are. Every peer, supplier and operator has an account; what
+/// belongs to nobody in particular is the community fund. All amounts are nano-token, 1e9 wei of the token. Always
 ///
 ///     wei held = 1e9 * (sum of balances + fund)
 ///

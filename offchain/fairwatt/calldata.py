@@ -10,13 +10,14 @@ import struct
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from fairwatt.eip712 import recover
-from fairwatt.errors import OracleError
-from fairwatt.lanes import words_of
+from fairwatt.eip712 import compact, expanded, recover
+from fairwatt.errors import OracleError, SignatureError
+from fairwatt.lanes import LANES, words_of
 from fairwatt.market import Certificate, Clearing, Side, witnesses
 from fairwatt.orders import PAIR_BYTES, Curve, FlexibleOrder, Order, SignedOrder, Step, order_hash
 from fairwatt.session import Proposal
@@ -46,7 +47,6 @@ __all__ = [
     "taken_orders",
 ]
 
-_LANES: Final = 8
 _HEAD: Final = struct.Struct(">BIIHHHB")  # kind, peer, nonce, first block, blocks, rows, supports
 _SIGNED, _PLACED, _FLEXIBLE = 0, 1, 2
 _FLEXIBLE_HEAD: Final = struct.Struct(">BII")  # kind, peer, nonce
@@ -168,7 +168,7 @@ def encode_orders(proposal: Proposal) -> bytes:
     Raises
     ------
     OracleError
-        If a signature is not one of 65 bytes.
+        If a signature is in none of the forms that the contract takes.
     """
     return b"".join(part.orders for part in encode_parts(proposal))
 
@@ -184,7 +184,7 @@ def encode_parts(proposal: Proposal, most_bytes: int | None = None) -> list[Part
     Raises
     ------
     OracleError
-        If a signature is not one of 65 bytes.
+        If a signature is in none of the forms that the contract takes.
     """
     held, fills = _held(proposal), proposal.fills_wh
     parts: list[PartOrders] = []
@@ -216,7 +216,7 @@ def positions_wh(
     dict
         Peer -> energy per period, Wh: sold positive, bought negative; whoever trades, sorted.
     """
-    width = words_of(periods) * _LANES
+    width = words_of(periods) * LANES
     positions: dict[int, list[int]] = {}
     marginal: _Marginal | None = None
     for call in calls:
@@ -256,7 +256,7 @@ def order_hashes(calls: Iterable[ClearCall], market: int, session_start: int) ->
 def taken_orders(market: int, start: int, records: bytes) -> Iterator[AcceptedOrder]:
     """The orders of a part, from its records; those without any step are not there."""
     for record in _read_records(records):
-        signature = _expanded(record.signature) if record.signature else b""
+        signature = expanded(record.signature) if record.signature else b""
         if record.curve is None:
             flexible = SignedOrder(record.flexible(market, start), signature)
             yield AcceptedOrder(flexible, None, record.schedule_wh)
@@ -293,8 +293,8 @@ def rebuild(
     if (market, start) != (session.market, session.start):
         raise OracleError(f"the calldata is of session {start} of market {market}")
     _require_networks(session, networks)
-    versions, width = session.versions, words_of(len(session.versions)) * _LANES
-    words = np.frombuffer(packed, ">u4").reshape(-1, 3, _LANES)
+    versions, width = session.versions, words_of(len(session.versions)) * LANES
+    words = np.frombuffer(packed, ">u4").reshape(-1, 3, LANES)
     ranks = words[:, 2].astype(np.int64).ravel()
     low, high = _ranges(packed)
     cells = _Cells(low, high, ranks, *_read_details(details, low.size))
@@ -332,7 +332,7 @@ def prices_micro_per_kwh(call: ClearCall, periods: int, nodes: int) -> tuple[tup
         How many the network has. Those of flexible orders come after them; nobody is paid there.
     """
     low, high = _ranges(call.cells)
-    middle = ((low + high) // 2).reshape(-1, words_of(periods) * _LANES)
+    middle = ((low + high) // 2).reshape(-1, words_of(periods) * LANES)
     return tuple(map(tuple, middle[:nodes, :periods].T.tolist()))
 
 
@@ -352,7 +352,7 @@ def flows_wh(call: ClearCall, links: Sequence[int]) -> tuple[tuple[int, ...], ..
 
 
 def _runs(versions: Sequence[Any]) -> list[tuple[int, int]]:
-    """First and last-but-one period of each stretch with the same network version."""
+    """Where each stretch with the same network version begins, and where the next one does."""
     starts = [
         at
         for at in range(len(versions))
@@ -365,7 +365,7 @@ def _lattice(proposal: Proposal, pick: Callable[[Certificate], Any], fill: int) 
     """A number for each cell, shape (nodes, 8 x blocks); `fill` where there is none."""
     numbers = proposal.cells([pick(each) for each in proposal.certificates], fill)
     nodes, periods = numbers.shape
-    cells = np.full((nodes, words_of(periods) * _LANES), fill, np.int64)
+    cells = np.full((nodes, words_of(periods) * LANES), fill, np.int64)
     cells[:, :periods] = numbers
     return cells
 
@@ -373,26 +373,18 @@ def _lattice(proposal: Proposal, pick: Callable[[Certificate], Any], fill: int) 
 def _cells(proposal: Proposal) -> bytes:
     network = proposal.session.versions[-1].network
     floor, cap = network.price_floor_micro_per_kwh, network.price_cap_micro_per_kwh
-    low = _lattice(proposal, lambda each: each.low, floor)
-    high = _lattice(proposal, lambda each: each.high, cap)
+    low = _lattice(proposal, attrgetter("low"), floor)
+    high = _lattice(proposal, attrgetter("high"), cap)
     high[:, len(proposal.session.versions) :] = floor
     ranks = _lattice(proposal, lambda each: each.low_rank << 16 | each.high_rank, 0)
-    words = [numbers.reshape(low.shape[0], -1, 1, _LANES) for numbers in (low, high - low, ranks)]
+    words = [numbers.reshape(low.shape[0], -1, 1, LANES) for numbers in (low, high - low, ranks)]
     cells: NDArray[np.uint32] = (np.concatenate(words, axis=2) & 0xFFFFFFFF).astype(">u4")
     return cells.tobytes()
 
 
 def _details(proposal: Proposal) -> bytes:
-    tail = _lattice(proposal, lambda each: each.tail, 0).ravel()
-    marginal = [
-        _lattice(proposal, pick, 0).ravel()
-        for pick in (
-            lambda each: each.ask_fill,
-            lambda each: each.ask_total,
-            lambda each: each.bid_fill,
-            lambda each: each.bid_total,
-        )
-    ]
+    tail = _lattice(proposal, attrgetter("tail"), 0).ravel()
+    marginal = [_lattice(proposal, attrgetter(name), 0).ravel() for name in _MARGINALS]
     has_orders = np.bitwise_or.reduce(marginal) > 0
     details = bytearray()
     for cell in np.flatnonzero((tail != 0) | has_orders).tolist():
@@ -435,7 +427,7 @@ def _lines(proposal: Proposal) -> list[list[tuple[int, int | None]]]:
         first, blocks, _ = order.curve
         rows: dict[int, int] = defaultdict(int)
         for step in order.steps:
-            lane = rows[step.period] * blocks * _LANES + step.period - first * _LANES
+            lane = rows[step.period] * blocks * LANES + step.period - first * LANES
             lines[step.period if proposal.expansion is None else 0].append((at, lane))
             rows[step.period] += step.energy_wh > 0
     return lines
@@ -446,28 +438,27 @@ def _record(signed: SignedOrder, fills: Sequence[int], held: Sequence[int]) -> b
     if isinstance(order, FlexibleOrder):
         head = _FLEXIBLE_HEAD.pack(_FLEXIBLE, order.peer, order.nonce)
         lanes = struct.pack(f">{len(fills)}I", *(abs(wh) << 1 | (wh < 0) for wh in fills))
-        return head + order.terms + lanes + _compact(signed)
+        return head + order.terms + lanes + _signature(signed)
     first, blocks, curve = order.curve
     rows = len(curve) // (blocks * PAIR_BYTES)
     kind = _SIGNED if signed.signature else _PLACED
     head = _HEAD.pack(kind, order.peer, order.nonce, first, blocks, rows, len(held))
     lanes = struct.pack(f">{len(held)}H", *held)
-    return head + curve + lanes + _compact(signed)
+    return head + curve + lanes + _signature(signed)
 
 
-def _compact(signed: SignedOrder) -> bytes:
-    """A signature r, s, v as r, vs (EIP-2098)."""
-    signature = signed.signature
-    if not signature:
+def _signature(signed: SignedOrder) -> bytes:
+    """As it stands in the calldata; nothing of an order that is placed."""
+    if not signed.signature:
         return b""
-    if len(signature) != 65:
+    try:
+        return compact(signed.signature)
+    except SignatureError as error:
         order = signed.order
         raise OracleError(
-            f"order {order.nonce} of peer {order.peer} has a signature of {len(signature)} bytes; "
-            "what only a wallet's code accepts has to be placed"
-        )
-    odd = signature[64] - 27
-    return signature[:32] + bytes([signature[32] | odd << 7]) + signature[33:64]
+            f"order {order.nonce} of peer {order.peer}: {error}; what only a wallet's code accepts "
+            "has to be placed"
+        ) from error
 
 
 # ------------------------------------------------------------------------------------------ reading
@@ -475,7 +466,7 @@ def _compact(signed: SignedOrder) -> bytes:
 
 def _ranges(cells: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Lowest and highest optimal prices of all cells."""
-    words = np.frombuffer(cells, ">u4").reshape(-1, 3, _LANES)
+    words = np.frombuffer(cells, ">u4").reshape(-1, 3, LANES)
     low = words[:, 0].astype(">i4").astype(np.int64).ravel()
     return low, low + words[:, 1].astype(np.int64).ravel()
 
@@ -562,9 +553,9 @@ def _steps(first: int, blocks: int, curve: bytes) -> list[Step]:
     """Every lane with energy, row by row; a clearing also takes curves no Python order makes."""
     steps = []
     for at, lanes in enumerate(struct.iter_unpack(">8i8I", curve)):
-        start = (first + at % blocks) * _LANES
-        for lane in range(_LANES):
-            price, entry = lanes[lane], lanes[_LANES + lane]
+        start = (first + at % blocks) * LANES
+        for lane in range(LANES):
+            price, entry = lanes[lane], lanes[LANES + lane]
             if entry >> 1:
                 steps.append(Step(start + lane, Side(entry & 1), price, entry >> 1))
     return steps
@@ -633,9 +624,3 @@ class _Cells:
 def _energies(flows: bytes) -> list[int]:
     places = range(0, len(flows), _FLOW_BYTES)
     return [int.from_bytes(flows[at : at + _FLOW_BYTES], "big") for at in places]
-
-
-def _expanded(compact: bytes) -> bytes:
-    """r, s, v of r, vs (EIP-2098)."""
-    high = compact[32]
-    return compact[:32] + bytes([high & 0x7F]) + compact[33:] + bytes([27 + (high >> 7)])

@@ -13,10 +13,18 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from fairwatt.eip712 import Domain, TypedData, recover, sign, signature_from_hex
+from fairwatt.eip712 import (
+    Domain,
+    TypedData,
+    recover,
+    require_fits,
+    sign,
+    signature_from_hex,
+)
 from fairwatt.errors import OrderError
-from fairwatt.jsontext import short
+from fairwatt.jsontext import require_fields, short
 from fairwatt.market import Side
+from fairwatt.orders import read_side
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,7 +57,6 @@ _FIELDS: Final = {
 _TYPES: Final = {"ContinuousOrder": tuple(_FIELDS.values())}
 _NAMES: Final = tuple(name for _, name in _FIELDS.values())
 _AT_LEAST: Final = {"periods": 1, "energyWh": 1, "peer": 1}
-_SIDES: Final = {"bid": Side.BID, "ask": Side.ASK, 0: Side.BID, 1: Side.ASK}
 
 
 class Product(NamedTuple):
@@ -107,8 +114,8 @@ class ContinuousOrder:
     counterparty: int = 0
 
     def __post_init__(self) -> None:
-        for field, (kind, name) in _FIELDS.items():
-            _require_fits(name, kind, getattr(self, field))
+        values = {name: getattr(self, field) for field, (_, name) in _FIELDS.items()}
+        require_fits(values, _FIELDS.values(), OrderError, least=_AT_LEAST)
 
     @property
     def product(self) -> Product:
@@ -138,17 +145,9 @@ class ContinuousOrder:
         """
         if not isinstance(document, dict):
             raise OrderError("", f"an order is an object, not {short(document)}")
-        for name in _NAMES:
-            if name not in document:
-                raise OrderError(name, "is missing")
-        for name in document:
-            if name not in _NAMES:
-                raise OrderError(name, f"is unknown; fields are {', '.join(_NAMES)}")
-        side = document["side"]
-        if isinstance(side, bool) or not isinstance(side, (str, int)) or side not in _SIDES:
-            raise OrderError("side", f'must be "bid" (0) or "ask" (1), not {short(side)}')
+        require_fields(document, _NAMES, (), OrderError)
         values = {field: document[name] for field, (_, name) in _FIELDS.items()}
-        return cls(**values | {"side": _SIDES[side]})
+        return cls(**values | {"side": read_side(document["side"])})
 
     @classmethod
     def from_struct(cls, values: Sequence[int]) -> ContinuousOrder:
@@ -383,13 +382,3 @@ def _may_trade(one: ContinuousOrder, other: ContinuousOrder) -> bool:
         and one.counterparty in (0, other.peer)
         and other.counterparty in (0, one.peer)
     )
-
-
-def _require_fits(name: str, kind: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise OrderError(name, f"must be a whole number, not {short(value)}")
-    bits = int(kind.lstrip("uint"))
-    low, high = (0, (1 << bits) - 1) if kind[0] == "u" else (-(1 << bits - 1), (1 << bits - 1) - 1)
-    low = _AT_LEAST.get(name, low)
-    if not low <= value <= high:
-        raise OrderError(name, f"must be {low} to {high}, not {value}")

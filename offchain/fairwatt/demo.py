@@ -19,6 +19,7 @@ from fairwatt.orders import Order
 from fairwatt.plot import Panel, draw_clearings
 from fairwatt.session import Proposal, propose
 from fairwatt.simulation import Simulation
+from fairwatt.units import MICRO, NANO, WEI_PER_NANO
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,8 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["DemoResult", "demo"]
 
 _SETTINGS: Final = CASES.parent / "deployments" / "local.toml"
-_NANO: Final = 10**9
-_FUNDS_NANO: Final = 50 * _NANO
+_FUNDS_NANO: Final = 50 * NANO
 _VARIANTS: Final = ("five-peer-1", "five-peer-2")
 _PLACES: Final = "P4"  # places its order on chain
 _HELD_BACK, _HELD_BACK_WH = "P5", 50_000  # what the dishonest solver lets it sell
@@ -118,7 +118,7 @@ class _Day:
         console.rule(f"[bold]{self.case.title}")
         self._say(
             "Registered and funded",
-            f"{len(self.members)} peers with a wallet and {_FUNDS_NANO // _NANO} tokens "
+            f"{len(self.members)} peers with a wallet and {_FUNDS_NANO // NANO} tokens "
             f"each; {', '.join(self.simulation.operators)} owns the links.",
         )
         before = self.simulation.balances_nano()
@@ -285,9 +285,9 @@ class _Day:
         held = self.chain.snapshot().tokens_held_wei()
         table.add_section()
         table.add_row("sum", _tokens(sum(before.values())), "", "", _tokens(sum(after.values())))
-        table.add_row("held by the ledger", "", "", "", _tokens(held // _NANO))
+        table.add_row("held by the ledger", "", "", "", _tokens(held // WEI_PER_NANO))
         self.console.print(table)
-        if sum(after.values()) * _NANO != held:
+        if sum(after.values()) * WEI_PER_NANO != held:
             raise FairwattError("the balances do not add up to the tokens held")
         self.console.print("   [green]The tokens add up, to the last wei.[/green]")
         return held
@@ -372,12 +372,12 @@ def _kwh(energy_wh: int) -> str:
 
 
 def _price(micro_per_kwh: int) -> str:
-    return f"{micro_per_kwh / 10**6:.4f}"
+    return f"{micro_per_kwh / MICRO:.4f}"
 
 
 def _tokens(nano: int) -> str:
-    return f"{nano / _NANO:,.4f}"
+    return f"{nano / NANO:,.4f}"
 
 
 def _signed(nano: int) -> str:
-    return f"{nano / _NANO:+,.4f}" if nano else ""
+    return f"{nano / NANO:+,.4f}" if nano else ""

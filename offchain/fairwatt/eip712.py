@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,16 +19,30 @@ from eth_utils.crypto import keccak
 from eth_utils.exceptions import ValidationError
 
 from fairwatt.errors import SignatureError
+from fairwatt.jsontext import require_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from eth_account.signers.local import LocalAccount
 
-__all__ = ["Domain", "TypedData", "checksummed", "recover", "sign", "signature_from_hex"]
+    from fairwatt.jsontext import Refusal
+
+__all__ = [
+    "Domain",
+    "TypedData",
+    "checksummed",
+    "compact",
+    "expanded",
+    "recover",
+    "require_fits",
+    "sign",
+    "signature_from_hex",
+]
 
 _SIGNATURE_BYTES: Final = 65  # r, s, v
 _HIGHEST_S: Final = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
+_WHOLE: Final = re.compile(r"(?P<unsigned>u?)int(?P<bits>\d+)")
 _DOMAIN_FIELDS: Final = [
     {"name": "name", "type": "string"},
     {"name": "version", "type": "string"},
@@ -94,6 +109,40 @@ class TypedData:
         return encode_typed_data(full_message=self.to_document())
 
 
+def require_fits(
+    message: Mapping[str, Any],
+    fields: Iterable[tuple[str, str]],
+    refusal: Refusal,
+    *,
+    path: str = "",
+    least: Mapping[str, int] | None = None,
+) -> None:
+    """Require that the whole numbers of a message fit their types.
+
+    Parameters
+    ----------
+    fields
+        Types and names, as of `TypedData.types`; what the message does not have, and what is no
+        number, is passed over.
+    path
+        Written before the name of the field.
+    least
+        Least values by name, where they are more than those of the types.
+
+    Raises
+    ------
+    Exception
+        What `refusal` makes of the field and what is wrong with it.
+    """
+    for kind, name in fields:
+        if name in message and (found := _WHOLE.fullmatch(kind)):
+            count = 1 << int(found["bits"])
+            low = 0 if found["unsigned"] else -count // 2
+            high = low + count - 1
+            low = (least or {}).get(name, low)
+            require_whole(message[name], low, high, f"{path}{name}", refusal)
+
+
 def checksummed(address: object) -> str | None:
     """Give an address its checksum; None if it is no address, or its checksum is another."""
     if not isinstance(address, str) or not is_hex_address(address):
@@ -116,16 +165,39 @@ def recover(data: TypedData, signature: bytes) -> str:
     SignatureError
         If the bytes are no signature at all, or one in a form that the contracts refuse.
     """
+    _require_form(signature)
+    try:
+        return str(Account.recover_message(data.signable(), signature=signature))
+    except (ValueError, BadSignature, ValidationError) as error:
+        raise SignatureError(f"this is not a signature: {error}") from error
+
+
+def compact(signature: bytes) -> bytes:
+    """The 64 bytes r, vs (EIP-2098) that stand in calldata for a signature r, s, v.
+
+    Raises
+    ------
+    SignatureError
+        If it is no r, s, v with a low s, which alone has this form.
+    """
+    _require_form(signature)
+    is_odd = signature[64] - 27
+    return signature[:32] + bytes([signature[32] | is_odd << 7]) + signature[33:64]
+
+
+def expanded(short: bytes) -> bytes:
+    """The signature r, s, v that `compact` made r, vs of."""
+    vs = short[32]
+    return short[:32] + bytes([vs & 0x7F]) + short[33:] + bytes([27 + (vs >> 7)])
+
+
+def _require_form(signature: bytes) -> None:
     if len(signature) != _SIGNATURE_BYTES:
         raise SignatureError(f"a signature has {_SIGNATURE_BYTES} bytes, not {len(signature)}")
     if signature[64] not in (27, 28):
         raise SignatureError(f"a signature ends with v = 27 or 28, not {signature[64]}")
     if int.from_bytes(signature[32:64]) > _HIGHEST_S:
         raise SignatureError("s is in the upper half of its range; contracts take only the lower")
-    try:
-        return str(Account.recover_message(data.signable(), signature=signature))
-    except (ValueError, BadSignature, ValidationError) as error:
-        raise SignatureError(f"this is not a signature: {error}") from error
 
 
 def signature_from_hex(text: object) -> bytes:

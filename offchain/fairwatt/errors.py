@@ -36,7 +36,7 @@
     │   └── ContractError       a contract refused; carries the name and values of its error
     ├── OracleError             the market day cannot go on as it was asked to
     └── ProofError              a clearing that is not the optimum it claims to be
-        ├── NegativeQuantity    (the contract's unsigned types refuse these before any rule)
+        ├── NegativeQuantity
         ├── PriceCountMismatch
         ├── FlowCountMismatch
         ├── FillCountMismatch
@@ -45,7 +45,7 @@
         ├── FlowAboveCapacity
         ├── NodeUnbalanced
         ├── NotOptimal
-        └── (of the certificate, in the sequence of its rules)
+        └── (of the certificate)
             ├── CertificateCountMismatch
             ├── PricesOutOfBounds
             ├── PriceNotMidpoint
@@ -60,13 +60,14 @@
             ├── LowestNotProved
             └── HighestNotProved
 
-A `ProofError` is the twin of the error of the same name in `ClearingProof.sol`: its attributes are
-the parameters of that error, in snake case. `NegativeQuantity` has no twin there, as said, nor has
-`FillCountMismatch`, which the settlement checks for each order, nor have those of the certificate.
+A `ProofError` that bears the name of an error of `ClearingProof.sol` is of the same rule;
+`docs/proof.md` sets all of them side by side. The contract names node and period of a session where
+a `ProofError` names the node, line or link of a book, and what it does not have: the contract works
+fills and prices out by itself, so it never finds them wrong.
 """
 
-# ruff: noqa: N818 - the proof errors bear the names of the Solidity errors they mirror; the model
-# errors say what the model is
+# ruff: noqa: N818 - proof errors are named as those of the contract; model errors say what the
+# model is
 from __future__ import annotations
 
 from typing import Any
@@ -326,11 +327,6 @@ class OracleError(FairwattError):
 
 class ProofError(FairwattError):
     """A clearing breaks a rule of the proof; the subclass says which."""
-
-    @property
-    def name(self) -> str:
-        """Name of the Solidity error that says the same."""
-        return type(self).__name__
 
 
 class NegativeQuantity(ProofError):

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Final
 from eth_utils.crypto import keccak
 
 from fairwatt.errors import OracleError
+from fairwatt.lanes import LANES, words_of
 from fairwatt.market import Book, Link, Network, Side
 from fairwatt.orders import FlexibleOrder
 
@@ -74,7 +75,7 @@ class Expansion:
                     f"order {order.nonce} of peer {order.peer} goes on to period "
                     f"{order.window.stop - 1}; the session has {self.periods} periods"
                 )
-        lanes = -(-self.periods // 8) * 8
+        lanes = words_of(self.periods) * LANES
         if (count := self.node_count * lanes) > MAX_CELLS:
             raise OracleError(
                 f"{len(self.flexible)} flexible orders make {self.node_count} nodes and {count} "

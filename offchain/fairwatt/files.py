@@ -38,21 +38,22 @@ def read(path: Path) -> bytes:
         raise FileError(str(path), _why(error)) from error
 
 
-def write(path: Path, text: str) -> None:
-    """Write a file so that it is there as a whole or not at all.
+def write(path: Path, content: str | bytes) -> None:
+    """Write a file, text as UTF-8, so that it is there as a whole or not at all.
 
     Raises
     ------
     FileError
         If it cannot be written; what was there before is then still there.
     """
+    raw = content.encode() if isinstance(content, str) else content
     try:
         target = path.resolve()
         if target.exists() and not target.is_file():
             # A device or a pipe must be written to, not replaced. A directory refuses.
-            target.write_text(text, encoding="utf-8")
+            target.write_bytes(raw)
         else:
-            _replace(target, text)
+            _replace(target, raw)
     except (OSError, RuntimeError) as error:
         raise FileError(str(path), _why(error)) from error
 
@@ -64,13 +65,13 @@ def _bounded(path: Path, file: BinaryIO) -> bytes:
     return content
 
 
-def _replace(target: Path, text: str) -> None:
+def _replace(target: Path, content: bytes) -> None:
     mode = target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask()
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     temporary = Path(name)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         temporary.chmod(mode)

@@ -19,6 +19,7 @@ from fairwatt.community import Generator, Peer, Storage
 from fairwatt.errors import CaseError
 from fairwatt.market import Link
 from fairwatt.session import NOBODY
+from fairwatt.units import WEI_PER_NANO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -33,7 +34,6 @@ __all__ = ["NETWORK", "Founder", "Member"]
 
 NETWORK: Final = 1
 """The network of a founded community, and its market: the first of the deployment."""
-_NANO, _MICRO = 10**9, 10**6
 _W_PER_KW: Final = 1000
 _CONNECTION_MARGIN: Final = 2  # over all assets at once, where a case names no limit
 _GAS_WEI: Final = 10**19
@@ -125,7 +125,7 @@ class Founder:
             for name, member in members.items()
         }
         missing = {name: nano for name, nano in missing.items() if nano > 0}
-        total = sum(missing.values()) * _NANO
+        total = sum(missing.values()) * WEI_PER_NANO
         mint = total - self.chain.read(token.balanceOf, self.treasury.address)
         if mint > 0:
             self.chain.send(token.treasuryMint, self.treasury.address, mint, sender=self.treasury)

@@ -12,9 +12,9 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Mapping
 
-__all__ = ["Path", "Refusal", "parse", "place", "short"]
+__all__ = ["Path", "Refusal", "parse", "place", "require_fields", "require_whole", "short"]
 
 Path = tuple[str | int, ...]
 Refusal = Callable[[str, str], Exception]
@@ -80,6 +80,44 @@ def short(value: object) -> str:
     """Write a value as JSON would, not too long for a message."""
     text = json.dumps(value, default=repr, skipkeys=True)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def require_fields(
+    document: Mapping[str, Any], fields: Collection[str], path: Path, refusal: Refusal
+) -> None:
+    """Require that an object at `path` has these fields and no others.
+
+    Raises
+    ------
+    Exception
+        What `refusal` makes of the place and the problem.
+    """
+    for field in fields:
+        if field not in document:
+            raise refusal(place((*path, field)), "is missing")
+    for field in document:
+        if field not in fields:
+            problem = f"is unknown; fields are {', '.join(fields)}"
+            raise refusal(place((*path, field)), problem)
+
+
+def require_whole(value: object, low: int, high: int, where: str, refusal: Refusal) -> None:
+    """Require a whole number within bounds, both included.
+
+    Parameters
+    ----------
+    where
+        Its place, as `place` writes it.
+
+    Raises
+    ------
+    Exception
+        What `refusal` makes of the place and the problem.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise refusal(where, f"must be a whole number, not {short(value)}")
+    if not low <= value <= high:
+        raise refusal(where, f"must be {low} to {high}, not {value}")
 
 
 class _Twice(dict[str, Any]):

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = [
+    "LANES",
     "MAX_ENERGY_WH",
+    "WORD_BYTES",
     "chained",
     "pack_energies",
     "position_leaf",
@@ -29,15 +31,15 @@ __all__ = [
 
 MAX_ENERGY_WH: Final = (1 << 31) - 1
 """The most energy that fits a lane."""
-
-_LANES: Final = 8
-_WORD_BYTES: Final = 32
-_NO_POSITIONS: Final = (1).to_bytes(_WORD_BYTES, "big")
+LANES: Final = 8
+"""Lanes of a word, and so periods of a block."""
+WORD_BYTES: Final = 32
+_NO_POSITIONS: Final = (1).to_bytes(WORD_BYTES, "big")
 
 
 def words_of(periods: int) -> int:
     """How many words the energies of a session take."""
-    return -(-periods // _LANES)
+    return -(-periods // LANES)
 
 
 def pack_energies(energy_wh: Sequence[int]) -> bytes:
@@ -52,7 +54,7 @@ def pack_energies(energy_wh: Sequence[int]) -> bytes:
         if not -MAX_ENERGY_WH <= energy <= MAX_ENERGY_WH:
             raise LaneError(f"{energy} Wh in period {at} do not fit a lane")
     lanes = [abs(energy) << 1 | (energy < 0) for energy in energy_wh]
-    lanes += [0] * (words_of(len(energy_wh)) * _LANES - len(energy_wh))
+    lanes += [0] * (words_of(len(energy_wh)) * LANES - len(energy_wh))
     return struct.pack(f">{len(lanes)}I", *lanes)
 
 
@@ -65,7 +67,7 @@ def unpack_energies(words: bytes, periods: int) -> tuple[int, ...]:
         If they are more or fewer than the periods take, a lane beyond the last period is used,
         or a zero is negative.
     """
-    expected = words_of(periods) * _WORD_BYTES
+    expected = words_of(periods) * WORD_BYTES
     if len(words) != expected:
         raise LaneError(f"{periods} periods take {expected} bytes, not {len(words)}")
     lanes = struct.unpack(f">{expected // 4}I", words)
@@ -92,7 +94,7 @@ def positions_hash(leaves: Iterable[bytes]) -> bytes:
     return chain if any(chain) else _NO_POSITIONS
 
 
-def chained(leaves: Iterable[bytes], start: bytes = bytes(_WORD_BYTES)) -> bytes:
+def chained(leaves: Iterable[bytes], start: bytes = bytes(WORD_BYTES)) -> bytes:
     """The chained hash over leaves, as the clearing keeps it: h = keccak256(h, leaf)."""
     for leaf in leaves:
         start = bytes(keccak(start + leaf))

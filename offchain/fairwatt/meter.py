@@ -21,8 +21,16 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
-from fairwatt.eip712 import Domain, TypedData, recover, sign, signature_from_hex
+from fairwatt.eip712 import (
+    Domain,
+    TypedData,
+    recover,
+    require_fits,
+    sign,
+    signature_from_hex,
+)
 from fairwatt.errors import ReadingError, SignatureError
+from fairwatt.jsontext import require_whole
 from fairwatt.lanes import MAX_ENERGY_WH, pack_energies
 
 if TYPE_CHECKING:
@@ -40,7 +48,6 @@ _TYPES: Final = {
         ("bytes", "energyWh"),
     ),
 }
-_BITS: Final = {"market": 32, "peer": 32, "sessionStart": 40}
 _P256_ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 _P256_BYTES: Final = 128  # r, s, qx, qy
 _DIGEST: Final = ec.ECDSA(Prehashed(SHA256()))  # any hash of 32 bytes
@@ -113,11 +120,10 @@ class Reading:
     energy_wh: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        document = self.to_document()
-        for field, bits in _BITS.items():
-            _require_between(field, document[field], 0, (1 << bits) - 1)
+        require_fits(self.to_document(), _TYPES["Reading"], ReadingError)
         for at, energy in enumerate(self.energy_wh):
-            _require_between(f"energyWh[{at}]", energy, -MAX_ENERGY_WH, MAX_ENERGY_WH)
+            place = f"energyWh[{at}]"
+            require_whole(energy, -MAX_ENERGY_WH, MAX_ENERGY_WH, place, ReadingError)
 
     def to_document(self) -> dict[str, Any]:
         """As JSON: the energies as a list."""
@@ -234,8 +240,3 @@ def _p256_address(point: bytes) -> str:
 
 def _word(number: int) -> bytes:
     return number.to_bytes(32, "big")
-
-
-def _require_between(path: str, value: object, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ReadingError(path, f"must be a whole number from {low} to {high}, not {value!r}")

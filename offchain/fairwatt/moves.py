@@ -28,7 +28,6 @@ _TYPES: Final = {
         ("uint40", "validUntil"),
     ]
 }
-_UINT32_MAX, _UINT40_MAX = 2**32 - 1, 2**40 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +57,7 @@ class Move:
     valid_until: int
 
     def __post_init__(self) -> None:
-        for name, value, most in (
-            ("peer", self.peer, _UINT32_MAX),
-            ("account", self.account, _UINT32_MAX),
-            ("validUntil", self.valid_until, _UINT40_MAX),
-        ):
-            if type(value) is not int or not 0 <= value <= most:
-                raise SignatureError(f"{name}: must be a whole number up to {most}, not {value!r}")
+        eip712.require_fits(self.to_message(), _TYPES["Move"], _refusal)
         if (successor := eip712.checksummed(self.successor)) is None:
             raise SignatureError(f"successor: {self.successor!r} is no address")
         object.__setattr__(self, "successor", successor)
@@ -85,6 +78,10 @@ class Move:
     def signed_by(self, account: LocalAccount, domain: Domain) -> SignedMove:
         """Sign with a key held in memory."""
         return SignedMove(self, eip712.sign(self.typed_data(domain), account))
+
+
+def _refusal(field: str, problem: str) -> SignatureError:
+    return SignatureError(f"{field}: {problem}")
 
 
 @dataclass(frozen=True, slots=True)

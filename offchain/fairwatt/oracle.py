@@ -22,7 +22,7 @@ from fairwatt.errors import (
     OracleError,
     SignatureError,
 )
-from fairwatt.lanes import words_of
+from fairwatt.lanes import LANES, words_of
 from fairwatt.market import Side
 from fairwatt.orders import PAIR_BYTES, FlexibleOrder
 from fairwatt.readings import bring
@@ -59,7 +59,6 @@ __all__ = [
 
 
 _SETTLED = ("ReadingSettled", "ReadingEstimated")
-_LANES = 8  # periods of a block
 _Want: TypeAlias = "tuple[int, int, Side]"  # peer, period, side
 
 
@@ -203,7 +202,7 @@ class Oracle:
         accepted: dict[tuple[int, int], SignedOrder] = {}
         steps: Counter[int] = Counter()
         most_steps = self._most_steps(snapshot)
-        cells = words_of(snapshot.terms(self.market).periods_per_session) * _LANES
+        cells = words_of(snapshot.terms(self.market).periods_per_session) * LANES
         refused = []
         domain = self.chain.order_domain
         # Of two orders with one nonce the promised one is taken, or else the one with the lower
@@ -647,7 +646,7 @@ class Oracle:
         if self.most_steps is not None:
             return self.most_steps
         terms = snapshot.terms(self.market)
-        return max(_LANES * terms.max_placed_blocks, 4 * terms.periods_per_session)
+        return max(LANES * terms.max_placed_blocks, 4 * terms.periods_per_session)
 
     def _objection(
         self, signed: SignedOrder, snapshot: Snapshot, wanted: Mapping[_Want, int]

@@ -16,9 +16,17 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
-from fairwatt.eip712 import Domain, TypedData, recover, sign, signature_from_hex
+from fairwatt.eip712 import (
+    Domain,
+    TypedData,
+    recover,
+    require_fits,
+    sign,
+    signature_from_hex,
+)
 from fairwatt.errors import OrderError
-from fairwatt.jsontext import place, short
+from fairwatt.jsontext import place, require_fields, require_whole, short
+from fairwatt.lanes import LANES, MAX_ENERGY_WH
 from fairwatt.market import Side
 
 if TYPE_CHECKING:
@@ -29,7 +37,6 @@ if TYPE_CHECKING:
     from fairwatt.jsontext import Path
 
 __all__ = [
-    "MAX_ENERGY_WH",
     "PAIR_BYTES",
     "Curve",
     "FlexibleOrder",
@@ -38,10 +45,11 @@ __all__ = [
     "Step",
     "order_from_document",
     "order_hash",
+    "read_side",
 ]
 
-MAX_ENERGY_WH: Final = (1 << 31) - 1
-"""The most energy of a step."""
+PAIR_BYTES: Final = 64
+"""Prices and steps of a block in one row of a curve."""
 
 _TYPES: Final = {
     "Order": (
@@ -96,13 +104,10 @@ _FIELDS: Final = {
     "valueMicroPerKWh": "value_micro_per_kwh",
 }
 _MESSAGE: Final = tuple(field for _, field in _TYPES["Order"])
-_HEAD: Final = {"market": 32, "peer": 32, "sessionStart": 40, "nonce": 32}
-_DOCUMENT: Final = (*_HEAD, "steps")
+_HEAD: Final = _TYPES["Order"][:4]
+_DOCUMENT: Final = (*(field for _, field in _HEAD), "steps")
 _STEP: Final = ("period", "side", "priceMicroPerKWh", "energyWh")
 _SIDES: Final = {"bid": Side.BID, "ask": Side.ASK, 0: Side.BID, 1: Side.ASK}
-_LANES: Final = 8  # periods of a block
-PAIR_BYTES: Final = 64
-"""Prices and steps of a block in one row of a curve."""
 _MOST_CURVE_BYTES: Final = 1 << 20
 _MOST_PERIOD, _MOST_BLOCK = (1 << 16) - 1, (1 << 16) - 1
 
@@ -173,9 +178,7 @@ class Order:
     nonce: int = 0
 
     def __post_init__(self) -> None:
-        document = self.to_document()
-        for field, bits in _HEAD.items():
-            _require_between(field, document[field], 0, (1 << bits) - 1)
+        require_fits(self.to_document(), _HEAD, OrderError)
         if not self.steps:
             raise OrderError("steps", "an order needs at least one step")
         for at, step in enumerate(self.steps):
@@ -222,7 +225,7 @@ class Order:
             raise OrderError("", f"an order is an object, not {short(document)}")
         if "curve" in document:
             return cls.from_message(document)
-        _require_fields((), document, _DOCUMENT)
+        require_fields(document, _DOCUMENT, (), OrderError)
         steps = document["steps"]
         if not isinstance(steps, (list, tuple)):
             raise OrderError("steps", "must be a list of steps")
@@ -257,9 +260,9 @@ class Order:
             With the path of the field that is missing, unknown or wrong. A curve has one form
             only; none but that is read.
         """
-        _require_fields((), message, _MESSAGE)
+        require_fields(message, _MESSAGE, (), OrderError)
         for field in ("firstBlock", "blocks"):
-            _require_between(field, message[field], 0, _MOST_BLOCK)
+            require_whole(message[field], 0, _MOST_BLOCK, field, OrderError)
         curve = Curve(message["firstBlock"], message["blocks"], _bytes("curve", message["curve"]))
         return cls(
             market=message["market"],
@@ -344,10 +347,7 @@ class FlexibleOrder:
 
     def __post_init__(self) -> None:
         message = self.to_message()
-        for kind, field in _FLEXIBLE_TYPES["FlexibleOrder"]:
-            signed, bits = kind.startswith("int"), int(kind.lstrip("uint"))
-            low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
-            _require_between(field, message[field], low, high)
+        require_fits(message, _FLEXIBLE_TYPES["FlexibleOrder"], OrderError)
         for field, least, most in (
             ("periods", 1, (1 << 16) - self.first_period),
             ("chargeWh", 0, MAX_ENERGY_WH),
@@ -424,7 +424,7 @@ class FlexibleOrder:
         """
         if not isinstance(document, dict):
             raise OrderError("", f"an order is an object, not {short(document)}")
-        _require_fields((), document, _FLEXIBLE_MESSAGE)
+        require_fields(document, _FLEXIBLE_MESSAGE, (), OrderError)
         return cls(**{_FIELDS[field]: document[field] for field in _FLEXIBLE_MESSAGE})
 
     def typed_data(self, domain: Domain) -> TypedData:
@@ -521,27 +521,27 @@ def order_hash(market: int, peer: int, session_start: int, nonce: int, curve: Cu
 def _pack(steps: Sequence[Step]) -> Curve:
     """The curve of steps that come in the sequence of their periods."""
     first, blocks, rows = _extent(steps)
-    lanes = [0] * (rows * blocks * 2 * _LANES)
+    lanes = [0] * (rows * blocks * 2 * LANES)
     period, row = -1, 0
     for step in steps:
         row = row + 1 if step.period == period else 0
         period = step.period
-        block, lane = divmod(period - first * _LANES, _LANES)
-        at = (row * blocks + block) * 2 * _LANES + lane
+        block, lane = divmod(period - first * LANES, LANES)
+        at = (row * blocks + block) * 2 * LANES + lane
         lanes[at] = step.price_micro_per_kwh & 0xFFFFFFFF
-        lanes[at + _LANES] = step.energy_wh << 1 | step.side
+        lanes[at + LANES] = step.energy_wh << 1 | step.side
     return Curve(first, blocks, struct.pack(f">{len(lanes)}I", *lanes))
 
 
 def _extent(steps: Sequence[Step]) -> tuple[int, int, int]:
     """First block, number of blocks, number of rows."""
-    first = steps[0].period // _LANES
+    first = steps[0].period // LANES
     rows, in_row, period = 0, 0, -1
     for step in steps:
         in_row = in_row + 1 if step.period == period else 1
         period = step.period
         rows = max(rows, in_row)
-    return first, steps[-1].period // _LANES + 1 - first, rows
+    return first, steps[-1].period // LANES + 1 - first, rows
 
 
 def _require_small(steps: Sequence[Step]) -> None:
@@ -562,13 +562,13 @@ def _unpack(curve: Curve) -> tuple[Step, ...]:
         raise OrderError("curve", f"must have at most {_MOST_CURVE_BYTES} bytes, not {size}")
     lanes = struct.unpack(f">{size // 4}I", curve.words)
     steps: dict[int, list[Step]] = {}
-    for at in range(0, len(lanes), 2 * _LANES):
-        row, block = divmod(at // (2 * _LANES), curve.blocks)
-        for lane in range(_LANES):
-            price, entry = lanes[at + lane], lanes[at + _LANES + lane]
+    for at in range(0, len(lanes), 2 * LANES):
+        row, block = divmod(at // (2 * LANES), curve.blocks)
+        for lane in range(LANES):
+            price, entry = lanes[at + lane], lanes[at + LANES + lane]
             if not (price or entry):
                 continue
-            period = (curve.first_block + block) * _LANES + lane
+            period = (curve.first_block + block) * LANES + lane
             if entry < 2:
                 raise OrderError("curve", f"has a step without energy in period {period}")
             if row != len(steps.setdefault(period, [])):
@@ -593,37 +593,31 @@ def _bytes(path: str, value: object) -> bytes:
         raise OrderError(path, f"must be hexadecimal, 0x..., not {short(value)}") from None
 
 
+def read_side(side: object, where: str = "side") -> Side:
+    """Read a side as documents carry it, `bid` or `ask`, or as messages do, 0 or 1.
+
+    Raises
+    ------
+    OrderError
+        If it is none, with its place.
+    """
+    if isinstance(side, bool) or not isinstance(side, (str, int)) or side not in _SIDES:
+        raise OrderError(where, f'must be "bid" (0) or "ask" (1), not {short(side)}')
+    return _SIDES[side]
+
+
 def _step(path: Path, step: object) -> Step:
     if not isinstance(step, dict):
         raise OrderError(place(path), "must be an object")
-    _require_fields(path, step, _STEP)
-    side = step["side"]
-    if isinstance(side, bool) or not isinstance(side, (str, int)) or side not in _SIDES:
-        problem = f'must be "bid" (0) or "ask" (1), not {short(side)}'
-        raise OrderError(place((*path, "side")), problem)
-    return Step(step["period"], _SIDES[side], step["priceMicroPerKWh"], step["energyWh"])
-
-
-def _require_fields(path: Path, document: Mapping[str, Any], fields: Sequence[str]) -> None:
-    for field in fields:
-        if field not in document:
-            raise OrderError(place((*path, field)), "is missing")
-    for field in document:
-        if field not in fields:
-            problem = f"is unknown; fields are {', '.join(fields)}"
-            raise OrderError(place((*path, field)), problem)
+    require_fields(step, _STEP, path, OrderError)
+    side = read_side(step["side"], place((*path, "side")))
+    return Step(step["period"], side, step["priceMicroPerKWh"], step["energyWh"])
 
 
 def _require_step(path: str, step: Step) -> None:
-    _require_between(f"{path}.period", step.period, 0, _MOST_PERIOD)
-    _require_between(
-        f"{path}.priceMicroPerKWh", step.price_micro_per_kwh, -(1 << 31), (1 << 31) - 1
-    )
-    _require_between(f"{path}.energyWh", step.energy_wh, 1, MAX_ENERGY_WH)
-
-
-def _require_between(path: str, value: object, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise OrderError(path, f"must be a whole number, not {short(value)}")
-    if not low <= value <= high:
-        raise OrderError(path, f"must be {low} to {high}, not {value}")
+    for field, value, low, high in (
+        ("period", step.period, 0, _MOST_PERIOD),
+        ("priceMicroPerKWh", step.price_micro_per_kwh, -(1 << 31), (1 << 31) - 1),
+        ("energyWh", step.energy_wh, 1, MAX_ENERGY_WH),
+    ):
+        require_whole(value, low, high, f"{path}.{field}", OrderError)

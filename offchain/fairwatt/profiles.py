@@ -30,6 +30,7 @@ import pandas as pd
 from fairwatt.community import Horizon
 from fairwatt.errors import CaseError
 from fairwatt.tomltext import hint, short
+from fairwatt.units import SECONDS_PER_DAY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,7 +44,6 @@ Quantity = Literal["energy", "rate"]
 _YEARS: Final = range(1970, 2201)
 _SAMPLE_BYTES: Final = 1 << 16
 _LONGEST_HEADER: Final = 1 << 24
-_DAY_SECONDS: Final = 86_400
 _EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - local time of any zone
 _COMMA_NUMBER, _POINT_NUMBER = re.compile(r"[+-]?\d+,\d+"), re.compile(r"[+-]?\d+\.\d+")
 _EXAMPLE: Final = "2019-06-30T13:00"
@@ -510,7 +510,7 @@ class _Times:
 
     def _unix(self, local: NDArray[np.int64]) -> NDArray[np.int64]:
         """Unix seconds of local times; only rows of a day with a clock change are looked at."""
-        days, day_of = np.unique(local // _DAY_SECONDS, return_inverse=True)
+        days, day_of = np.unique(local // SECONDS_PER_DAY, return_inverse=True)
         offsets, steady = self._offsets(days)
         result = local - offsets[day_of]
         for at in np.flatnonzero(~steady[day_of]).tolist():

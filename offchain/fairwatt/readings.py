@@ -11,8 +11,9 @@ from bisect import bisect_left
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from fairwatt.eip712 import compact, expanded
 from fairwatt.errors import LaneError, ReadingError, SignatureError
-from fairwatt.lanes import pack_energies, position_leaves, unpack_energies, words_of
+from fairwatt.lanes import WORD_BYTES, pack_energies, position_leaves, unpack_energies, words_of
 from fairwatt.meter import Curve, Reading, SignedReading
 
 if TYPE_CHECKING:
@@ -22,11 +23,11 @@ __all__ = ["Brought", "ReadingRecord", "bring", "decode_readings", "encode_readi
 
 _LAYOUT: Final = 1
 _HEADER: Final = struct.Struct(">BIII")  # flags, peer, leaf, tariff
+_KIND: Final = 3  # of the flags
 _HAS_POSITION: Final = 4
 _KINDS: Final = {None: 0, Curve.SECP256K1: 1, Curve.P256: 2}
 _CURVES: Final = {kind: curve for curve, kind in _KINDS.items()}
 _SIGNATURE_BYTES: Final = {0: 0, 1: 64, 2: 128}
-_WORD_BYTES: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,17 +141,17 @@ def _encode(record: ReadingRecord) -> bytes:
         parts.append(pack_energies(record.position_wh))
     if record.signed is not None:
         parts.append(pack_energies(record.signed.reading.energy_wh))
-        parts.append(_compact(record.signed))
+        parts.append(_signature(record.signed))
     return b"".join(parts)
 
 
 def _decode(
     readings: bytes, at: int, market: int, session_start: int, periods: int
 ) -> tuple[ReadingRecord, int]:
-    kind, position = readings[at] & 3, readings[at] & _HAS_POSITION
-    if readings[at] > 7 or kind not in _CURVES:
+    kind, position = readings[at] & _KIND, readings[at] & _HAS_POSITION
+    if readings[at] > _KIND | _HAS_POSITION or kind not in _CURVES:
         raise _Malformed(f"no record starts with the flags {readings[at]}")
-    energy_bytes = words_of(periods) * _WORD_BYTES
+    energy_bytes = words_of(periods) * WORD_BYTES
     position_at = at + _HEADER.size
     reading_at = position_at + (energy_bytes if position else 0)
     signature_at = reading_at + (energy_bytes if kind else 0)
@@ -162,25 +163,16 @@ def _decode(
     if (curve := _CURVES[kind]) is not None:
         energies = unpack_energies(readings[reading_at:signature_at], periods)
         reading = Reading(market, peer, session_start, energies)
-        signed = SignedReading(reading, _expanded(curve, readings[signature_at:end]), curve)
+        raw = readings[signature_at:end]
+        signed = SignedReading(reading, raw if curve is Curve.P256 else expanded(raw), curve)
     position_wh = unpack_energies(readings[position_at:reading_at], periods) if position else None
     return ReadingRecord(peer, leaf, tariff, position_wh, signed), end
 
 
-def _compact(signed: SignedReading) -> bytes:
-    """r, vs (EIP-2098) of r, s, v; a signature on P-256 as it is."""
-    signature = signed.signature
-    if signed.curve is Curve.P256:
-        if len(signature) != _SIGNATURE_BYTES[2]:
-            raise SignatureError(f"a signature on P-256 has 128 bytes, not {len(signature)}")
-        return signature
-    if len(signature) != 65 or signature[64] not in (27, 28) or signature[32] >> 7:
-        raise SignatureError("not a signature r, s, v with a low s, which alone has a short form")
-    top = signature[32] | (signature[64] - 27) << 7
-    return signature[:32] + bytes([top]) + signature[33:64]
-
-
-def _expanded(curve: Curve, raw: bytes) -> bytes:
-    if curve is Curve.P256:
-        return raw
-    return raw[:32] + bytes([raw[32] & 0x7F]) + raw[33:] + bytes([27 + (raw[32] >> 7)])
+def _signature(signed: SignedReading) -> bytes:
+    """As it stands in the calldata: compact on secp256k1, as it is on P-256."""
+    if signed.curve is Curve.SECP256K1:
+        return compact(signed.signature)
+    if len(signed.signature) != _SIGNATURE_BYTES[_KINDS[Curve.P256]]:
+        raise SignatureError(f"a signature on P-256 has 128 bytes, not {len(signed.signature)}")
+    return signed.signature

@@ -9,9 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from fairwatt.eip712 import TypedData, recover, sign, signature_from_hex
+from fairwatt.eip712 import TypedData, recover, require_fits, sign, signature_from_hex
 from fairwatt.errors import ReceiptError, SignatureError
-from fairwatt.jsontext import short
 from fairwatt.orders import Order
 
 if TYPE_CHECKING:
@@ -34,7 +33,6 @@ _TYPES: Final = {
         ("uint40", "issuedAt"),
     ),
 }
-_BITS: Final = {"market": 32, "peer": 32, "sessionStart": 40, "nonce": 32, "issuedAt": 40}
 _FIELDS: Final = tuple(field for _, field in _TYPES["Receipt"])
 _HASH_BYTES: Final = 32
 
@@ -64,14 +62,7 @@ class OrderReceipt:
     issued_at: int
 
     def __post_init__(self) -> None:
-        document = self.to_document()
-        for field, bits in _BITS.items():
-            value = document[field]
-            is_number = isinstance(value, int) and not isinstance(value, bool)
-            if not is_number or not 0 <= value < 1 << bits:
-                top = (1 << bits) - 1
-                problem = f"must be a whole number from 0 to {top}, not {short(value)}"
-                raise ReceiptError(f"receipt.{field}", problem)
+        require_fits(self.to_document(), _TYPES["Receipt"], ReceiptError, path="receipt.")
         if len(self.order_hash) != _HASH_BYTES:
             raise ReceiptError("receipt.orderHash", f"must have {_HASH_BYTES} bytes")
 

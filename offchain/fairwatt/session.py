@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fairwatt.market import Book, Certificate, Clearing, Network, Proof
-    from fairwatt.market._columns import Column
     from fairwatt.orders import SignedOrder
 
 __all__ = [
@@ -237,7 +236,7 @@ class Proposal:
             tuple(next(fills[step.period]) for step in signed.steps) for signed in self.orders
         )
 
-    def cells(self, columns: Sequence[Column], fill: int = 0) -> NDArray[np.int64]:
+    def cells(self, columns: Sequence[NDArray[np.int64]], fill: int = 0) -> NDArray[np.int64]:
         """Numbers of the nodes of each clearing by node and period, shape (nodes, periods).
 
         The nodes of flexible orders come after those of the network.

@@ -125,11 +125,11 @@ def test_bill__months_and_clock_change__by_the_local_clock(autumn: Books) -> Non
     charged = sum(each.total_nano for each in both)
     assert charged == autumn.balances_nano[4] - 100 * 10**9
     assert [day.date.day for day in bill.days if day.totals] == [26, 27, 28, 29, 30, 31]
-    assert both[1].account.other_charges_nano != 0  # the last of October is settled in November
+    assert both[1].movements.other_charges_nano != 0  # the last of October is settled in November
 
 
 def test_bill__behind_the_meter__tells_own_use_from_the_communitys(autumn: Books) -> None:
-    share = bill_of(autumn, 4, OCTOBER).share
+    share = bill_of(autumn, 4, OCTOBER).own_supply
     assert share.basis == "behind the meter"
     assert share.generation_wh
     assert share.consumption_wh
@@ -143,10 +143,10 @@ def test_bill__behind_the_meter__tells_own_use_from_the_communitys(autumn: Books
 
 def test_bill__grid_charges__are_what_the_links_earned(autumn: Books) -> None:
     bills = [bill_of(autumn, home, OCTOBER) for home in HOMES]
-    network = bills[0].network
+    network = bills[0].grid_charges
     assert network.tariff_nano > 0
     assert network.paid_nano - network.received_nano == network.tariff_nano + network.rent_nano
-    contained = sum(each.network.contained_nano for each in bills)
+    contained = sum(each.grid_charges.contained_nano for each in bills)
     assert abs(contained - network.tariff_nano - network.rent_nano) <= len(HOMES)
 
 

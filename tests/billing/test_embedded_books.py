@@ -201,7 +201,7 @@ def test_books__everything__adds_up_to_the_chain(story: Story) -> None:
 def test_bill__of_each_month__has_balances_energy_and_tariffs(story: Story) -> None:
     march, april = (story.bill(story.ana, month) for month in (MARCH, APRIL))
     for each in (march, april):
-        account = each.account
+        account = each.movements
         assert account.closing_nano == (
             account.opening_nano + account.deposits_nano + account.withdrawals_nano
             + account.charges_nano + account.other_charges_nano + account.unpaid_nano
@@ -221,11 +221,11 @@ def test_bill__of_each_month__has_balances_energy_and_tariffs(story: Story) -> N
         wh * rate for wh, rate in zip(metered[:6], rates[:6], strict=True)
     )
     assert march.alone.bought.energy_wh == sum(metered[:6])
-    assert march.share.basis == "net meter"
-    assert march.share.taken_wh == -sum(metered[:6])
+    assert march.own_supply.basis == "net meter"
+    assert march.own_supply.taken_wh == -sum(metered[:6])
     bought = -march.total(Item.COMMUNITY_BOUGHT).energy_wh
-    assert march.share.from_community_wh == bought > 0
-    assert -march.total(Item.GRID_BOUGHT).energy_wh == march.share.taken_wh - bought
+    assert march.own_supply.from_community_wh == bought > 0
+    assert -march.total(Item.GRID_BOUGHT).energy_wh == march.own_supply.taken_wh - bought
 
 
 def test_bill__all_forms__come_to_the_same_sum(story: Story) -> None:

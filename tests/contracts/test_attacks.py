@@ -34,11 +34,11 @@ from tests.contracts.parts import carried, in_two_parts, split
 from tests.contracts.registry import admit, connection
 from tests.outcomes import events, reverts
 
-from fairwatt.calldata import encode_clearing
+from fairwatt.calldata import encode_clearing, encode_orders
 from fairwatt.chain import Receipt, Role, project
 from fairwatt.chain import test_signer as signer_of
 from fairwatt.eip712 import Domain
-from fairwatt.errors import ContractError, SignatureError
+from fairwatt.errors import ContractError, OracleError, SignatureError
 from fairwatt.market import Certificate
 from fairwatt.orders import SignedOrder
 from fairwatt.readings import bring
@@ -143,8 +143,14 @@ def test_order__with_the_malleable_twin_of_its_signature__is_refused(
     cut = bytes([twin.signature[32] & 0x7F]) + twin.signature[33:64] + bytes([28])
     signer = replace(twin, signature=twin.signature[:32] + cut).signer(community.chain.order_domain)
     assert signer != consumer.wallet.address
+    with pytest.raises(OracleError, match="s is in the upper half"):
+        encode_orders(community.propose(twin))
+    proposal = community.propose(signed)
+    community.close_gate(proposal)
+    message, part, *rest = community.chain.clearing_arguments(proposal, community.solver)
+    brought = part["orders"][:-64] + twin.signature[:64]
     with reverts(clearing.OrderSignerMismatch, peer=consumer.peer, nonce=0, signer=signer):
-        community.clear(community.propose(twin))
+        _send(community, (message, part | {"orders": brought}, *rest))
 
 
 @pytest.fixture

@@ -683,7 +683,7 @@ def test_excuse__placed_order__costs_nothing_and_needs_no_signature(desk: Desk) 
     deposit = community.chain.contracts.ledger.deposit
     community.send(deposit, desk.victim.peer, 10**9, sender=community.treasury)
     community.place(placed)
-    means = community.chain.snapshot().available_nano(desk.victim.peer)
+    means = community.chain.contracts.ledger.availableNano(desk.victim.peer)
     desk.to_gate()
     bare = SignedOrder(placed.order, b"")
     with reverts(

@@ -14,6 +14,7 @@ from tests.flexible import BUYER, NAMED, SELLER, Named
 
 from fairwatt.calldata import encode_parts
 from fairwatt.chain import Role, structs
+from fairwatt.eip712 import compact
 from fairwatt.orders import FlexibleOrder, SignedOrder
 
 if TYPE_CHECKING:
@@ -232,7 +233,7 @@ def test_clear__terms_that_cannot_be_kept__reverts(
     community.close_gate(proposal)
     message, part, *rest = community.chain.clearing_arguments(proposal, community.solver)
     schedule = bytes(4 * order.periods)
-    record = part["orders"][:9] + order.terms + schedule + _compact(other.signature)
+    record = part["orders"][:9] + order.terms + schedule + compact(other.signature)
     with reverts(clearing.OrdersMalformed, offset=0):
         community.send(
             clearing.clear, message, part | {"orders": record}, *rest, sender=community.solver
@@ -266,8 +267,3 @@ def test_clear__cells_for_more_or_fewer_flexible_orders__reverts(
             community.send(
                 clearing.clear, message | {"cells": changed}, *rest, sender=community.solver
             )
-
-
-def _compact(signature: bytes) -> bytes:
-    odd = signature[64] - 27
-    return signature[:32] + bytes([signature[32] | odd << 7]) + signature[33:64]

@@ -41,7 +41,7 @@ def test_check__optimum_is_accepted_with_its_welfare(market: Book) -> None:
 def refused(market: Book, error: type[errors.ProofError], *claim: list[int]) -> dict[str, object]:
     with pytest.raises(error) as caught:
         check(market, Clearing(*claim))
-    assert caught.value.name == error.__name__
+    assert type(caught.value) is error
     return vars(caught.value)
 
 
@@ -135,7 +135,7 @@ def verdict_of_check(some: Book, clearing: Clearing) -> tuple[object, ...]:
     try:
         proof = check(some, clearing)
     except errors.ProofError as error:
-        return (error.name, *vars(error).values())
+        return (type(error).__name__, *vars(error).values())
     return ("accepted", proof.welfare, proof.dual_bound)
 
 

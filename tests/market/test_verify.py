@@ -51,7 +51,7 @@ class Market:
         )
         with pytest.raises(error) as caught:
             verify(self.book, claim, changed(self.certificate, **columns))
-        assert caught.value.name == error.__name__
+        assert type(caught.value) is error
         return vars(caught.value)
 
 
@@ -226,7 +226,7 @@ def verdict(some: Book, clearing: Clearing, certificate: Certificate) -> tuple[o
     try:
         verify(some, clearing, certificate)
     except errors.ProofError as error:
-        return (error.name, *vars(error).values())
+        return (type(error).__name__, *vars(error).values())
     return ("accepted",)
 
 

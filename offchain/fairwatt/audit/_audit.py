@@ -11,7 +11,6 @@ withdrawals and moves are held against the transfers of the token.
 from __future__ import annotations
 
 from collections import Counter, deque
-from contextlib import suppress
 from dataclasses import dataclass, field
 from operator import add
 from typing import TYPE_CHECKING, Any, Final
@@ -27,21 +26,21 @@ from fairwatt.lanes import position_leaves, positions_hash
 from fairwatt.orders import Order
 from fairwatt.readings import decode_readings
 from fairwatt.session import estimate_imbalance, settle_reading
+from fairwatt.units import WEI_PER_NANO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from fairwatt.chain import Chain, Happening, Peer, Snapshot
+    from fairwatt.chain import Chain, Event, Peer, Snapshot
+    from fairwatt.eip712 import Domain
     from fairwatt.meter import SignedReading
     from fairwatt.readings import ReadingRecord
     from fairwatt.session import Imbalance, MarketTerms, Proposal, Session
 
 __all__ = ["Audit", "Difference", "SettledReading", "audit"]
 
-_WEI_PER_NANO: Final = 10**9
 _CANCELLED: Final = 2**32 - 1
 """Stands in the contract for what was traded of an order that is cancelled."""
-_ORDER: Final = ("market", "peer", "sessionStart", "nonce", "firstBlock", "blocks", "curve")
 _FOLLOWING: Final = ("ReadingSettled", "ReadingEstimated", "ArrearsIncurred", "ArrearsPaid")
 _COUNTED: Final = {
     "Deposited": "deposits",
@@ -172,7 +171,7 @@ class _Replay:
     # -------------------------------------------------------------------------------- the run
 
     def run(self) -> Audit:
-        steps: dict[str, Callable[[Happening], None]] = {
+        steps: dict[str, Callable[[Event], None]] = {
             "Deposited": self._deposited,
             "FundReceived": self._fund_received,
             "WithdrawalRequested": self._withdrawal_requested,
@@ -191,20 +190,20 @@ class _Replay:
             "ContinuousOrderCancelled": self._continuous_order_cancelled,
             "ReadingsBrought": self._readings_brought,
         }
-        happening: Happening | None = None
-        for happening in self.history.happenings():
+        event: Event | None = None
+        for event in self.history.events:
             try:
-                if happening.name in _FOLLOWING:
-                    self._follow(happening)
-                elif happening.name in steps:
-                    self._require_nothing_expected(happening)
-                    steps[happening.name](happening)
+                if event.name in _FOLLOWING:
+                    self._follow(event)
+                elif event.name in steps:
+                    self._require_nothing_expected(event)
+                    steps[event.name](event)
             except FairwattError as error:
-                self._differ(_place(happening), str(error), transaction=happening.transaction)
-            if happening.name in _COUNTED:
-                self.counts[_COUNTED[happening.name]] += 1
-        if happening is not None:
-            self._require_nothing_expected(happening)
+                self._differ(_place(event), str(error), transaction=event.transaction)
+            if event.name in _COUNTED:
+                self.counts[_COUNTED[event.name]] += 1
+        if event is not None:
+            self._require_nothing_expected(event)
         self._compare_trades()
         self._compare_tokens()
         peers = self._compare_accounts()
@@ -235,55 +234,55 @@ class _Replay:
 
     # --------------------------------------------------------------------------- in, out, fund
 
-    def _deposited(self, happening: Happening) -> None:
-        peer, nano = int(happening.values["peer"]), int(happening.values["amountNano"])
-        self.booked_wei[happening.transaction] += nano * _WEI_PER_NANO
+    def _deposited(self, event: Event) -> None:
+        peer, nano = int(event.values["peer"]), int(event.values["amountNano"])
+        self.booked_wei[event.transaction] += nano * WEI_PER_NANO
         self.accounts.deposit(peer, nano)
 
-    def _fund_received(self, happening: Happening) -> None:
-        nano = int(happening.values["amountNano"])
-        self.booked_wei[happening.transaction] += nano * _WEI_PER_NANO
+    def _fund_received(self, event: Event) -> None:
+        nano = int(event.values["amountNano"])
+        self.booked_wei[event.transaction] += nano * WEI_PER_NANO
         self.accounts.endow(nano)
 
-    def _withdrawal_requested(self, happening: Happening) -> None:
-        values = happening.values
+    def _withdrawal_requested(self, event: Event) -> None:
+        values = event.values
         time = int(values["availableFrom"]) - self._delay
         self.accounts.request_withdrawal(int(values["peer"]), int(values["amountNano"]), time)
 
-    def _withdrawn(self, happening: Happening) -> None:
-        peer, nano = int(happening.values["peer"]), int(happening.values["amountNano"])
-        self.booked_wei[happening.transaction] -= nano * _WEI_PER_NANO
+    def _withdrawn(self, event: Event) -> None:
+        peer, nano = int(event.values["peer"]), int(event.values["amountNano"])
+        self.booked_wei[event.transaction] -= nano * WEI_PER_NANO
         ours = self.accounts.withdraw(peer)
-        what = "the move" if happening.name == "Moved" else "the withdrawal"
-        self._compare(f"peer {peer}", what, nano, ours, happening.transaction)
+        what = "the move" if event.name == "Moved" else "the withdrawal"
+        self._compare(f"peer {peer}", what, nano, ours, event.transaction)
 
-    def _credit_changed(self, happening: Happening) -> None:
-        self.accounts.set_credit(int(happening.values["peer"]), int(happening.values["creditNano"]))
+    def _credit_changed(self, event: Event) -> None:
+        self.accounts.set_credit(int(event.values["peer"]), int(event.values["creditNano"]))
 
-    def _allotted(self, happening: Happening) -> None:
-        self.accounts.allot(int(happening.values["peer"]), int(happening.values["amountNano"]))
+    def _allotted(self, event: Event) -> None:
+        self.accounts.allot(int(event.values["peer"]), int(event.values["amountNano"]))
 
     # ---------------------------------------------------------------------------- placed orders
 
-    def _order_placed(self, happening: Happening) -> None:
-        order = Order.from_message(dict(zip(_ORDER, happening.values["order"], strict=True)))
+    def _order_placed(self, event: Event) -> None:
+        order = Order.from_message(event.values["order"])
         self.placed[order.market, order.session_start, order.peer] = order
         self.accounts.lock(order.peer, order.worst_case_nano)
 
-    def _order_cancelled(self, happening: Happening) -> None:
-        key, nonce = _book_of(happening), int(happening.values["nonce"])
+    def _order_cancelled(self, event: Event) -> None:
+        key, nonce = _book_of(event), int(event.values["nonce"])
         self.cancelled.add((*key, nonce))
         if key in self.placed and self.placed[key].nonce == nonce:
             self._unlock(key)
 
-    def _orders_cancelled(self, happening: Happening) -> None:
-        key, below = _book_of(happening), int(happening.values["belowNonce"])
+    def _orders_cancelled(self, event: Event) -> None:
+        key, below = _book_of(event), int(event.values["belowNonce"])
         self.below[key] = below
         if key in self.placed and self.placed[key].nonce < below:
             self._unlock(key)
 
-    def _lock_released(self, happening: Happening) -> None:
-        self._unlock(_book_of(happening))
+    def _lock_released(self, event: Event) -> None:
+        self._unlock(_book_of(event))
 
     def _unlock(self, key: tuple[int, int, int]) -> None:
         order = self.placed.pop(key)
@@ -291,43 +290,43 @@ class _Replay:
 
     # -------------------------------------------------------------------------------- clearing
 
-    def _part_accepted(self, happening: Happening) -> None:
+    def _part_accepted(self, event: Event) -> None:
         clear = self.snapshot.contracts.clearing.clear
-        call = self.history.call(clear, happening)
-        self._draft(happening, call).append(call)
+        call = self.history.call(clear, event)
+        self._draft(event, call).append(call)
 
-    def _draft(self, happening: Happening, call: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+    def _draft(self, event: Event, call: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         """The earlier parts of a solver's clearing; none if this call begins it, or anew."""
-        key = (*_session_of(happening), str(happening.values["solver"]))
+        key = (*_session_of(event), str(event.values["solver"]))
         _, _, carried, _ = call
         if not carried[0]:
             self.drafts[key] = []
         return self.drafts[key]
 
-    def _link_earned(self, happening: Happening) -> None:
-        values, session = happening.values, _session_of(happening)
+    def _link_earned(self, event: Event) -> None:
+        values, session = event.values, _session_of(event)
         self.earned[(*session, int(values["owner"]))] += int(values["tariffNano"])
         self.earned[(*session, 0)] += int(values["rentNano"])
 
-    def _session_cleared(self, happening: Happening) -> None:
-        number, start = _session_of(happening)
+    def _session_cleared(self, event: Event) -> None:
+        number, start = _session_of(event)
         clear = self.snapshot.contracts.clearing.clear
-        call = self.history.call(clear, happening)
-        calls = [*self._draft(happening, call), call]
+        call = self.history.call(clear, event)
+        calls = [*self._draft(event, call), call]
         message = calls[-1][0]
         orders = [order for each in calls for order in taken_orders(number, start, each[1][0])]
         session = self.snapshot.session(number, start)
         proposal = rebuild(session, message, orders, lambda peer: self._peer(peer, start).node)
-        self._check_orders(session, orders, happening)
+        self._check_orders(session, orders, event)
         try:
             proposal.check()
         except FairwattError as error:
-            self._differ(_place(happening), f"the clearing is not proved: {error}")
+            self._differ(_place(event), f"the clearing is not proved: {error}")
         self.positions[number, start] = proposal.positions_wh
-        self._book_clearing(proposal, happening)
+        self._book_clearing(proposal, event)
 
     def _check_orders(
-        self, session: Session, orders: Sequence[AcceptedOrder], happening: Happening
+        self, session: Session, orders: Sequence[AcceptedOrder], event: Event
     ) -> None:
         """Each order is signed by its peer or placed, none is cancelled, no placed one left out."""
         domain = self.chain.order_domain
@@ -335,26 +334,24 @@ class _Replay:
         for accepted in orders:
             order = accepted.signed.order
             key = (session.market, session.start, order.peer)
-            where = f"{_place(happening)}, order {order.nonce} of peer {order.peer}"
+            where = f"{_place(event)}, order {order.nonce} of peer {order.peer}"
             if self.placed.get(key) == order:
                 taken.add(key)
             elif not accepted.signed.signature:
-                self._differ(where, "it was not placed", transaction=happening.transaction)
+                self._differ(where, "it was not placed", transaction=event.transaction)
             if accepted.signed.signature:
-                wallet, signer = self._peer(order.peer, session.start).wallet, "nobody"
-                try:
-                    signer = accepted.signer(domain)
-                finally:
-                    self._compare(where, "who signed it", signer, wallet, happening.transaction)
+                wallet = self._peer(order.peer, session.start).wallet
+                signer = _signer(accepted, domain)
+                self._compare(where, "who signed it", signer, wallet, event.transaction)
             if (*key, order.nonce) in self.cancelled or order.nonce < self.below.get(key, 0):
-                self._differ(where, "it was cancelled", transaction=happening.transaction)
+                self._differ(where, "it was cancelled", transaction=event.transaction)
         for key, order in self.placed.items():
             if key[:2] == (session.market, session.start) and key not in taken:
-                where = f"{_place(happening)}, order {order.nonce} of peer {order.peer}"
+                where = f"{_place(event)}, order {order.nonce} of peer {order.peer}"
                 self._differ(where, "it was placed and is left out")
 
-    def _book_clearing(self, proposal: Proposal, happening: Happening) -> None:
-        session, where = proposal.session, _place(happening)
+    def _book_clearing(self, proposal: Proposal, event: Event) -> None:
+        session, where = proposal.session, _place(event)
         incomes = _incomes(proposal)
         unlocks = {
             order.peer: order.worst_case_nano
@@ -366,7 +363,7 @@ class _Replay:
         for owner, nano in incomes.items():
             earned = self.earned[session.market, session.start, owner]
             name = f"the income of account {owner}" if owner else "the income of the fund"
-            self._compare(where, name, earned, nano, happening.transaction)
+            self._compare(where, name, earned, nano, event.transaction)
         paid = self.accounts.book_clearing(
             proposal.payments_nano,
             unlocks,
@@ -375,8 +372,8 @@ class _Replay:
             fee=session.terms.solver_fee_nano,
             fee_to=proposal.fee_to,
         )
-        fee = int(happening.values["feeNano"])
-        self._compare(where, "the solver's fee", fee, paid, happening.transaction)
+        fee = int(event.values["feeNano"])
+        self._compare(where, "the solver's fee", fee, paid, event.transaction)
         kept = bytes(
             self.snapshot.contracts.clearing.positionsHash(
                 session.market, session.start, block_id=self.snapshot.block
@@ -387,10 +384,10 @@ class _Replay:
 
     # ----------------------------------------------------------------------- continuous trades
 
-    def _traded(self, happening: Happening) -> None:
+    def _traded(self, event: Event) -> None:
         """The orders are in the calldata; both, and the time, say what their trade comes to."""
-        trade, where = self.snapshot.contracts.trades.trade, _place(happening)
-        *orders, energy_wh = self.history.call(trade, happening)
+        trade, where = self.snapshot.contracts.trades.trade, _place(event)
+        *orders, energy_wh = self.history.call(trade, event)
         resting, incoming = (
             SignedContinuousOrder(ContinuousOrder.from_struct(order), signature)
             for order, signature in orders
@@ -401,38 +398,32 @@ class _Replay:
             signed.order.peer: self._peer(signed.order.peer, start)
             for signed in (resting, incoming)
         }
-        for objection in self.trading.trade(pair, session, peers, self.history.time(happening)):
-            self._differ(where, f"a trade: {objection}", transaction=happening.transaction)
+        for objection in self.trading.trade(pair, session, peers, event.time):
+            self._differ(where, f"a trade: {objection}", transaction=event.transaction)
         for signed in (resting, incoming):
-            self._check_signer(signed, peers[signed.order.peer].wallet, happening)
-        said = (*_session_of(happening), *happening.values["trade"])
-        self._compare(
-            where, "a trade", _listed(said), _listed(_stated(pair)), happening.transaction
-        )
+            self._check_signer(signed, peers[signed.order.peer].wallet, event)
+        said = (*_session_of(event), *event.values["trade"].values())
+        self._compare(where, "a trade", _listed(said), _listed(_stated(pair)), event.transaction)
         payer, payee, nano = pair.buyer, pair.seller, pair.value_nano
         if nano < 0:
             payer, payee, nano = payee, payer, -nano
         self.accounts.book_trade(payer, payee, nano)
 
-    def _check_signer(
-        self, signed: SignedContinuousOrder, wallet: str, happening: Happening
-    ) -> None:
-        signer = "nobody"
-        with suppress(SignatureError):
-            signer = signed.signer(self.chain.trade_domain)
+    def _check_signer(self, signed: SignedContinuousOrder, wallet: str, event: Event) -> None:
+        signer = _signer(signed, self.chain.trade_domain)
         if signer != wallet and not self.history.is_contract(wallet):
             order = signed.order
-            where = f"{_place(happening)}, continuous order {order.nonce} of peer {order.peer}"
-            self._differ(where, "who signed it", signer, wallet, happening.transaction)
+            where = f"{_place(event)}, continuous order {order.nonce} of peer {order.peer}"
+            self._differ(where, "who signed it", signer, wallet, event.transaction)
 
-    def _continuous_order_cancelled(self, happening: Happening) -> None:
-        self.trading.cancelled.add((int(happening.values["peer"]), int(happening.values["nonce"])))
+    def _continuous_order_cancelled(self, event: Event) -> None:
+        self.trading.cancelled.add((int(event.values["peer"]), int(event.values["nonce"])))
 
     # ---------------------------------------------------------------------------- settlement
 
-    def _readings_brought(self, happening: Happening) -> None:
+    def _readings_brought(self, event: Event) -> None:
         reconcile = self.snapshot.contracts.settlement.reconcile
-        number, start, _, readings = self.history.call(reconcile, happening)
+        number, start, _, readings = self.history.call(reconcile, event)
         terms = self._terms_of(number)
         records = decode_readings(
             readings,
@@ -440,12 +431,12 @@ class _Replay:
             session_start=start,
             periods=terms.periods_per_session,
         )
-        payments = [self._settle(number, start, record, happening) for record in records]
+        payments = [self._settle(number, start, record, event) for record in records]
         changes = self.accounts.book_imbalances(filter(None, payments))
         self.expected += [(name, amounts) for name, *amounts in changes]  # type: ignore[misc]
 
     def _settle(
-        self, number: int, start: int, record: ReadingRecord, happening: Happening
+        self, number: int, start: int, record: ReadingRecord, event: Event
     ) -> tuple[int, int, int] | None:
         """What a record makes somebody pay: debtor, creditor, nano-token."""
         key = (number, start, record.peer)
@@ -455,13 +446,13 @@ class _Replay:
         terms, peer = self._terms_of(number), self._peer(record.peer, start)
         nothing = (0,) * terms.periods_per_session
         position = self.positions.get((number, start), {}).get(record.peer, nothing)
-        where = f"{_place(happening)}, peer {record.peer}"
+        where = f"{_place(event)}, peer {record.peer}"
         self._compare(
             where,
             "the position that was brought",
             str(list(record.position_wh or nothing)),
             str(list(position)),
-            happening.transaction,
+            event.transaction,
         )
         traded = self.trading.positions_wh[number, start].get(record.peer, nothing)
         position = tuple(map(add, position, traded))
@@ -471,7 +462,7 @@ class _Replay:
             amount, said = imbalance.payment_nano, (record.peer, imbalance.payment_nano)
             self.expected.append(("ReadingEstimated", said))
         else:
-            self._check_reading(record.signed, peer, terms, where, happening)
+            self._check_reading(record.signed, peer, terms, where, event)
             imbalance = settle_reading(
                 record.peer, record.signed.reading.energy_wh, position, tariffs
             )
@@ -479,7 +470,7 @@ class _Replay:
             amount = imbalance.payment_nano - earlier
             self.expected.append(("ReadingSettled", (record.peer, imbalance.payment_nano, earlier)))
         self.states[key] = imbalance
-        self.settled.append(SettledReading(*key, record.signed, amount, happening.transaction))
+        self.settled.append(SettledReading(*key, record.signed, amount, event.transaction))
         if amount == 0:
             return None
         if amount > 0:
@@ -492,39 +483,36 @@ class _Replay:
         peer: Peer,
         terms: MarketTerms,
         where: str,
-        happening: Happening,
+        event: Event,
     ) -> None:
-        signer = "nobody"
-        try:
-            signer = signed.signer(self.chain.reading_domain)
-        finally:
-            self._compare(where, "who signed", signer, str(peer.meter), happening.transaction)
+        signer = _signer(signed, self.chain.reading_domain)
+        self._compare(where, "who signed", signer, str(peer.meter), event.transaction)
         limit = peer.energy_limit_wh(terms.period_seconds)
         if any(abs(wh) > limit for wh in signed.reading.energy_wh):
             self._differ(where, f"the reading exceeds the connection's {limit} Wh")
 
-    def _follow(self, happening: Happening) -> None:
+    def _follow(self, event: Event) -> None:
         """An event that says what was just recomputed, or that debts were collected."""
-        said = _amounts(happening)
-        if not self.expected and happening.name == "ArrearsPaid":
+        said = _amounts(event)
+        if not self.expected and event.name == "ArrearsPaid":
             debtor, creditor, nano = said
             *_, paid = self.accounts.collect(debtor, creditor)
             where = f"what peer {debtor} owes peer {creditor}"
-            self._compare(where, "what was collected of it", nano, paid, happening.transaction)
+            self._compare(where, "what was collected of it", nano, paid, event.transaction)
             return
         name, amounts = self.expected.popleft() if self.expected else ("nothing", ())
         self._compare(
-            _place(happening),
+            _place(event),
             "what it says",
-            f"{happening.name} {_listed(said)}",
+            f"{event.name} {_listed(said)}",
             f"{name} {_listed(amounts)}".rstrip(),
-            happening.transaction,
+            event.transaction,
         )
 
-    def _require_nothing_expected(self, happening: Happening) -> None:
+    def _require_nothing_expected(self, event: Event) -> None:
         while self.expected:
             name, amounts = self.expected.popleft()
-            self._differ("history", f"{name} {_listed(amounts)} is missing before {happening.name}")
+            self._differ("history", f"{name} {_listed(amounts)} is missing before {event.name}")
 
     # ------------------------------------------------------------------------------- comparing
 
@@ -606,6 +594,14 @@ def _incomes(proposal: Proposal) -> dict[int, int]:
     return dict(incomes)
 
 
+def _signer(signed: AcceptedOrder | SignedContinuousOrder | SignedReading, domain: Domain) -> str:
+    """Whose key signed; what is no signature is nobody's."""
+    try:
+        return signed.signer(domain)
+    except SignatureError:
+        return "nobody"
+
+
 def _stated(pair: Pair) -> tuple[int, ...]:
     """Session and trade, as the event says them."""
     order = pair.resting.order
@@ -618,25 +614,25 @@ def _stated(pair: Pair) -> tuple[int, ...]:
     )
 
 
-def _session_of(happening: Happening) -> tuple[int, int]:
-    return int(happening.values["market"]), int(happening.values["sessionStart"])
+def _session_of(event: Event) -> tuple[int, int]:
+    return int(event.values["market"]), int(event.values["sessionStart"])
 
 
-def _book_of(happening: Happening) -> tuple[int, int, int]:
-    return (*_session_of(happening), int(happening.values["peer"]))
+def _book_of(event: Event) -> tuple[int, int, int]:
+    return (*_session_of(event), int(event.values["peer"]))
 
 
-def _place(happening: Happening) -> str:
-    if "sessionStart" in happening.values:
-        number, start = _session_of(happening)
+def _place(event: Event) -> str:
+    if "sessionStart" in event.values:
+        number, start = _session_of(event)
         return f"session {start} of market {number}"
-    who = happening.values.get("peer", happening.values.get("debtor"))
+    who = event.values.get("peer", event.values.get("debtor"))
     return "fund" if who is None else f"peer {who}"
 
 
-def _amounts(happening: Happening) -> tuple[int, ...]:
+def _amounts(event: Event) -> tuple[int, ...]:
     """Peers and amounts of an event, without its session."""
-    values = happening.values
+    values = event.values
     return tuple(int(values[key]) for key in values if key not in ("market", "sessionStart"))
 
 

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ENERGY_ITEMS",
-    "Account",
     "Alone",
     "Bill",
     "Day",
-    "Network",
-    "Share",
+    "GridCharges",
+    "Movements",
+    "OwnSupply",
     "Total",
     "bill_of",
     "billed_months",
@@ -90,7 +90,7 @@ class Alone:
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class OwnSupply:
     """How much of its energy a peer made or used itself, and with the community.
 
     Parameters
@@ -138,7 +138,7 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
-class Network:
+class GridCharges:
     """Grid charges of the month. They are not booked to peers: prices contain them.
 
     Parameters
@@ -161,7 +161,7 @@ class Network:
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class Movements:
     """How the bill moved the balance: opening + all that follows = closing, to the last unit.
 
     Parameters
@@ -213,9 +213,9 @@ class Bill:
     lines: tuple[Line, ...]
     days: tuple[Day, ...]
     alone: Alone
-    share: Share
-    network: Network
-    account: Account
+    own_supply: OwnSupply
+    grid_charges: GridCharges
+    movements: Movements
     statement: Statement
     periods: int
     pending_periods: int
@@ -295,9 +295,9 @@ def bill_of(books: Books, account: int, month: Month) -> Bill:
         lines=lines,
         days=_days(month, zone, lines, periods),
         alone=_alone(periods),
-        share=_share(periods),
-        network=_network(books, account, start, end),
-        account=_account(booked, lines),
+        own_supply=_own_supply(periods),
+        grid_charges=_grid_charges(books, account, start, end),
+        movements=_movements(booked, lines),
         statement=booked,
         periods=len(periods),
         pending_periods=sum(each.metered_wh is None and not each.is_estimated for each in metered),
@@ -349,7 +349,7 @@ def _alone(periods: Iterable[_Period]) -> Alone:
     return Alone(bought, sold)
 
 
-def _share(periods: Sequence[_Period]) -> Share:
+def _own_supply(periods: Sequence[_Period]) -> OwnSupply:
     taken = injected = from_community = to_community = generation = consumption = 0
     is_known = bool(periods)
     for delivery, period in periods:
@@ -368,15 +368,15 @@ def _share(periods: Sequence[_Period]) -> Share:
             consumption += delivery.consumption_wh[period]
     flows = (taken, injected, from_community, to_community)
     if is_known:
-        return Share("behind the meter", *flows, generation, consumption)
-    return Share("net meter", *flows)
+        return OwnSupply("behind the meter", *flows, generation, consumption)
+    return OwnSupply("net meter", *flows)
 
 
 def _rest(part: int, whole: int | None) -> float | None:
     return max(0.0, 1 - part / whole) if whole else None
 
 
-def _network(books: Books, account: int, start: int, end: int) -> Network:
+def _grid_charges(books: Books, account: int, start: int, end: int) -> GridCharges:
     sold: defaultdict[tuple[int, int], Total] = defaultdict(Total)
     own: dict[tuple[int, int], Total] = {}
     paid = received = 0
@@ -402,10 +402,12 @@ def _network(books: Books, account: int, start: int, end: int) -> Network:
     for entry in books.entries:
         if entry.session is not None and start <= entry.session < end:
             earned[entry.kind] += entry.amount_nano
-    return Network(paid, received, earned[Kind.LINK_TARIFF], earned[Kind.RENT], round(contained))
+    return GridCharges(
+        paid, received, earned[Kind.LINK_TARIFF], earned[Kind.RENT], round(contained)
+    )
 
 
-def _account(booked: Statement, lines: Iterable[Line]) -> Account:
+def _movements(booked: Statement, lines: Iterable[Line]) -> Movements:
     sums: defaultdict[Kind, int] = defaultdict(int)
     for entry in booked.entries:
         sums[entry.kind] += entry.amount_nano
@@ -419,7 +421,7 @@ def _account(booked: Statement, lines: Iterable[Line]) -> Account:
             charges += line.amount_nano
         else:
             later += line.amount_nano
-    return Account(
+    return Movements(
         opening_nano=booked.opening_nano,
         deposits_nano=sums[Kind.DEPOSIT],
         withdrawals_nano=sums[Kind.WITHDRAWAL] + sums[Kind.MOVE],

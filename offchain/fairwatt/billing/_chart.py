@@ -5,11 +5,11 @@ from __future__ import annotations
 from io import StringIO
 from typing import TYPE_CHECKING, Any, Final
 
-import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from fairwatt.billing._lines import Item
-from fairwatt.plot._picture import BLUE, GREEN, INK, RED, SOFT, STYLE
+from fairwatt.plot.style import BLUE, GREEN, INK, RED, SOFT, style
+from fairwatt.units import MICRO
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -65,7 +65,7 @@ def draw_days(bill: Bill, energy: Axes, prices: Axes) -> None:
 def _tariffs(bill: Bill, axes: Axes, days: list[int]) -> None:
     def line(values: list[Fraction | None], label: str, colour: str, **style: Any) -> None:
         if any(value is not None for value in values):
-            shown = [float("nan") if value is None else float(value) / 10**6 for value in values]
+            shown = [float("nan") if value is None else float(value) / MICRO for value in values]
             axes.plot(days, shown, color=colour, label=label, **style)
 
     line([day.retail_micro_per_kwh for day in bill.days], "supplier sells", RED, linewidth=1.4)
@@ -83,10 +83,7 @@ def _price(day: Day, item: Item) -> Fraction | None:
 
 def chart_svg(bill: Bill) -> str:
     """The chart as an SVG element, with its texts as text."""
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        for key, value in STYLE.items():
-            mpl.rcParams[key] = value
+    with style():
         figure = Figure(figsize=(9, 5), layout="constrained")
         energy, prices = figure.subplots(2, 1, height_ratios=(3, 2), sharex=True)
         draw_days(bill, energy, prices)

@@ -19,7 +19,7 @@ from matplotlib.patches import Rectangle
 
 from fairwatt.billing._chart import draw_days
 from fairwatt.billing._view import view_of
-from fairwatt.plot._picture import GREEN, INK, SOFT, STYLE
+from fairwatt.plot.style import GREEN, INK, SOFT, style
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -42,7 +42,7 @@ def bill_pdf(bill: Bill) -> bytes:
         "Title": view_of(bill).title, "Creator": "Fairwatt", "CreationDate": None, "ModDate": None,
     }  # fmt: skip
     content = BytesIO()
-    with _style():
+    with _page_style():
         pages = _Sheets(bill).draw()
         with PdfPages(content, metadata=metadata) as pdf:
             for page in pages:
@@ -53,18 +53,15 @@ def bill_pdf(bill: Bill) -> bytes:
 def bill_picture(bill: Bill) -> bytes:
     """The first page as PNG."""
     content = BytesIO()
-    with _style():
+    with _page_style():
         first, *_ = _Sheets(bill).draw()
         first.savefig(content, format="png", dpi=110, metadata={"Software": None})
     return content.getvalue()
 
 
 @contextmanager
-def _style() -> Iterator[None]:
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        for key, value in STYLE.items():
-            mpl.rcParams[key] = value
+def _page_style() -> Iterator[None]:
+    with style():
         mpl.rcParams["pdf.fonttype"] = 42  # text that can be searched and copied
         yield
 

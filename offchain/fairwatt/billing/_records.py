@@ -187,7 +187,7 @@ class Delivery:
 
 @dataclass(frozen=True)
 class Books:
-    """All that bills are made of; `check` says whether it adds up.
+    """All that bills are made of; `require_balanced` says whether it adds up.
 
     Parameters
     ----------

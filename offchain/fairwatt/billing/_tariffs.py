@@ -17,6 +17,7 @@ from fairwatt.errors import BillingError, CaseError
 from fairwatt.profiles import Profiles, time_zone
 from fairwatt.session import Tariff
 from fairwatt.tomltext import choice
+from fairwatt.units import MICRO
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,7 +39,6 @@ __all__ = [
     "supplier_schedule",
 ]
 
-_MICRO: Final = 10**6
 _WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _MINUTES: Final = 24 * 60
 _HIGHEST: Final = 1000.0  # token/kWh
@@ -184,8 +184,8 @@ def supplier_schedule(
     return tuple(
         Tariff(
             first + at * horizon.period_seconds,
-            round(float(retail) * _MICRO),
-            round(float(feed_in) * _MICRO),
+            round(float(retail) * MICRO),
+            round(float(feed_in) * MICRO),
         )
         for at, (retail, feed_in) in enumerate(pairs)
     )
@@ -264,7 +264,7 @@ def read_tariffs(path: Path, horizon: Horizon) -> tuple[tzinfo, dict[str, Model]
 def _rate(entry: Table, key: str, default: int | None = None) -> int:
     if default is not None and not entry.has(key):
         return default
-    return round(entry.number(key, -_HIGHEST, _HIGHEST) * _MICRO)
+    return round(entry.number(key, -_HIGHEST, _HIGHEST) * MICRO)
 
 
 def _flat(entry: Table, default: Flat | None = None) -> Flat:
@@ -338,7 +338,7 @@ def _day_ahead(entry: Table, profiles: Profiles, horizon: Horizon) -> DayAhead:
     floor = _rate(entry, "feed_in_floor_per_kwh") if entry.has("feed_in_floor_per_kwh") else None
     return DayAhead(
         horizon,
-        tuple(round(float(price) * _MICRO) for price in prices),
+        tuple(round(float(price) * MICRO) for price in prices),
         _rate(entry, "retail_margin_per_kwh"),
         _rate(entry, "feed_in_margin_per_kwh"),
         floor,

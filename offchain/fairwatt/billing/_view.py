@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from fairwatt.billing._lines import Item
 from fairwatt.billing._month import local
 from fairwatt.billing._records import Kind
+from fairwatt.units import MICRO, NANO
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Row", "Section", "View", "view_of"]
 
-NANO: Final = 10**9
 _SIGNS: Final = {"EUR": "€", "GBP": "£", "USD": "$"}
 _MINUS: Final = "−"
 _WHAT: Final = {
@@ -134,7 +134,7 @@ class _Writer:
         """Per kWh, four decimals."""
         if price is None:
             return ""
-        text = self._with_unit(f"{abs(float(price)) / 10**6:.4f}")
+        text = self._with_unit(f"{abs(float(price)) / MICRO:.4f}")
         return f"{_MINUS if price < 0 else ''}{text}"
 
     # --------------------------------------------------------------------------------- parts
@@ -183,15 +183,15 @@ class _Writer:
         )
 
     def _tiles(self) -> Iterator[tuple[str, str]]:
-        share = self.bill.share
-        behind = share.consumption_wh is not None
-        yield _kwh(share.taken_wh), "taken at your meter"
-        yield _kwh(share.injected_wh), "fed in at your meter"
+        own = self.bill.own_supply
+        behind = own.consumption_wh is not None
+        yield _kwh(own.taken_wh), "taken at your meter"
+        yield _kwh(own.injected_wh), "fed in at your meter"
         whose = "consumption" if behind else "what you took"
-        if (part := share.autarky_with_community) is not None:
+        if (part := own.autarky_with_community) is not None:
             yield f"{part:.0%}", f"of {whose} without the supplier"
         whose = "generation" if behind else "what you fed in"
-        if (part := share.self_consumption_with_community) is not None:
+        if (part := own.self_consumption_with_community) is not None:
             yield f"{part:.0%}", f"of {whose} used at home or by neighbours"
 
     def _warning(self) -> str:
@@ -215,7 +215,7 @@ class _Writer:
         if bill.suppliers:
             yield self._alone()
         yield from self._own_supply()
-        if bill.network.paid_nano:
+        if bill.grid_charges.paid_nano:
             yield self._grid()
         yield self._balance()
 
@@ -239,32 +239,32 @@ class _Writer:
         )
 
     def _own_supply(self) -> Iterator[Section]:
-        share = self.bill.share
+        own = self.bill.own_supply
         rows: list[Row] = []
         head: tuple[str, ...] = ("", "Share")
-        if share.basis == "behind the meter":
+        if own.basis == "behind the meter":
             for name, alone, together in (
-                ("Autarky", share.autarky, share.autarky_with_community),
+                ("Autarky", own.autarky, own.autarky_with_community),
                 (
                     "Self-consumption",
-                    share.self_consumption,
-                    share.self_consumption_with_community,
+                    own.self_consumption,
+                    own.self_consumption_with_community,
                 ),
             ):
                 if alone is not None and together is not None:
                     rows.append(Row((name, f"{alone:.1%}", f"{together:.1%}"), _OWN[name]))
             head = ("", "Your home", "With the community")
             text = (
-                f"From {_kwh(share.consumption_wh or 0)} consumption and "
-                f"{_kwh(share.generation_wh or 0)} generation behind your meter; losses of "
+                f"From {_kwh(own.consumption_wh or 0)} consumption and "
+                f"{_kwh(own.generation_wh or 0)} generation behind your meter; losses of "
                 "storage count as consumption."
             )
         else:
             pairs = (
-                ("Of what you took, from the community", share.autarky_with_community),
+                ("Of what you took, from the community", own.autarky_with_community),
                 (
                     "Of what you fed in, to the community",
-                    share.self_consumption_with_community,
+                    own.self_consumption_with_community,
                 ),
             )
             rows = [Row((name, f"{part:.1%}")) for name, part in pairs if part is not None]
@@ -276,15 +276,15 @@ class _Writer:
             yield Section("Your own supply", head, tuple(rows), text)
 
     def _grid(self) -> Section:
-        network = self.bill.network
+        charges = self.bill.grid_charges
         rows = [
-            Row(("Paid by all buyers", self.money(-network.paid_nano))),
-            Row(("Received by all sellers", self.money(network.received_nano))),
-            Row(("Link tariffs, to the network operators", self.money(network.tariff_nano))),
-            Row(("Congestion rent, to the community fund", self.money(network.rent_nano))),
+            Row(("Paid by all buyers", self.money(-charges.paid_nano))),
+            Row(("Received by all sellers", self.money(charges.received_nano))),
+            Row(("Link tariffs, to the network operators", self.money(charges.tariff_nano))),
+            Row(("Congestion rent, to the community fund", self.money(charges.rent_nano))),
         ]
         if self.bill.total(Item.COMMUNITY_BOUGHT).energy_wh:
-            contained = self.money(-network.contained_nano)
+            contained = self.money(-charges.contained_nano)
             rows.append(Row(("In what you paid, about", contained), is_sum=True))
         return Section(
             "Grid charges in the community's prices",
@@ -297,21 +297,21 @@ class _Writer:
         )
 
     def _balance(self) -> Section:
-        account, month = self.bill.account, self.bill.month.title
-        rows = [Row((f"Balance at the beginning of {month}", self.exact(account.opening_nano)))]
+        moved, month = self.bill.movements, self.bill.month.title
+        rows = [Row((f"Balance at the beginning of {month}", self.exact(moved.opening_nano)))]
         for name, nano in (
-            ("Deposits", account.deposits_nano),
-            ("Withdrawals", account.withdrawals_nano),
-            ("Of this bill, booked this month", account.charges_nano),
-            ("Of other months, booked this month", account.other_charges_nano),
-            ("Left unpaid, or paid of it", account.unpaid_nano),
+            ("Deposits", moved.deposits_nano),
+            ("Withdrawals", moved.withdrawals_nano),
+            ("Of this bill, booked this month", moved.charges_nano),
+            ("Of other months, booked this month", moved.other_charges_nano),
+            ("Left unpaid, or paid of it", moved.unpaid_nano),
         ):
             if nano:
                 rows.append(Row((name, self.exact(nano))))
-        rows.append(Row(("Balance at the end", self.exact(account.closing_nano)), is_sum=True))
+        rows.append(Row(("Balance at the end", self.exact(moved.closing_nano)), is_sum=True))
         for name, nano in (
-            ("Of this bill, booked before this month", account.earlier_nano),
-            ("Of this bill, booked after this month", account.later_nano),
+            ("Of this bill, booked before this month", moved.earlier_nano),
+            ("Of this bill, booked after this month", moved.later_nano),
         ):
             if nano:
                 rows.append(Row((name, self.exact(nano))))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from fairwatt.billing._records import FUND, Books, Delivery, Party, Trade
 from fairwatt.billing._statement import entries_of
-from fairwatt.chain import brought_readings, history
+from fairwatt.chain import History
 from fairwatt.errors import BillingError
 from fairwatt.session import settle_reading
 
@@ -56,7 +56,7 @@ class _Reader:
     def __init__(self, snapshot: Snapshot, names: Mapping[int, str]) -> None:
         self.snapshot = snapshot
         self.names = names
-        self.events = history(snapshot)
+        self.history = History(snapshot)
         self.peers = snapshot.peers()
         self._readings: dict[tuple[str, int, int], Mapping[int, list[tuple[int, ...]]]] = {}
 
@@ -76,7 +76,7 @@ class _Reader:
             until=self.snapshot.time,
             parties=parties,
             deliveries=tuple(self._deliveries()),
-            entries=entries_of(self.events, self._payments, self._supplier_of),
+            entries=entries_of(self.history.events, self._payments, self._supplier_of),
             balances_nano=balances,
             title=title,
             currency=currency,
@@ -104,7 +104,7 @@ class _Reader:
         trades: defaultdict[tuple[int, int, int], list[Trade]] = defaultdict(list)
         estimated = set[tuple[int, int, int]]()
         sessions: defaultdict[tuple[int, int], set[int]] = defaultdict(set)
-        for event in self.events:
+        for event in self.history.events:
             values = event.values
             if "sessionStart" not in values:
                 continue
@@ -196,7 +196,7 @@ class _Reader:
         if key not in self._readings:
             found: defaultdict[int, list[tuple[int, ...]]] = defaultdict(list)
             periods = self.snapshot.terms(market).periods_per_session
-            for record in brought_readings(self.snapshot, *key, periods):
+            for record in self.history.readings(*key, periods):
                 if record.signed is not None:
                     found[record.peer].append(record.signed.reading.energy_wh)
             self._readings[key] = found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -135,6 +136,6 @@ def titles(folder: Path = CASES) -> dict[str, str]:
 
 def schema() -> dict[str, Any]:
     """Format of a `case.toml`, as JSON Schema (draft 2020-12)."""
-    path = _PACKAGE / "schemas" / "case.schema.json"
-    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    file = resources.files("fairwatt.cases").joinpath("schemas", "case.schema.json")
+    document: dict[str, Any] = json.loads(file.read_text("utf-8"))
     return document

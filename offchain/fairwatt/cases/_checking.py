@@ -14,6 +14,7 @@ from fairwatt.cases._horizon import HorizonChoice, end_of
 from fairwatt.cases._reading import Problems, Reader, Unfinished
 from fairwatt.community import CurtailableLoad, HeatPump, Load, Photovoltaic
 from fairwatt.errors import CaseError
+from fairwatt.units import MICRO, SECONDS_PER_DAY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["Findings", "check"]
 
 _NIGHT: Final = (23, 0, 1, 2)  # hours of local time without sun, but beyond the polar circle
-_DAY_SECONDS: Final = 86_400
 _NIGHT_SHARE: Final = 0.01
 _WHOLE_FROM: Final = 500.0  # Wh of a home in an hour
 _HUGE_KW: Final = 100.0  # homes have less than one, a large plant may have more
@@ -80,7 +80,7 @@ def _oddities(case: Case) -> Iterator[tuple[str, str]]:
             "suppliers",
             "there are none: what the market leaves over cannot be bought or sold",
         )
-    cap = community.network.price_cap_micro_per_kwh / 1e6
+    cap = community.network.price_cap_micro_per_kwh / MICRO
     for supplier in community.suppliers:
         highest = float(supplier.retail(community.horizon.periods).max())
         if highest > cap + 1e-9:
@@ -132,7 +132,8 @@ def _oddities_in(asset: Asset, case: Case) -> Iterator[str]:
     horizon = case.community.horizon
     energy = asset.over("energy_kwh", horizon.periods)
     if not energy.any():
-        if end_of(horizon) - horizon.start >= _DAY_SECONDS or not isinstance(asset, Photovoltaic):
+        is_long = end_of(horizon) - horizon.start >= SECONDS_PER_DAY
+        if is_long or not isinstance(asset, Photovoltaic):
             yield "is zero in all periods"
         return
     if np.ndim(asset.energy_kwh):

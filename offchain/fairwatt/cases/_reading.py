@@ -33,6 +33,7 @@ from fairwatt.errors import BookError, CaseError, CommunityError
 from fairwatt.market import Link, Network
 from fairwatt.profiles import Profiles, moment, time_zone
 from fairwatt.tomltext import Table, choice, short
+from fairwatt.units import MICRO, WH_PER_KWH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +68,6 @@ _PROFILE: Final = re.compile(
 )
 _DEFAULT_NODE: Final = "community"
 _NOBODY: Final = "none"
-_MICRO, _WH_PER_KWH = 10**6, 1000
 _HIGHEST_PRICE: Final = 2000.0  # token/kWh: what the market's whole numbers hold
 _MOST_WH: Final = 2**40 - 1
 _ALMOST_WHOLE: Final = 1e-6
@@ -391,7 +391,7 @@ class Reader:
         if entry and bounds[0] > bounds[1]:
             raise CaseError(
                 entry.place("price_floor_per_kwh"),
-                f"{bounds[0] / _MICRO:g} is above the cap {bounds[1] / _MICRO:g}",
+                f"{bounds[0] / MICRO:g} is above the cap {bounds[1] / MICRO:g}",
             )
         return bounds
 
@@ -406,7 +406,7 @@ class Reader:
             if ends[0] == ends[1]:
                 raise CaseError(entry.place("to"), "a link must not end where it starts")
             tariff = _price(entry, "tariff_per_kwh", 0.0)
-            capacity = entry.number("capacity_kw", 0.0) * self.horizon.hours * _WH_PER_KWH
+            capacity = entry.number("capacity_kw", 0.0) * self.horizon.hours * WH_PER_KWH
             if capacity > _MOST_WH:
                 raise CaseError(entry.place("capacity_kw"), "is more than the market can hold")
             owner = entry.text("owner") if entry.has("owner") else None
@@ -727,13 +727,13 @@ def _parsed(text: str) -> time | datetime | None:
 
 
 def _micro(price: float) -> int:
-    return round(price * _MICRO)
+    return round(price * MICRO)
 
 
 def _price(entry: Table, key: str, low: float) -> int:
     """Take a price in token/kWh that is whole in micro-token/kWh."""
     value = entry.number(key, low, _HIGHEST_PRICE)
-    if abs(value * _MICRO - _micro(value)) > _ALMOST_WHOLE:
+    if abs(value * MICRO - _micro(value)) > _ALMOST_WHOLE:
         raise CaseError(entry.place(key), f"{value} is finer than a millionth of a token")
     return _micro(value)
 
@@ -741,7 +741,7 @@ def _price(entry: Table, key: str, low: float) -> int:
 def _energy(entry: Table, key: str) -> int:
     """Take an energy in kWh that is whole in Wh."""
     value = entry.number(key, 0.0, 1e12)
-    whole = round(value * _WH_PER_KWH)
-    if abs(value * _WH_PER_KWH - whole) > _ALMOST_WHOLE:
+    whole = round(value * WH_PER_KWH)
+    if abs(value * WH_PER_KWH - whole) > _ALMOST_WHOLE:
         raise CaseError(entry.place(key), f"{value} is finer than one Wh")
     return whole

@@ -20,6 +20,7 @@ from fairwatt.cases._reading import FILE
 from fairwatt.community import Horizon
 from fairwatt.errors import CaseError
 from fairwatt.profiles import Profiles, time_zone
+from fairwatt.units import SECONDS_PER_DAY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,7 +31,6 @@ __all__ = ["FEED_IN", "RETAIL", "write_example", "write_from_profiles", "write_s
 
 RETAIL, FEED_IN = 0.30, 0.08
 """Tariffs where nothing else is said, token/kWh."""
-_DAY_SECONDS: Final = 86_400
 _WEEK: Final = 7
 _HOURS_PER_YEAR: Final = 8760
 _LATITUDE: Final = 45.0
@@ -289,7 +289,7 @@ def _first_days(covered: Horizon, zone: tzinfo, start: datetime | None, days: in
     first = local if local.time() == datetime.min.time() else _midnight(local + timedelta(days=1))
     if start is not None:
         first = start.replace(tzinfo=zone) if start.tzinfo is None else start
-    whole = (end_of(covered) - int(first.timestamp())) // _DAY_SECONDS
+    whole = (end_of(covered) - int(first.timestamp())) // SECONDS_PER_DAY
     named = f"\n[horizons.all]\nstart = {local.isoformat()}\nperiods = {covered.periods}\n"
     if days is None and whole < 1:
         begin = local if start is None else first

@@ -10,7 +10,6 @@ History        all that happened until then, and the calls behind it
 
 from __future__ import annotations
 
-from fairwatt.chain._bookings import Event, brought_readings, history
 from fairwatt.chain._chain import Chain, Receipt, Signer, connect, secret_signer, test_signer
 from fairwatt.chain._contracts import Contracts, project, structs
 from fairwatt.chain._deploy import (
@@ -20,7 +19,7 @@ from fairwatt.chain._deploy import (
     describe,
     signer_for,
 )
-from fairwatt.chain._history import Happening, History
+from fairwatt.chain._history import Event, History
 from fairwatt.chain._snapshot import Account, Bond, Claim, Cleared, Peer, Role, Snapshot, Standing
 from fairwatt.chain._succession import Succession, copy_community
 from fairwatt.deployment import Deployment
@@ -34,7 +33,6 @@ __all__ = [
     "Contracts",
     "Deployment",
     "Event",
-    "Happening",
     "History",
     "Peer",
     "Receipt",
@@ -45,12 +43,10 @@ __all__ = [
     "Snapshot",
     "Standing",
     "Succession",
-    "brought_readings",
     "connect",
     "copy_community",
     "deploy",
     "describe",
-    "history",
     "project",
     "secret_signer",
     "signer_for",

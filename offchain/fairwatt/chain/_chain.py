@@ -35,18 +35,6 @@ if TYPE_CHECKING:
     from fairwatt.receipts import SignedReceipt
     from fairwatt.session import MarketTerms, Proposal, Tariff
 
-_TICKS = 5
-_PENDING_S, _POLL_S = 60, 0.1
-_TARIFFS_AT_ONCE = 300
-"""A fresh slot of storage each: some 8 million gas."""
-_PAGE_PEERS = 64  # of a roster
-_NO_ROSTER = 2**32 - 1
-_PART_BYTES = 48_000
-"""Orders of a part: with prices, flows and sums well below the 128 KiB that nodes pass on."""
-
-_MOST_HASHES = 2_000
-"""Order hashes of a transaction, likewise."""
-
 __all__ = [
     "Chain",
     "Receipt",
@@ -57,6 +45,17 @@ __all__ = [
 ]
 
 _SETTINGS = ("test", "foundry")
+"""Plugins of Ape whose settings are those of our project, wherever it is started."""
+_MOST_TICKS = 5  # of a clock that goes on while something is published
+_PENDING_S, _POLL_S = 60, 0.1
+_TARIFFS_AT_ONCE = 300
+"""A fresh slot of storage each: some 8 million gas."""
+_PAGE_PEERS = 64  # of a roster
+_NO_ROSTER = 2**32 - 1
+_PART_BYTES = 48_000
+"""Orders of a part: with prices, flows and sums well below the 128 KiB that nodes pass on."""
+_MOST_HASHES = 2_000
+"""Order hashes of a transaction, likewise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,7 +307,7 @@ class Chain:
     def from_now(self, publish: Callable[[int], Receipt]) -> Receipt:
         """Publish what takes effect at once; a clock that ticks meanwhile makes it try again."""
         time = self.now()
-        for _ in range(_TICKS):
+        for _ in range(_MOST_TICKS):
             try:
                 return publish(time)
             except ContractError as error:

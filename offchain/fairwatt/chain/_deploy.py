@@ -17,6 +17,7 @@ from fairwatt.errors import BookError, CaseError, ChainError
 from fairwatt.market import Link, Network
 from fairwatt.market.network import MAX_QUANTITY_WH, MAX_TARIFF, PRICE_RANGE
 from fairwatt.session import MOST_PERIODS, MOST_PLACED_BLOCKS, NOBODY, MarketTerms
+from fairwatt.units import WEI_PER_TOKEN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +38,6 @@ __all__ = [
 
 _TEST: Final = "test:"
 _LOCAL_CHAINS: Final = (1337, 31337)
-_WEI_PER_TOKEN: Final = 10**18
 _MOST_TOKENS: Final = 10**18  # far more than the accounts of the ledger hold together
 _UINT16_MAX, _UINT32_MAX, _UINT40_MAX = 2**16 - 1, 2**32 - 1, 2**40 - 1
 _UINT64_MAX: Final = 2**64 - 1
@@ -107,8 +107,8 @@ class Settings:
     roles: Roles
     networks: tuple[Network, ...] = ()
     markets: tuple[MarketTerms, ...] = ()
-    penalty_wei: int = 10 * _WEI_PER_TOKEN
-    reward_wei: int = 2 * _WEI_PER_TOKEN
+    penalty_wei: int = 10 * WEI_PER_TOKEN
+    reward_wei: int = 2 * WEI_PER_TOKEN
     challenge_window_seconds: int = 7 * 86_400
 
     @classmethod
@@ -128,11 +128,11 @@ def describe(settings: Settings) -> list[str]:
     kind = (
         f"backed by {settings.backing}"
         if settings.backing
-        else f"of a treasury, at most {settings.supply_cap_wei / _WEI_PER_TOKEN:,.0f} tokens"
+        else f"of a treasury, at most {settings.supply_cap_wei / WEI_PER_TOKEN:,.0f} tokens"
     )
     receipts = (
-        f"a broken receipt costs {settings.penalty_wei / _WEI_PER_TOKEN:,g} tokens, "
-        f"{settings.reward_wei / _WEI_PER_TOKEN:,g} of them for whoever shows it within "
+        f"a broken receipt costs {settings.penalty_wei / WEI_PER_TOKEN:,g} tokens, "
+        f"{settings.reward_wei / WEI_PER_TOKEN:,g} of them for whoever shows it within "
         f"{settings.challenge_window_seconds} s"
     )
     steps = [
@@ -299,7 +299,7 @@ def _settings(table: Table) -> Settings:
         token_name=token.text("name"),
         token_symbol=token.text("symbol"),
         backing=backing,
-        supply_cap_wei=cap * _WEI_PER_TOKEN,
+        supply_cap_wei=cap * WEI_PER_TOKEN,
         admin_delay_seconds=table.whole("admin_delay_seconds", 0, _UINT40_MAX),
         notice_seconds=table.whole("notice_seconds", 1, _UINT40_MAX),
         withdrawal_delay_seconds=table.whole("withdrawal_delay_seconds", 0, _UINT40_MAX),
@@ -332,8 +332,8 @@ def _receipts(table: Table) -> dict[str, int]:
     window = table.whole("challenge_window_seconds", 1, _UINT40_MAX)
     table.done()
     return {
-        "penalty_wei": penalty * _WEI_PER_TOKEN // 1000,
-        "reward_wei": reward * _WEI_PER_TOKEN // 1000,
+        "penalty_wei": penalty * WEI_PER_TOKEN // 1000,
+        "reward_wei": reward * WEI_PER_TOKEN // 1000,
         "challenge_window_seconds": window,
     }
 

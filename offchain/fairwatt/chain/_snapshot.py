@@ -355,10 +355,6 @@ class Snapshot:
             withdrawal_requested_at=account.withdrawalRequestedAt,
         )
 
-    def available_nano(self, peer: int) -> int:
-        """What the peer can spend."""
-        return int(self._read(self.contracts.ledger.availableNano, peer))
-
     def arrears_nano(self) -> dict[tuple[int, int], int]:
         """What was not paid for imbalances and is owed still, by debtor and creditor."""
         ledger = self.contracts.ledger

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from rich.cells import cell_len, set_cell_size
 
+from fairwatt.units import WEI_PER_NANO
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
@@ -107,7 +109,7 @@ def value(amount_nano: int) -> str:
 
 def wei(amount_wei: int) -> str:
     """An amount of tokens with 18 decimals, exact."""
-    nano, rest = divmod(amount_wei, 10**9)
+    nano, rest = divmod(amount_wei, WEI_PER_NANO)
     return f"{amount_wei:,} wei" if rest else value(nano)
 
 

@@ -230,7 +230,7 @@ def _write_bill(made: Bill, out: Path, formats: Sequence[str]) -> list[Path]:
             case ".json":
                 files.write(path, json.dumps(bill_document(made), indent=1) + "\n")
             case _:
-                _write_bytes(path, bill_pdf(made))
+                files.write(path, bill_pdf(made))
     return paths
 
 
@@ -250,13 +250,6 @@ def _write_report(report: SupplierReport, out: Path, formats: Sequence[str]) -> 
 def _stem(month: Month, account: int, name: str) -> str:
     plain = re.sub(r"[^\w-]+", "-", name).strip("-")
     return f"{month}-{account}-{plain}"
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    try:
-        path.write_bytes(content)
-    except OSError as error:
-        raise FileError(str(path), (error.strerror or str(error)).lower()) from error
 
 
 def _summary(

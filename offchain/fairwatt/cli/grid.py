@@ -34,6 +34,7 @@ from fairwatt.grid import (
     settle_day,
     write_site,
 )
+from fairwatt.units import MICRO
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +46,6 @@ __all__ = ["grid"]
 _Option: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 _PATH: Any = click.Path(dir_okay=False, path_type=Path)
 _KWH_PER_WH: Final = 1 / 1000
-_MICRO: Final = 10**6
 _BOUNDS: Final = Bounds()
 _TERMS: Final = Terms()
 _SOURCE: Final = (
@@ -554,7 +554,7 @@ def _links(site: Site, capacities: Capacities) -> list[dict[str, Any]]:
         {
             "from": link.source,
             "to": link.target,
-            "tariffPerKWh": link.tariff_micro_per_kwh / _MICRO,
+            "tariffPerKWh": link.tariff_micro_per_kwh / MICRO,
             "capacityKW": link.capacity_wh * _KWH_PER_WH / community.horizon.hours,
             "capacityWh": link.capacity_wh,
         }

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from fairwatt import metering
+from fairwatt.cli._chain_options import deployment_option
 from fairwatt.cli._progress import progress_bar
 from fairwatt.cli._signing import with_key
 from fairwatt.cli._text import (
@@ -207,9 +208,7 @@ Example:
 @click.option("--peer", type=_POSITIVE, required=True, help="Whose meter it is.")
 @click.option("--session", type=int, required=True, help="Its start, UTC Unix seconds.")
 @click.option("--periods", type=_POSITIVE, required=True, help="Of a session of the market.")
-@click.option(
-    "--deployment", type=_PATH, required=True, help="Deployment file of the contracts to sign for."
-)
+@deployment_option()
 @click.option(
     "--curve",
     type=click.Choice([str(curve) for curve in Curve]),

@@ -17,6 +17,7 @@ from fairwatt.deployment import Deployment
 from fairwatt.errors import ContractError, FairwattError, SignatureError
 from fairwatt.files import read
 from fairwatt.moves import Move, SignedMove
+from fairwatt.units import NANO
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -139,7 +140,7 @@ def _advance(chain: Chain, signed: SignedMove, signer: Signer) -> str:
         return f"waits until {_date(ready)}"
     receipt = chain.send(ledger.completeMove, wanted.peer, sender=signer)
     moved = next(log for log in receipt.events if log.event_name == "Moved")
-    return f"moved {moved.amountNano / 10**9:,.9f} token to account {moved.account}"
+    return f"moved {moved.amountNano / NANO:,.9f} token to account {moved.account}"
 
 
 def _date(time: int) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from fairwatt import files, jsontext
+from fairwatt import files
 from fairwatt.chain import Chain, connect, signer_for
 from fairwatt.cli._chain_options import (
     account_option,
@@ -17,10 +17,11 @@ from fairwatt.cli._chain_options import (
     folder_option,
     network_option,
 )
+from fairwatt.cli._folder import load_folder
 from fairwatt.cli._text import echo_json, json_option, plural, printable, value, wei
 from fairwatt.continuous import SignedContinuousOrder
 from fairwatt.deployment import Deployment
-from fairwatt.errors import FairwattError, FileError, OrderError, ReadingError, ReceiptError
+from fairwatt.errors import FileError, OrderError, ReadingError, ReceiptError
 from fairwatt.meter import SignedReading
 from fairwatt.oracle import Oracle
 from fairwatt.orders import SignedOrder
@@ -31,9 +32,8 @@ if TYPE_CHECKING:
 
     from fairwatt.oracle import Refusal
 
-__all__ = ["load_folder", "oracle"]
+__all__ = ["oracle"]
 
-_T = TypeVar("_T")
 _RECEIPTS = "receipts"
 """Folder in that of the orders."""
 
@@ -108,7 +108,7 @@ def clear(
         terms = run.chain.snapshot().terms(run.market)
         if session is None:
             session = terms.next_open_session(run.chain.now()) - terms.session_seconds
-        result = run.clear(session, signed, _issued(orders).values())
+        result = run.clear(session, signed.values(), _issued(orders).values())
     if result.proposal is None:
         _say(as_json, {"session": session, "cleared": True, "sent": False}, "is cleared already")
         return
@@ -146,7 +146,7 @@ def receipts(
     An order that has one keeps it. A receipt promises that the order will be in the clearing: run
     `clear` with the same folder, in the exclusive window, or the bond pays.
     """
-    by_file, unreadable = _load_named(orders, SignedOrder.from_document, OrderError)
+    by_file, unreadable = load_folder(orders, SignedOrder.from_document, OrderError)
     issued = _issued(orders)
     with connected(send) as run:
         if session is None:
@@ -234,12 +234,7 @@ def bond(
     type=int,
     help="Its start; by default the last that is over, unless readings would be estimated.",
 )
-@click.option(
-    "--readings",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    required=True,
-    help='Folder of signed readings, *.json: {"reading": {...}, "signature": "0x..."}.',
-)
+@folder_option("--readings", "signed readings", written_by="meter sign")
 @click.option("--send", is_flag=True, help="Send the readings if the contract would accept them.")
 @json_option
 @click.pass_obj
@@ -257,7 +252,7 @@ def reconcile(
         named = session is not None
         if session is None:
             session = terms.session_at(run.chain.now()) - terms.session_seconds
-        result = run.reconcile(session, signed, estimate=named)
+        result = run.reconcile(session, signed.values(), estimate=named)
     document = {
         "session": session,
         "sent": result.receipt is not None,
@@ -296,7 +291,7 @@ def trade(connected: Callable[[bool], Any], orders: Path, send: bool, as_json: b
     """
     signed, unreadable = load_folder(orders, SignedContinuousOrder.from_document, OrderError)
     with connected(send) as run:
-        result = run.trade(signed)
+        result = run.trade(signed.values())
     gas = sum(receipt.gas_used for receipt in result.receipts)
     document = {
         "sent": bool(result.receipts),
@@ -336,34 +331,9 @@ def collect(connected: Callable[[bool], Any], send: bool, as_json: bool) -> None
         click.echo("nothing can be collected")
 
 
-def load_folder(
-    folder: Path,
-    read: Callable[[Any], _T],
-    error: type[OrderError | ReadingError],
-) -> tuple[list[_T], list[dict[str, Any]]]:
-    """Read every document of a folder; one that is malformed does not stop the day."""
-    loaded, unreadable = _load_named(folder, read, error)
-    return list(loaded.values()), unreadable
-
-
-def _load_named(
-    folder: Path,
-    read: Callable[[Any], _T],
-    error: type[OrderError | ReadingError | ReceiptError],
-) -> tuple[dict[str, _T], list[dict[str, Any]]]:
-    """As `_load`, by the names of the files."""
-    loaded, unreadable = {}, []
-    for path in sorted(folder.glob("*.json")):
-        try:
-            loaded[path.name] = read(jsontext.parse(files.read(path), path.name, error))
-        except FairwattError as problem:
-            unreadable.append({"file": path.name, "reason": str(problem)})
-    return loaded, unreadable
-
-
 def _issued(orders: Path) -> dict[str, SignedReceipt]:
     """The receipts beside the orders of a folder; none may be lost, so none may be unreadable."""
-    issued, unreadable = _load_named(orders / _RECEIPTS, SignedReceipt.from_document, ReceiptError)
+    issued, unreadable = load_folder(orders / _RECEIPTS, SignedReceipt.from_document, ReceiptError)
     if unreadable:
         raise FileError(
             str(orders / _RECEIPTS / unreadable[0]["file"]),

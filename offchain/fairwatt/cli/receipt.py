@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fairwatt import jsontext
-from fairwatt.cli._chain_options import account_option, network_option
+from fairwatt.cli._chain_options import account_option, deployment_option, network_option
 from fairwatt.cli._text import FILE, echo_json, json_option, plural, wei
 from fairwatt.cli._verdict import reject
 from fairwatt.deployment import Deployment
@@ -28,9 +28,6 @@ __all__ = ["receipt"]
 
 _order_option = click.option(
     "--order", "order_path", type=FILE, required=True, help="The signed order it is for."
-)
-_deployment_option = click.option(
-    "--deployment", type=FILE, required=True, help="Deployment file, from deployments/."
 )
 
 
@@ -53,7 +50,7 @@ def receipt() -> None:
 @receipt.command()
 @click.argument("receipt_path", metavar="RECEIPT", type=FILE)
 @_order_option
-@_deployment_option
+@deployment_option()
 @click.option("--manager", help="Who must have signed it; with --network the chain says that.")
 @click.option("--network", help="Ask the chain too: its name in Ape, or its address.")
 @json_option
@@ -107,7 +104,7 @@ def check(
 @receipt.command()
 @click.argument("receipt_path", metavar="RECEIPT", type=FILE)
 @_order_option
-@_deployment_option
+@deployment_option()
 @network_option()
 @account_option()
 @click.option("--send", is_flag=True, help="Send the challenge if the contract would pay.")

@@ -16,8 +16,8 @@ from fairwatt.cli._chain_options import (
     folder_option,
     network_option,
 )
+from fairwatt.cli._folder import load_folder
 from fairwatt.cli._text import echo_json, json_option, plural, printable, value
-from fairwatt.cli.oracle import load_folder
 from fairwatt.deployment import Deployment
 from fairwatt.errors import ReadingError
 from fairwatt.files import write
@@ -97,7 +97,7 @@ def reconcile(
     if not checks and (readings is None or account is None):
         raise click.UsageError("A settlement run needs --readings and --account.")
     signed, unreadable = (
-        ([], [])
+        ({}, [])
         if readings is None
         else load_folder(readings, SignedReading.from_document, ReadingError)
     )
@@ -108,11 +108,11 @@ def reconcile(
             result = audit(chain)
             unlike = []
             if market is not None and session is not None and readings is not None:
-                unlike = unlike_files(result, market, session, signed)
+                unlike = unlike_files(result, market, session, signed.values())
             _show_check(result, unlike, as_json=as_json)
             return
         oracle = Oracle(chain, market or 0, signer_for(account or ""), send)
-        settled = settle(oracle, session or 0, signed, final=final)
+        settled = settle(oracle, session or 0, signed.values(), final=final)
     document = settled.to_document()
     document["refused"] = [*unreadable, *document["refused"]]
     if report is not None:

@@ -18,6 +18,7 @@ from fairwatt.community.assets import (
 )
 from fairwatt.errors import CommunityError
 from fairwatt.market import Book, LimitOrder, Network, Side
+from fairwatt.units import MICRO, SECONDS_PER_HOUR, WH_PER_KWH
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -25,10 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["ROLES", "Community", "Horizon", "Peer", "Supplier"]
 
 ROLES: Final = ("consumer", "producer", "prosumer", "storage", "supplier")
-_SECONDS_PER_HOUR: Final = 3600
 _LONGEST_PERIOD: Final = 86_400
-_MICRO: Final = 10**6
-_WH_PER_KWH: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +63,7 @@ class Horizon:
     @property
     def hours(self) -> float:
         """Length of a period in hours."""
-        return self.period_seconds / _SECONDS_PER_HOUR
+        return self.period_seconds / SECONDS_PER_HOUR
 
 
 @dataclass(frozen=True, eq=False)
@@ -336,7 +334,7 @@ class Community:
                 lines.append(
                     LimitOrder(
                         f"{peer.name}/{label}", peer.name, peer.node, side,
-                        self._micro(price), round(energy * _WH_PER_KWH),
+                        self._micro(price), round(energy * WH_PER_KWH),
                     )
                 )  # fmt: skip
         return Book.of(self.network, lines)
@@ -366,7 +364,7 @@ class Community:
 
     def _micro(self, price: float) -> int:
         floor, cap = self.network.price_floor_micro_per_kwh, self.network.price_cap_micro_per_kwh
-        return round(min(max(price * _MICRO, floor), cap))
+        return round(min(max(price * MICRO, floor), cap))
 
 
 class _at:  # noqa: N801 - reads as a word: with _at(place)

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from fairwatt.consensus._proximal import ProgramText
 from fairwatt.errors import ConsensusError
 from fairwatt.market import Network
-from fairwatt.planner._devices import NO_ROW, Part, devices
-from fairwatt.planner._feasible import require_feasible
+from fairwatt.planner.devices import NO_ROW, Part, devices
+from fairwatt.planner.feasible import require_feasible
+from fairwatt.units import MICRO, WH_PER_KWH
 
 if TYPE_CHECKING:
     from fairwatt.community import Asset, Community, Peer
     from fairwatt.consensus._proximal import Array, Index, Optimum, ProximalProgram
 
 __all__ = ["Account", "Agent", "NetworkAgent", "PeerAgent", "Signal", "own_affairs"]
-
-_MICRO: Final = 10**6
-_WH_PER_KWH: Final = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,8 +249,8 @@ class NetworkAgent(_Trader):
     def __init__(self, network: Network, periods: int) -> None:
         text = ProgramText()
         links, nodes = len(network.links), len(network.nodes)
-        most = np.repeat(network.capacities_wh[:, None] / _WH_PER_KWH, periods, axis=1)
-        tariff = np.repeat(network.tariffs_micro_per_kwh[:, None] / _MICRO, periods, axis=1)
+        most = np.repeat(network.capacities_wh[:, None] / WH_PER_KWH, periods, axis=1)
+        tariff = np.repeat(network.tariffs_micro_per_kwh[:, None] / MICRO, periods, axis=1)
         flow = text.columns(tariff, np.zeros((links, periods)), most)
         anything = np.full((nodes, periods), np.inf)
         traded = text.columns(np.zeros((nodes, periods)), -anything, anything)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fairwatt.consensus._agents import NetworkAgent, PeerAgent, own_affairs
 from fairwatt.consensus._manager import CommunityManager, PublicPrices
+from fairwatt.units import MICRO
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from fairwatt.consensus._proximal import Array
 
 __all__ = ["Consensus", "agree"]
-
-_MICRO: Final = 10**6
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,8 +157,8 @@ def _public(community: Community) -> PublicPrices:
     if not community.suppliers:
         network = community.network
         return PublicPrices(
-            np.full(periods, network.price_cap_micro_per_kwh / _MICRO),
-            np.full(periods, network.price_floor_micro_per_kwh / _MICRO),
+            np.full(periods, network.price_cap_micro_per_kwh / MICRO),
+            np.full(periods, network.price_floor_micro_per_kwh / MICRO),
         )
     return PublicPrices(
         np.max([each.retail(periods) for each in community.suppliers], axis=0),

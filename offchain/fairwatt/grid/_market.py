@@ -37,6 +37,7 @@ from fairwatt.errors import GridError
 from fairwatt.grid._grid import ROOT
 from fairwatt.market import Book, Link, Network, Side, clear
 from fairwatt.planner import book, plan
+from fairwatt.units import MICRO, WH_PER_KWH
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,8 +56,6 @@ __all__ = ["SUPPLIER", "Capacities", "Day", "Site", "Terms", "place", "settle_da
 SUPPLIER: Final = "supplier"
 POWER_FACTOR: Final = 0.93
 """Of the loads of SimBench at their rated power."""
-_MICRO: Final = 10**6
-_WH_PER_KWH: Final = 1000
 _ALMOST_WHOLE: Final = 1e-6
 _ROOM: Final = 2.0  # of the supplier, over all that the peers could draw or feed in at once
 
@@ -213,7 +212,7 @@ class Day:
         """What full links earn above their tariffs at the cleared prices; for the fund, token."""
         network = self.plan.community.network
         spread = self.price_per_kwh[network.targets] - self.price_per_kwh[network.sources]
-        tariff = network.tariffs_micro_per_kwh[:, None] / _MICRO
+        tariff = network.tariffs_micro_per_kwh[:, None] / MICRO
         return float(((spread - tariff) * self.plan.flows_kwh).sum())
 
     def bills(self) -> Array:
@@ -244,7 +243,7 @@ class Day:
     def full_periods(self, zone: int) -> int:
         """In how many periods the gate of a zone carries all it may."""
         power, hours = self.gate_kw[zone], self.plan.community.horizon.hours
-        unit = 1.5 / _WH_PER_KWH / hours  # whole Wh may leave one or two of them
+        unit = 1.5 / WH_PER_KWH / hours  # whole Wh may leave one or two of them
         full = (power >= self.capacities.import_kw[zone] - unit) & (power > 0)
         full |= (-power >= self.capacities.export_kw[zone] - unit) & (power < 0)
         return int(full.sum())
@@ -354,8 +353,8 @@ def site(
             hours=hours,
             owner=terms.owner,
         ),
-        price_floor_micro_per_kwh=min(0, round(float(feed_in_per_kwh.min()) * _MICRO)),
-        price_cap_micro_per_kwh=round(highest * _MICRO),
+        price_floor_micro_per_kwh=min(0, round(float(feed_in_per_kwh.min()) * MICRO)),
+        price_cap_micro_per_kwh=round(highest * MICRO),
     )
     on_grid = replace(community, network=network, suppliers=(), peers=(*peers, supplier))
     return Site(grid, on_grid, peer_bus, reactive_kvar, terms, unlimited)
@@ -393,8 +392,8 @@ def settle_day(
         peers = np.array([community.index(name) for name in orders.peers], np.int64)
         filled = sign * np.asarray(clearing.fills_wh)
         own = peers < count
-        np.add.at(draw[:, period], peers[own], filled[own] / _WH_PER_KWH)
-        price[:, period] = np.asarray(clearing.prices_micro_per_kwh) / _MICRO
+        np.add.at(draw[:, period], peers[own], filled[own] / WH_PER_KWH)
+        price[:, period] = np.asarray(clearing.prices_micro_per_kwh) / MICRO
         progress(period + 1)
     return Day(site, capacities, planned, draw, price)
 
@@ -420,14 +419,14 @@ def _orders(planned: Plan, period: int) -> Book:
                 left = asset.over("energy_kwh", periods)[period] - schedule.draw_kwh[period]
             case _:
                 continue
-        energy = int(left * _WH_PER_KWH + _ALMOST_WHOLE)
+        energy = int(left * WH_PER_KWH + _ALMOST_WHOLE)
         if energy > 0:
             ids.append(f"{peer.name}/rest-{len(ids) + 1}")
             peers.append(peer.name)
             nodes.append(index.node_index[peer.node])
             sides.append(side.value)
             floor, cap = index.price_floor_micro_per_kwh, index.price_cap_micro_per_kwh
-            prices.append(min(max(round(float(worth) * _MICRO), floor), cap))
+            prices.append(min(max(round(float(worth) * MICRO), floor), cap))
             energies.append(energy)
     return Book.from_columns(
         base.network,
@@ -450,7 +449,7 @@ def _link_tariffs(grid: Grid, terms: Terms) -> list[int]:
     return [
         tariff
         for zone in depth[1:].tolist()
-        for tariff in (round(by_depth.get(zone, 0.0) * _MICRO), 0)
+        for tariff in (round(by_depth.get(zone, 0.0) * MICRO), 0)
     ]
 
 
@@ -475,7 +474,7 @@ def _links(
             (zone.name, feeding, capacities.export_kw[at]),
         ):
             energy = min(power * hours, most_kwh)
-            whole = int(energy * _WH_PER_KWH + _ALMOST_WHOLE)
+            whole = int(energy * WH_PER_KWH + _ALMOST_WHOLE)
             links.append(Link(source, target, next(tariffs), whole, owner))
     return tuple(links)
 
@@ -507,7 +506,7 @@ def _published(grid: Grid, community: Community) -> Capacities:
             f"{community.name}: has the nodes of the grid, so it needs both links of each node to "
             "the one that feeds it, towards the peers first, in the order of the nodes"
         )
-    power = network.capacities_wh / _WH_PER_KWH / hours
+    power = network.capacities_wh / WH_PER_KWH / hours
     first = np.array([np.inf])
     return Capacities(np.concatenate([first, power[0::2]]), np.concatenate([first, power[1::2]]))
 

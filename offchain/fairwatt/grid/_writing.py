@@ -12,6 +12,7 @@ import numpy as np
 
 from fairwatt.community import CurtailableLoad, Generator, Photovoltaic, Storage
 from fairwatt.errors import GridError
+from fairwatt.units import MICRO, WH_PER_KWH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["write_site"]
 
-_MICRO: Final = 10**6
-_WH_PER_KWH: Final = 1000
 _SECONDS_PER_MINUTE: Final = 60
 _STORAGE: Final = (
     "energy_kwh",
@@ -72,8 +71,8 @@ def _head(community: Community, title: str, source: str) -> str:
     start = datetime.fromtimestamp(horizon.start, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     links = "".join(
         f"    {{ from = {_text(link.source)}, to = {_text(link.target)}, "
-        f"tariff_per_kwh = {link.tariff_micro_per_kwh / _MICRO}, "
-        f"capacity_kw = {round(link.capacity_wh / _WH_PER_KWH / horizon.hours, 6)}, "
+        f"tariff_per_kwh = {link.tariff_micro_per_kwh / MICRO}, "
+        f"capacity_kw = {round(link.capacity_wh / WH_PER_KWH / horizon.hours, 6)}, "
         f"owner = {_text(link.owner or '')} }},\n"
         for link in network.links
     )
@@ -83,8 +82,8 @@ def _head(community: Community, title: str, source: str) -> str:
         f"[horizon]\nstart = {start}\nperiods = {horizon.periods}\n"
         f"period_minutes = {horizon.period_seconds // _SECONDS_PER_MINUTE}\n\n"
         f"[network]\nnodes = [{nodes}]\n"
-        f"price_floor_per_kwh = {network.price_floor_micro_per_kwh / _MICRO}\n"
-        f"price_cap_per_kwh = {network.price_cap_micro_per_kwh / _MICRO}\n"
+        f"price_floor_per_kwh = {network.price_floor_micro_per_kwh / MICRO}\n"
+        f"price_cap_per_kwh = {network.price_cap_micro_per_kwh / MICRO}\n"
         f"links = [\n{links}]\n"
     )
 

@@ -1,6 +1,5 @@
 """The proof check: is a clearing feasible, and is it optimal? In whole numbers, without trust.
 
-The twin of the Solidity library `ClearingProof`: same rules, same sequence, same errors.
 Feasible fills, flows and prices are optimal if and only if the welfare
 
     sum_k b_k x_k - sum_s a_s y_s - sum_l f_l w_l
@@ -10,7 +9,8 @@ equals the bound that linear programming duality puts on every clearing of the b
     sum_k Q_k max(0, b_k - pi) + sum_s Q_s max(0, pi - a_s) + sum_l K_l max(0, pi_j - pi_i - f_l)
 
 That is `check`. `verify` holds a clearing against more: with its certificate it is the one optimum
-that the rules of the market choose, at the one price.
+that the rules of the market choose, at the one price. It is the twin of the Solidity library
+`ClearingProof`; `docs/proof.md` has the rules of both with their errors.
 """
 
 from __future__ import annotations
@@ -49,9 +49,8 @@ def check(book: Book, clearing: Clearing) -> Proof:
     Raises
     ------
     ProofError
-        A `NegativeQuantity` first, for what the contract's types cannot express; then in the
-        sequence of the contract: prices, fills, flows, each counted and then one by one; then
-        node balance by node balance; then optimality.
+        The first that is broken: no quantity is negative; prices, fills, flows, each counted and
+        then one by one; balance node by node; optimality.
     """
     _check_types(clearing)
     _check_prices(book, clearing)

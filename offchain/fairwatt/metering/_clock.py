@@ -9,12 +9,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fairwatt.units import SECONDS_PER_DAY
+
 __all__ = ["Clock", "DaylightRule", "SkippedTime"]
 
 Seconds = NDArray[np.int64]
 
-_DAY: Final = 86_400
-_MARGIN: Final = 60 * _DAY  # similar days are sought so far beyond the data
+_MARGIN: Final = 60 * SECONDS_PER_DAY  # similar days are sought so far beyond the data
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -106,7 +107,7 @@ class Clock:
     @classmethod
     def of_zone(cls, zone: tzinfo, first: int, last: int) -> Clock:
         """The clock of a time zone around the moments `first` to `last` (Unix seconds)."""
-        days = range(first - _MARGIN, last + _MARGIN + _DAY, _DAY)
+        days = range(first - _MARGIN, last + _MARGIN + SECONDS_PER_DAY, SECONDS_PER_DAY)
         offsets = [_offset(zone, day) for day in days]
         changes, kept = [], offsets[:1]
         for at in range(1, len(offsets)):

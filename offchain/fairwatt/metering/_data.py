@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from fairwatt.errors import FileError, MeterDataError
 from fairwatt.profiles import utc
+from fairwatt.units import WH_PER_KWH
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +36,6 @@ FAULTS: Final = {
     "time_zone": "perhaps in another time zone",
 }
 """Kinds of findings that the policy `refuse` refuses, with what each means."""
-_WH_PER_KWH: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +231,7 @@ def _category(codes: NDArray[Any], names: pd.DatetimeIndex | list[str]) -> pd.Ca
 
 def _kwh(energy_wh: int) -> str:
     """Exact decimals."""
-    whole, part = divmod(abs(energy_wh), _WH_PER_KWH)
+    whole, part = divmod(abs(energy_wh), WH_PER_KWH)
     return f"{'-' if energy_wh < 0 else ''}{whole}.{part:03}"
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from fairwatt.errors import MeterDataError
 from fairwatt.metering._batch import MICRO
 from fairwatt.metering._cells import Cells, runs
+from fairwatt.units import SECONDS_PER_DAY
 
 if TYPE_CHECKING:
     from fairwatt.metering._clock import Clock
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["estimate"]
 
-_DAY: Final = 86_400
 _WEEKS: Final = tuple(7 * sign * weeks for weeks in range(1, 5) for sign in (-1, 1))
 _DAYS: Final = tuple(sign * days for days in range(1, 7) for sign in (-1, 1))
 _KEPT: Final = ("unit", "time_zone")  # nobody can estimate what these mean
@@ -123,7 +123,7 @@ def _similar(
     moments = cells.start + step * open_
     ahead = clock.offset(moments)
     for days in (*_WEEKS, *_DAYS):
-        other = moments + days * _DAY
+        other = moments + days * SECONDS_PER_DAY
         other += ahead - clock.offset(other)
         at = (other - cells.start) // step
         inside = (at >= 0) & (at < energy.size)
@@ -133,7 +133,7 @@ def _similar(
         if not open_.size:
             return
     times = cells.start + step * np.arange(energy.size, dtype=np.int64)
-    slots = (times + clock.offset(times)) % _DAY // step
+    slots = (times + clock.offset(times)) % SECONDS_PER_DAY // step
     known = np.flatnonzero(source)
     sums = np.bincount(slots[known], energy[known].astype(np.float64), int(slots.max()) + 1)
     counts = np.bincount(slots[known], minlength=int(slots.max()) + 1)

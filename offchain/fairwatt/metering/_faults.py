@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from fairwatt.metering._batch import MICRO
 from fairwatt.metering._cells import Cells, runs, span_text
 from fairwatt.metering._data import Finding
+from fairwatt.units import SECONDS_PER_DAY
 
 if TYPE_CHECKING:
     from fairwatt.metering._batch import Batch
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["find_faults"]
 
-_DAY: Final = 86_400
 _HOUR: Final = 3_600
 _QUANTILE: Final = 0.99
 _MOST: Final = np.iinfo(np.int64).max
@@ -154,7 +154,7 @@ def _spikes(cells: Cells, row: int, limit: float, rating: float | None, checks: 
 
 def _daily(cells: Cells) -> NDArray[np.int64]:
     """Energy of each whole day, shape (channels, days)."""
-    each = max(1, _DAY // cells.step_seconds)
+    each = max(1, SECONDS_PER_DAY // cells.step_seconds)
     days = cells.energy.shape[1] // each
     split = cells.energy[:, : days * each].reshape(len(cells.channels), days, each)
     result: NDArray[np.int64] = split.sum(axis=2)
@@ -239,7 +239,7 @@ def _noon(cells: Cells, row: int, checks: Checks) -> str:
     if checks.longitude is None:
         return ""
     step = cells.step_seconds
-    each = _DAY // step
+    each = SECONDS_PER_DAY // step
     ahead = round(checks.longitude * 240)  # seconds per degree
     skip = -((cells.start + ahead) // step) % each
     energy = cells.energy[row, skip:]

@@ -19,6 +19,7 @@ from fairwatt.metering._faults import find_faults
 from fairwatt.metering._mapping import Checks, Mapping
 from fairwatt.metering._periods import energy_wh, touched
 from fairwatt.metering._tables import read_table
+from fairwatt.units import SECONDS_PER_DAY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -29,8 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["POLICIES", "check", "load"]
 
 POLICIES: Final = ("refuse", "estimate")
-_DAY: Final = 86_400
-_YEAR: Final = 365 * _DAY
+_YEAR: Final = 365 * SECONDS_PER_DAY
 _SHORTEST_PERIOD: Final = 60
 _BLOCK_CELLS: Final = 1 << 18  # of channels that are worked on at once: they fit into the cache
 _MOST_CELLS: Final = 1 << 31
@@ -106,7 +106,8 @@ def check(
 
 
 def _require_period(period_seconds: int, start: int | None, end: int | None) -> None:
-    if not _SHORTEST_PERIOD <= period_seconds <= _DAY or _DAY % period_seconds:
+    fits = _SHORTEST_PERIOD <= period_seconds <= SECONDS_PER_DAY
+    if not fits or SECONDS_PER_DAY % period_seconds:
         raise MeterDataError(
             "period", f"must be 60 to 86,400 s and divide the day, not {period_seconds} s"
         )

@@ -21,6 +21,7 @@ from fairwatt.metering._clock import Clock, SkippedTime
 from fairwatt.metering._data import Channel
 from fairwatt.metering._mapping import UNITS, Mapping, Values
 from fairwatt.tomltext import hint, short
+from fairwatt.units import SECONDS_PER_HOUR
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
@@ -32,7 +33,6 @@ _EXAMPLE: Final = "2019-06-30T13:00+02:00"
 _OFFSET: Final = r"(?:[Zz]|[+-]\d{2}(?::?\d{2})?)$"
 _COMMA_NUMBER: Final = re.compile(r"[+-]?\d+,\d+")
 _SAMPLE: Final = 100  # lines that tell delimiter and decimal sign
-_SECONDS_PER_HOUR: Final = 3600
 _MOST_NUMBERS: Final = 2_000  # intervals of a day
 _EARLIEST, _LATEST = 0, 7_258_118_400  # the years 1970 to 2199, for times in Unix seconds
 _UNITS_PER_SECOND: Final = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
@@ -365,7 +365,7 @@ class _Table:
                 "has readings at a single time only; set interval_minutes in the mapping file",
             )
         if values.kind == "power":
-            micro = UNITS[values.unit] * MICRO / _SECONDS_PER_HOUR
+            micro = UNITS[values.unit] * MICRO / SECONDS_PER_HOUR
         else:
             micro = UNITS[values.unit] * MICRO
         return Batch(

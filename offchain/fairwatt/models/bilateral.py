@@ -43,7 +43,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyomo.environ as pyo
@@ -53,6 +53,7 @@ from fairwatt.market import Book, LimitOrder, Link, Network, Side
 from fairwatt.market.network import MAX_QUANTITY_WH
 from fairwatt.models import _solving
 from fairwatt.models._agents import Agent, cost, number, over, require_agents, table
+from fairwatt.units import MICRO, WH_PER_KWH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -72,8 +73,6 @@ __all__ = [
     "solve",
 ]
 
-_MICRO: Final = 10**6
-_WH_PER_KWH: Final = 1000
 _FLOOR, _CAP = -(10**7), 10**7
 
 
@@ -419,19 +418,19 @@ class TradeNetwork:
         totals = np.zeros(len(book.network.nodes), np.int64)
         np.add.at(totals, book.node, sign * clearing.fills_wh)
         agents = totals[: 2 * len(self.names)].reshape(-1, 2)  # asks and bids in turn
-        found: Array = agents.sum(axis=1) / _WH_PER_KWH
+        found: Array = agents.sum(axis=1) / WH_PER_KWH
         return found
 
     def trade_cost(self, clearing: Clearing) -> float:
         """B1b and B1c, token: likes and dislikes, fees and ways of collectives."""
         into_bids = np.isin(self.network.targets, np.arange(1, 2 * len(self.names), 2))
         tariffs = self.network.tariffs_micro_per_kwh - self.offset_micro_per_kwh * into_bids
-        return float((tariffs * clearing.flows_wh).sum()) / (_MICRO * _WH_PER_KWH)
+        return float((tariffs * clearing.flows_wh).sum()) / (MICRO * WH_PER_KWH)
 
     def trades_kwh(self, clearing: Clearing) -> Array:
         """Energy of each trade, shape (trades,)."""
         first = len(self.names)
-        flows: Array = clearing.flows_wh[first : first + len(self.trades)] / _WH_PER_KWH
+        flows: Array = clearing.flows_wh[first : first + len(self.trades)] / WH_PER_KWH
         return flows
 
     def trade_prices_per_kwh(self, clearing: Clearing) -> Array:
@@ -443,7 +442,7 @@ class TradeNetwork:
         prices = clearing.prices_micro_per_kwh
         worth = np.array([prices[at[_asks_of(trade.seller)]] for trade in self.trades], float)
         dislike = np.array([trade.seller_cost_per_kwh for trade in self.trades], float)
-        found: Array = worth / _MICRO + dislike
+        found: Array = worth / MICRO + dislike
         return found
 
     def collective_prices_per_kwh(self, clearing: Clearing) -> Array:
@@ -451,7 +450,7 @@ class TradeNetwork:
         at = self.network.node_index
         prices = clearing.prices_micro_per_kwh
         found = [prices[at[_collective(each.name)]] for each in self.collectives]
-        return np.array(found, float) / _MICRO
+        return np.array(found, float) / MICRO
 
     def payments(self, clearing: Clearing) -> Array:
         """What each agent pays, token, shape (agents,); negative if it is paid.
@@ -464,7 +463,7 @@ class TradeNetwork:
         for trade, value in zip(self.trades, values.tolist(), strict=True):
             paid[at[trade.buyer]] += value
             paid[at[trade.seller]] -= value
-        flows = (clearing.flows_wh / _WH_PER_KWH).tolist()
+        flows = (clearing.flows_wh / WH_PER_KWH).tolist()
         line = len(self.names) + len(self.trades)
         prices = self.collective_prices_per_kwh(clearing).tolist()
         for collective, price in zip(self.collectives, prices, strict=True):
@@ -502,24 +501,24 @@ def as_network(
         If the data make no sense.
     """
     _require_structure(names, trades, collectives)
-    tariffs = [round(trade.cost_per_kwh * _MICRO) for trade in trades]
+    tariffs = [round(trade.cost_per_kwh * MICRO) for trade in trades]
     offset = max(0, -min(tariffs, default=0))
     links = [Link(_asks_of(name), _bids_of(name), offset, MAX_QUANTITY_WH) for name in names]
     for trade, tariff in zip(trades, tariffs, strict=True):
         most = trade.capacity_kwh
-        capacity = MAX_QUANTITY_WH if most is None else round(most * _WH_PER_KWH)
+        capacity = MAX_QUANTITY_WH if most is None else round(most * WH_PER_KWH)
         ends = _asks_of(trade.seller), _bids_of(trade.buyer)
         links.append(Link(*ends, tariff + offset, capacity))
     for collective in collectives:
-        node, fee = _collective(collective.name), round(collective.fee_per_kwh * _MICRO)
+        node, fee = _collective(collective.name), round(collective.fee_per_kwh * MICRO)
         for member in collective.members:
             links.append(Link(_asks_of(member), node, fee, MAX_QUANTITY_WH))
             links.append(Link(node, _bids_of(member), fee + offset, MAX_QUANTITY_WH))
     for collective in collectives:
         if collective.parent is not None:
             node, parent = _collective(collective.name), _collective(collective.parent)
-            out = round(collective.export_cost_per_kwh * _MICRO)
-            into = round(collective.import_cost_per_kwh * _MICRO)
+            out = round(collective.export_cost_per_kwh * MICRO)
+            into = round(collective.import_cost_per_kwh * MICRO)
             links.append(Link(node, parent, out, MAX_QUANTITY_WH))
             links.append(Link(parent, node, into, MAX_QUANTITY_WH))
     nodes = [side(name) for name in names for side in (_asks_of, _bids_of)]
@@ -553,7 +552,7 @@ def orders(agents: Sequence[Agent], period: int = 0, periods: int = 1) -> list[L
             )
         least = float(over(agent.least_kwh, periods, place)[period])
         most = float(over(agent.most_kwh, periods, place)[period])
-        price = round(b * _MICRO)
+        price = round(b * MICRO)
         wishes = (
             ("must-buy", Side.BID, _CAP, max(-most, 0.0)),
             ("buy", Side.BID, price, max(-least, 0.0) - max(-most, 0.0)),
@@ -562,7 +561,7 @@ def orders(agents: Sequence[Agent], period: int = 0, periods: int = 1) -> list[L
         )
         lines += [
             LimitOrder(
-                f"{agent.name}/{label}", agent.name, "", side, limit, round(energy * _WH_PER_KWH)
+                f"{agent.name}/{label}", agent.name, "", side, limit, round(energy * WH_PER_KWH)
             )
             for label, side, limit, energy in wishes
             if energy > 0

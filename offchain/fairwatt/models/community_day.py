@@ -41,6 +41,7 @@ from fairwatt.community import (
     Storage,
 )
 from fairwatt.models._solving import solve as _solve
+from fairwatt.units import MICRO, WH_PER_KWH
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,8 +55,6 @@ __all__ = ["CommunityDay", "Schedule", "community_day", "solve"]
 _DRAWS: Final = (Load, CurtailableLoad, ShiftableLoad, ElectricVehicle, Storage, HeatPump)
 _INJECTS: Final = (Photovoltaic, Generator, Storage)
 _HAS_LEVEL: Final = (Storage, HeatPump)
-_WH_PER_KWH: Final = 1000
-_MICRO: Final = 10**6
 
 
 @dataclass(frozen=True, eq=False)
@@ -314,7 +313,7 @@ def node_balance(m: Any, z: int, t: int) -> Any:
 def flow_bounds(m: Any, link: int, t: int) -> tuple[float, float]:
     """D7a, 0 <= flow <= capacity."""
     del t
-    return 0.0, m.community.network.links[link].capacity_wh / _WH_PER_KWH
+    return 0.0, m.community.network.links[link].capacity_wh / WH_PER_KWH
 
 
 def connection(m: Any, n: int, t: int) -> Any:
@@ -395,7 +394,7 @@ def _supply_cost(m: Any, n: int, t: int) -> Any:
 
 def link_cost(m: Any) -> Any:
     """D1c, sum_l,t tariff_l flow_lt."""
-    tariffs = (m.community.network.tariffs_micro_per_kwh / _MICRO).tolist()
+    tariffs = (m.community.network.tariffs_micro_per_kwh / MICRO).tolist()
     return pyo.quicksum(tariffs[link] * m.flow[link, t] for link in m.links for t in m.periods)
 
 

@@ -33,6 +33,7 @@ from fairwatt import highs
 from fairwatt.errors import PlanError
 from fairwatt.market import Book, Side
 from fairwatt.orders import Step
+from fairwatt.units import MICRO, WH_PER_KWH
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,8 +49,6 @@ __all__ = ["Limits", "book", "orders"]
 Limits: TypeAlias = Literal["break-even", "at-plan"]
 """What limits the price of a step: what it is worth to its peer, or the price of the plan."""
 
-_WH_PER_KWH: Final = 1000
-_MICRO: Final = 10**6
 _NOISE_MICRO: Final = 1e-3
 """Of prices, micro-token/kWh: 1e-9 token."""
 _NOISE_WH: Final = 1e-3
@@ -192,8 +191,8 @@ class _Curves:
 def _curves(plan: Plan, periods: range, limits: Limits) -> _Curves:
     """Make the curves of all peers in some periods."""
     positions = _whole_positions(plan, periods)
-    imports = np.rint(plan.import_kwh[:, periods] * _WH_PER_KWH).astype(np.int64)
-    exports = np.rint(plan.export_kwh[:, periods] * _WH_PER_KWH).astype(np.int64)
+    imports = np.rint(plan.import_kwh[:, periods] * WH_PER_KWH).astype(np.int64)
+    exports = np.rint(plan.export_kwh[:, periods] * WH_PER_KWH).astype(np.int64)
     bids = np.maximum(-positions, 0) + imports
     asks = np.maximum(positions, 0) + exports
     curves = _residual(plan, _limits(plan, periods, limits))
@@ -210,9 +209,9 @@ def _limits(plan: Plan, periods: range, limits: Limits) -> _Curves:
     steps, network = plan.steps, plan.community.network
     some = (steps.period >= periods.start) & (steps.period < periods.stop)
     peer, period, is_bid = steps.peer[some], steps.period[some], steps.is_bid[some]
-    fee = plan.community.fee_per_kwh * _MICRO
-    price = plan.peer_price_per_kwh[peer, period] * _MICRO
-    worth = steps.limit_per_kwh[some] * _MICRO + np.where(is_bid, -fee, fee)
+    fee = plan.community.fee_per_kwh * MICRO
+    price = plan.peer_price_per_kwh[peer, period] * MICRO
+    worth = steps.limit_per_kwh[some] * MICRO + np.where(is_bid, -fee, fee)
     limit = worth if limits == "break-even" else price
     bid = np.maximum(np.ceil(limit - _NOISE_MICRO), np.floor(price + _NOISE_MICRO) + 1)
     ask = np.minimum(np.floor(limit + _NOISE_MICRO), np.ceil(price - _NOISE_MICRO) - 1)
@@ -239,7 +238,7 @@ def _outside(plan: Plan) -> tuple[Array, Array]:
     delta_exp = np.array([peer.export_preference_per_kwh for peer in community.peers])
     lowest = community.feed_in_per_kwh - delta_exp[:, None] + fee
     highest = community.retail_per_kwh + delta_imp[:, None] - fee
-    return np.rint(lowest * _MICRO), np.rint(highest * _MICRO)
+    return np.rint(lowest * MICRO), np.rint(highest * MICRO)
 
 
 def _residual(plan: Plan, curves: _Curves) -> _Curves:
@@ -255,11 +254,11 @@ def _residual(plan: Plan, curves: _Curves) -> _Curves:
     # A peer may be better off to sell what it generates and import what it draws (or to buy and
     # export): then its ask must not be below its own bid.
     lowest, highest = _outside(plan)
-    sells_own = curves.is_bid | (imports * _WH_PER_KWH < _NOISE_WH)
-    buys_own = ~curves.is_bid | (exports * _WH_PER_KWH < _NOISE_WH)
+    sells_own = curves.is_bid | (imports * WH_PER_KWH < _NOISE_WH)
+    buys_own = ~curves.is_bid | (exports * WH_PER_KWH < _NOISE_WH)
     price = np.where(sells_own, curves.price, np.maximum(curves.price, highest[at]))
     price = np.where(buys_own, price, np.minimum(price, lowest[at]))
-    some = left * _WH_PER_KWH > _NOISE_WH
+    some = left * WH_PER_KWH > _NOISE_WH
     return replace(curves, price=price.astype(np.int64), energy=left).where(some).merged()
 
 
@@ -268,7 +267,7 @@ def _residual(plan: Plan, curves: _Curves) -> _Curves:
 
 def _whole(curves: _Curves, total: Column) -> _Curves:
     """Round the energies of each curve so that they sum to `total` (given at each of its steps)."""
-    upto = np.minimum(np.rint(curves.upto * _WH_PER_KWH).astype(np.int64), total)
+    upto = np.minimum(np.rint(curves.upto * WH_PER_KWH).astype(np.int64), total)
     first = curves.starts
     last = np.ones(first.size, bool)
     last[:-1] = first[1:]
@@ -282,8 +281,8 @@ def _whole_positions(plan: Plan, periods: range) -> Column:
     """What every peer sells less what it buys, in whole Wh that balance at every node."""
     network = plan.community.network
     here = slice(periods.start, periods.stop)
-    position = _snapped((plan.sell_kwh - plan.buy_kwh)[:, here] * _WH_PER_KWH)
-    flows = _snapped(plan.flows_kwh[:, here] * _WH_PER_KWH)
+    position = _snapped((plan.sell_kwh - plan.buy_kwh)[:, here] * WH_PER_KWH)
+    flows = _snapped(plan.flows_kwh[:, here] * WH_PER_KWH)
     index = network.node_index
     node = np.array([index[peer.node] for peer in plan.community.peers], np.int64)
     sums = np.zeros((len(network.nodes), len(periods)))

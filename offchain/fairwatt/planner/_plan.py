@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
@@ -12,9 +12,10 @@ import numpy as np
 from fairwatt import highs
 from fairwatt.errors import PlanError, PlanTimeLimit
 from fairwatt.planner._convex import solve
-from fairwatt.planner._devices import Part
-from fairwatt.planner._feasible import explain, require_feasible
 from fairwatt.planner._program import day_program
+from fairwatt.planner.devices import Part
+from fairwatt.planner.feasible import explain, require_feasible
+from fairwatt.units import MICRO, WH_PER_KWH
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,16 +24,14 @@ if TYPE_CHECKING:
 
     from fairwatt.community import Asset, Community
     from fairwatt.highs import Method, Progress, Solution
-    from fairwatt.planner._devices import Array, Index
     from fairwatt.planner._program import DayProgram, Placed
+    from fairwatt.planner.devices import Array, Index
 
 __all__ = ["Plan", "Schedule", "Timings", "plan"]
 
-_MICRO: Final = 10**6
 _NOISE_KWH: Final = 1e-9
 """What the solver leaves of a zero."""
 _NOISE_PRICE: Final = 1e-9
-_WH_PER_KWH: Final = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,11 +63,10 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Wall time, seconds: to build the program, within HiGHS, and to read the plan from it."""
+    """Wall time, seconds: to build the program, and within HiGHS."""
 
     build_seconds: float
     solve_seconds: float
-    read_seconds: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,7 +172,7 @@ class Plan:
 
     def link_tariffs(self) -> Array:
         """What the flows pay to the owners of links, token, shape (links,)."""
-        tariff = self.community.network.tariffs_micro_per_kwh / _MICRO
+        tariff = self.community.network.tariffs_micro_per_kwh / MICRO
         paid: Array = tariff * self.flows_kwh.sum(axis=1)
         return paid
 
@@ -226,9 +224,7 @@ def plan(
         raise explain(community, day)
     if solution.status is not highs.Status.OPTIMAL:
         raise PlanError(f"{community.name}: HiGHS ended with {solution.status.value!r}")
-    solved = perf_counter()
-    result = _read(community, day, solution)
-    return replace(result, timings=Timings(built - start, solved - built, perf_counter() - solved))
+    return _read(community, day, solution, Timings(built - start, perf_counter() - built))
 
 
 def method_for(program: highs.Program) -> Method:
@@ -253,7 +249,7 @@ def _solve(
 # --- reading --------------------------------------------------------------------------------------
 
 
-def _read(community: Community, day: DayProgram, solution: Solution) -> Plan:
+def _read(community: Community, day: DayProgram, solution: Solution, timings: Timings) -> Plan:
     periods = community.horizon.periods
     x, reduced = day.spread(solution.values), day.spread(solution.reduced_costs)
     x[np.abs(x) < _NOISE_KWH] = 0.0
@@ -288,7 +284,7 @@ def _read(community: Community, day: DayProgram, solution: Solution) -> Plan:
         sell_kwh=np.maximum(-market, 0.0),
         flows_kwh=flows,
         price_per_kwh=_within_tariffs(community, day, price, market, flows),
-        timings=Timings(0.0, 0.0, 0.0),
+        timings=timings,
         steps=steps,
     )
 
@@ -314,8 +310,8 @@ def _within_tariffs(
     np.minimum.at(lowest, day.groups.node, day.groups.feed_in)
     idle = (traded == 0) & (lowest <= highest)
     bounded: Array = np.where(idle, np.clip(price, lowest, highest), price)
-    room = flows < network.capacities_wh[:, None] / _WH_PER_KWH - _NOISE_KWH
-    tariff = network.tariffs_micro_per_kwh[:, None] / _MICRO + _NOISE_PRICE
+    room = flows < network.capacities_wh[:, None] / WH_PER_KWH - _NOISE_KWH
+    tariff = network.tariffs_micro_per_kwh[:, None] / MICRO + _NOISE_PRICE
     while True:
         worth_using = room & (bounded[targets] - bounded[sources] > tariff)
         undone = np.zeros(price.shape, bool)

@@ -31,13 +31,14 @@ limits their peer; what is curtailed is shared in proportion.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fairwatt.community import Generator, Photovoltaic, Storage
 from fairwatt.highs import Program
-from fairwatt.planner._devices import NO_ROW, Devices, Part, devices, generation
+from fairwatt.planner.devices import NO_ROW, Devices, Part, devices, generation
+from fairwatt.units import MICRO, WH_PER_KWH
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,9 +52,6 @@ if TYPE_CHECKING:
     Mask = NDArray[np.bool_]
 
 __all__ = ["Columns", "DayProgram", "Groups", "Placed", "day_program"]
-
-_MICRO: Final = 10**6
-_WH_PER_KWH: Final = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -484,9 +482,9 @@ def _flow_columns(community: Community) -> Columns:
     ends = np.stack([network.sources, network.targets], axis=-1).astype(np.int32)
     rows = (ends[:, None] * np.int32(periods) + t[:, None]).reshape(-1, 2)
     return Columns(
-        cost=np.repeat(network.tariffs_micro_per_kwh / _MICRO, periods),
+        cost=np.repeat(network.tariffs_micro_per_kwh / MICRO, periods),
         lower=np.zeros(len(rows)),
-        upper=np.repeat(network.capacities_wh / _WH_PER_KWH, periods),
+        upper=np.repeat(network.capacities_wh / WH_PER_KWH, periods),
         rows=rows,
         values=np.broadcast_to([-1.0, 1.0], rows.shape),
     )

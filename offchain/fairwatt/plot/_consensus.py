@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
-from fairwatt.plot._picture import BLUE, INK, RED, SOFT, save
+from fairwatt.plot.style import BLUE, INK, RED, SOFT, save
 
 if TYPE_CHECKING:
     from pathlib import Path

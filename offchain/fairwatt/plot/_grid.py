@@ -9,7 +9,7 @@ import matplotlib.dates as mdates
 import numpy as np
 from matplotlib.figure import Figure
 
-from fairwatt.plot._picture import GREY, INK, RED, SOFT, save
+from fairwatt.plot.style import GREY, INK, RED, SOFT, save
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

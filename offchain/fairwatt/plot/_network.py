@@ -28,7 +28,7 @@ from fairwatt.errors import (
     PriceCountMismatch,
 )
 from fairwatt.market import Side
-from fairwatt.plot._picture import BLUE, GREEN, GREY, INK, RED, SOFT, picture_kind, save
+from fairwatt.plot.style import BLUE, GREEN, GREY, INK, RED, SOFT, picture_kind, save
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

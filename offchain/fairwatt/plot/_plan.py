@@ -20,7 +20,7 @@ from fairwatt.community import (
     ShiftableLoad,
     Storage,
 )
-from fairwatt.plot._picture import INK, SOFT, save
+from fairwatt.plot.style import INK, SOFT, save
 
 if TYPE_CHECKING:
     from datetime import tzinfo

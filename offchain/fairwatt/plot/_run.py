@@ -10,7 +10,8 @@ import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from fairwatt.plot._picture import BLUE, GREEN, GREY, INK, RED, SOFT, save
+from fairwatt.plot.style import BLUE, GREEN, GREY, INK, RED, SOFT, save
+from fairwatt.units import NANO
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +35,6 @@ _NODE_COLOURS: Final = (BLUE, RED, GREEN, "#8a6bb1", "#c58fb0", INK)
 _MOST_NODES: Final = 6
 _MOST_HOURLY_DAYS: Final = 14  # beyond, days are drawn
 _MOST_NAMES: Final = 60
-_NANO: Final = 10**9
 _CONTRACTS: Final = {
     "Clearing": GREEN,
     "Settlement": BLUE,
@@ -196,8 +196,8 @@ def _savings(results: Results) -> Figure:
     figure = Figure(figsize=(9, 1.5 + 0.22 * max(len(peers), 4)), layout="constrained")
     axes = figure.subplots()
     at = np.arange(len(peers))
-    saved = np.array([peer.saved for peer in peers]) / _NANO
-    perfect = np.array([peer.alone - peer.perfect for peer in peers]) / _NANO
+    saved = np.array([peer.saved for peer in peers]) / NANO
+    perfect = np.array([peer.alone - peer.perfect for peer in peers]) / NANO
     axes.barh(at, saved, color=np.where(saved >= 0, GREEN, RED), height=0.7)
     axes.scatter(
         perfect, at, marker="|", s=70, color=INK, linewidths=1.4, zorder=3,

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from fairwatt.plot._picture import BLUE, GREEN, GREY, INK, SOFT, save
+from fairwatt.plot.style import BLUE, GREEN, GREY, INK, SOFT, save
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

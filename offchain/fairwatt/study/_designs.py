@@ -22,6 +22,7 @@ from fairwatt.errors import StudyError
 from fairwatt.market import Book, LimitOrder, Network, Side
 from fairwatt.planner import book, plan
 from fairwatt.study._figures import figures
+from fairwatt.units import MICRO, NANO, WH_PER_KWH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DESIGNS", "Design", "Priced", "Stage"]
 
-_NANO, _MICRO, _WH_PER_KWH = 10**9, 10**6, 1000
 _NOISE_WH: Final = 1e-6
 _WHOLE_WH: Final = 2  # an order's import and position are rounded by less than one Wh each
 _NOISE_KWH: Final = 1e-9
@@ -356,9 +356,9 @@ def _left_over(stage: Stage, pool: list[int], period: int) -> Iterator[_Left]:
 
     def order(at: int, label: str, side: Side, price: float, kwh: float) -> LimitOrder:
         name = community.peers[at].name
-        micro = min(max(round(price * _MICRO), floor), cap)
+        micro = min(max(round(price * MICRO), floor), cap)
         # Rounded down: what is cut off stays with the supplier, at the same tariff.
-        energy = int(kwh * _WH_PER_KWH + _NOISE_WH)
+        energy = int(kwh * WH_PER_KWH + _NOISE_WH)
         return LimitOrder(f"{name}/{label}", name, _POOL, side, micro, energy)
 
     for at in pool:
@@ -404,16 +404,16 @@ def _auctioned(stage: Stage, auction: Callable[[Book, list[str]], mechanisms.Auc
                 Network((_POOL,), (), *_bounds(community)), [each.order for each in left]
             )
             result = auction(pool_book, random.permutation(pool_book.ids).tolist())
-            kept += result.manager_nano / _NANO
+            kept += result.manager_nano / NANO
             for trade in result.trades:
                 prices += [
-                    trade.paid_micro_per_kwh / _MICRO, trade.received_micro_per_kwh / _MICRO
+                    trade.paid_micro_per_kwh / MICRO, trade.received_micro_per_kwh / MICRO
                 ]  # fmt: skip
             fills, paid = result.fills_wh.tolist(), result.payments_nano
             for each, fill, payment in zip(left, fills, paid, strict=True):
-                energy = fill / _WH_PER_KWH
+                energy = fill / WH_PER_KWH
                 fee = community.fee_per_kwh * energy
-                money[each.peer] += fee - payment / _NANO
+                money[each.peer] += fee - payment / NANO
                 kept += fee
                 if each.cost is not None:
                     money[each.peer] += each.cost * energy
@@ -463,15 +463,15 @@ def _cleared(stage: Stage) -> Priced:
         for peer, energy, payment in zip(
             orders.peers, (sides * clearing.fills_wh).tolist(), payments.orders_nano, strict=True
         ):
-            bought[index[peer], period] += energy / _WH_PER_KWH
-            paid[index[peer]] -= payment / _NANO
-        kept += (sum(payments.tariffs_nano) + sum(payments.rents_nano)) / _NANO
+            bought[index[peer], period] += energy / WH_PER_KWH
+            paid[index[peer]] -= payment / NANO
+        kept += (sum(payments.tariffs_nano) + sum(payments.rents_nano)) / NANO
         at = np.unique(orders.node[clearing.fills_wh > 0])
-        prices.append(clearing.prices_micro_per_kwh[at] / _MICRO)
+        prices.append(clearing.prices_micro_per_kwh[at] / MICRO)
     # What was planned and not traded goes to the suppliers, but for what orders in whole Wh cannot
     # say: that balances at every node.
     missing = joint.buy_kwh - joint.sell_kwh - bought
-    missing[np.abs(missing) < _WHOLE_WH / _WH_PER_KWH] = 0.0
+    missing[np.abs(missing) < _WHOLE_WH / WH_PER_KWH] = 0.0
     rest = joint.import_kwh - joint.export_kwh + missing
     imports, exports = np.maximum(rest, 0.0), np.maximum(-rest, 0.0)
     fees = community.fee_per_kwh * np.abs(bought).sum(axis=1)

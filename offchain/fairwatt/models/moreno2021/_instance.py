@@ -11,6 +11,7 @@ import numpy as np
 
 from fairwatt.community import Generator, Load, Photovoltaic, Storage
 from fairwatt.errors import CommunityError
+from fairwatt.units import MICRO
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -30,7 +31,6 @@ _ROLE: Final = {
     "prosumer": "prosumer",
     "storage": "prosumer",
 }
-_MICRO: Final = 10**6
 
 
 class ImportPrice(Enum):
@@ -175,7 +175,7 @@ def contracts(community: Community) -> dict[tuple[int, int], float]:
         source, target = at[link.source], at[link.target]
         if len(source) == len(target) == 1 and source != target:
             ends = min(source), min(target)
-            tariff = link.tariff_micro_per_kwh / _MICRO
+            tariff = link.tariff_micro_per_kwh / MICRO
             agreed[ends] = min(tariff, agreed.get(ends, tariff))
     return agreed
 

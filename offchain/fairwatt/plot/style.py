@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-__all__ = ["BLUE", "GREEN", "GREY", "INK", "RED", "SOFT", "STYLE", "picture_kind", "save"]
+__all__ = ["BLUE", "GREEN", "GREY", "INK", "RED", "SOFT", "picture_kind", "save", "style"]
 
 # Okabe and Ito's colours, told apart with any colour vision.
 GREEN: Final = "#007a5a"
@@ -26,11 +28,21 @@ INK: Final = "#1f2328"
 SOFT: Final = "#6a6f75"
 GREY: Final = "#c9ccd0"
 _DPI: Final = 160
-STYLE: Final[dict[Any, Any]] = {
+_STYLE: Final[dict[Any, Any]] = {
     "font.family": "sans-serif",
     "svg.fonttype": "none",  # text stays text: it can be searched, read aloud and tested
     "svg.hashsalt": "fairwatt",
 }
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Draw in a style of our own, whatever the caller has set in Matplotlib."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        for key, value in _STYLE.items():
+            mpl.rcParams[key] = value
+        yield
 
 
 def picture_kind(path: Path) -> str:
@@ -48,7 +60,7 @@ def picture_kind(path: Path) -> str:
 
 
 def save(make: Callable[[], Figure], path: Path) -> None:
-    """Make a figure in a style of our own and write it; the same figure gives the same file.
+    """Make a figure in `style` and write it; the same figure gives the same file.
 
     Raises
     ------
@@ -57,11 +69,8 @@ def save(make: Callable[[], Figure], path: Path) -> None:
     """
     kind = picture_kind(path)
     picture = BytesIO()
-    with mpl.rc_context(), warnings.catch_warnings():
+    with style(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        mpl.rcdefaults()
-        for key, value in STYLE.items():
-            mpl.rcParams[key] = value
         metadata: dict[str, str | None] = (
             {"Creator": "Fairwatt", "Date": None} if kind == "svg" else {"Software": None}
         )

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fairwatt.community import Asset, Community, Horizon
-    from fairwatt.planner._devices import Array
     from fairwatt.planner._program import DayProgram
+    from fairwatt.planner.devices import Array
 
 __all__ = ["explain", "require_feasible"]
 
