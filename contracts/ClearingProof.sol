@@ -368,16 +368,14 @@ library ClearingProof {
         uint256 position
     ) private pure returns (uint256 next, bool isOpen) {
         unchecked {
-            while (row < end && !isOpen) {
-                isOpen =
-                    Lanes.addFills(one, row, 32, grid, position) |
-                        Lanes.addFills(one, row, 0, grid + 32, position + 32) !=
-                    0;
-                row += 64;
+            for (next = row; next < end;) {
+                uint256 undecided = Lanes.addFills(one, next, 32, grid, position) |
+                    Lanes.addFills(one, next, 0, grid + 32, position + 32);
+                next += 64;
+                if (undecided != 0) return (next, true);
                 grid += GRID_BYTES;
                 position += SUM_BYTES;
             }
-            next = row;
         }
     }
 
