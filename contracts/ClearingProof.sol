@@ -369,8 +369,9 @@ library ClearingProof {
     ) private pure returns (uint256 next, bool isOpen) {
         unchecked {
             for (next = row; next < end;) {
-                uint256 undecided = Lanes.addFills(one, next, 32, grid, position) |
-                    Lanes.addFills(one, next, 0, grid + 32, position + 32);
+                uint256 undecided =
+                    Lanes.addFills(one, next, 32, grid, position) |
+                        Lanes.addFills(one, next, 0, grid + 32, position + 32);
                 next += 64;
                 if (undecided != 0) return (next, true);
                 grid += GRID_BYTES;

@@ -107,12 +107,13 @@ contract PeerRegistry is IPeerRegistry, AccessControlDefaultAdminRules {
 
     /// @inheritdoc IPeerRegistry
     function suspend(uint32 peer) external onlyRole(REGISTRAR_ROLE) {
-        _changeStanding(peer, Standing.Active, Standing.Suspended);
+        // Whatever is ahead of the peer: by one change of wallet after the other it would never be suspended.
+        _changeStanding(peer, _laterRecord(peer), Standing.Active, Standing.Suspended);
     }
 
     /// @inheritdoc IPeerRegistry
     function reinstate(uint32 peer) external onlyRole(REGISTRAR_ROLE) {
-        _changeStanding(peer, Standing.Suspended, Standing.Active);
+        _changeStanding(peer, _nextRecord(peer), Standing.Suspended, Standing.Active);
     }
 
     /// @inheritdoc IPeerRegistry
@@ -120,7 +121,7 @@ contract PeerRegistry is IPeerRegistry, AccessControlDefaultAdminRules {
         uint32 peer = _callingPeer();
         require(_latest[peer].role != Role.Supplier, SupplierStays(peer));
         require(accounts.isSettled(peer), AccountOpen(peer));
-        _changeStanding(peer, Standing.Active, Standing.Left);
+        _changeStanding(peer, _nextRecord(peer), Standing.Active, Standing.Left);
     }
 
     /// @inheritdoc IPeerRegistry
@@ -197,9 +198,15 @@ contract PeerRegistry is IPeerRegistry, AccessControlDefaultAdminRules {
 
     /// @dev The record that follows the latest one; its values are the latest one's until they are changed.
     function _nextRecord(uint32 peer) private view returns (Peer memory record) {
+        uint40 since = _latest[peer].since;
+        require(since <= block.timestamp, ChangePending(peer, since));
+        return _laterRecord(peer);
+    }
+
+    /// @dev As `_nextRecord`, also of one that is still to take effect: it does so no later than what follows it.
+    function _laterRecord(uint32 peer) private view returns (Peer memory record) {
         record = _latest[peer];
         require(record.standing != Standing.None, UnknownPeer(peer));
-        require(record.since <= block.timestamp, ChangePending(peer, record.since));
         require(record.standing != Standing.Left, WrongStanding(peer, Standing.Left));
         record.since = uint40(block.timestamp) + NOTICE_SECONDS + 1;
     }
@@ -210,8 +217,7 @@ contract PeerRegistry is IPeerRegistry, AccessControlDefaultAdminRules {
         _endRosters(peer, record.since);
     }
 
-    function _changeStanding(uint32 peer, Standing from, Standing to) private {
-        Peer memory record = _nextRecord(peer);
+    function _changeStanding(uint32 peer, Peer memory record, Standing from, Standing to) private {
         require(record.standing == from, WrongStanding(peer, record.standing));
         record.standing = to;
         _succeed(peer, record);

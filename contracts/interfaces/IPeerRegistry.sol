@@ -14,7 +14,7 @@ import {Link} from "../MarketTypes.sol";
 /// R2  A wallet and a meter belong to at most one peer, for good.
 /// R3  A metered peer has a supplier with a tariff in force and a meter; others have neither. Everybody has a node that
 ///     exists, but for an operator in no network.
-/// R4  A peer has at most one change ahead of it.
+/// R4  A peer has at most one change ahead of it, and a suspension after that.
 /// R5  A wallet is changed by the old wallet's offer and the new wallet's acceptance.
 /// R6  A peer leaves by itself, when it has no debt and no lock. It takes effect after the notice; until then it may
 ///     trade. What it traded before is settled by the record it had then, and its withdrawals wait for that as
@@ -180,7 +180,7 @@ interface IPeerRegistry {
     /// @notice Changes all that the registrar decides about a peer, after the notice.
     function change(uint32 peer, Connection calldata connection) external;
 
-    /// @notice Stops a peer from trading, after the notice. Its balance stays its own.
+    /// @notice Stops a peer from trading, after the notice, whatever change is ahead of it. Its balance stays its own.
     function suspend(uint32 peer) external;
 
     /// @notice Lets a suspended peer trade again, after the notice.

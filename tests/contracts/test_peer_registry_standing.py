@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.community import DAY, NOTICE, Community, Member, bid
 from tests.contracts.conftest import Books
-from tests.contracts.registry import connection, leave, reinstate, suspend
+from tests.contracts.registry import (
+    change_wallet,
+    connection,
+    leave,
+    new_wallet,
+    reinstate,
+    second_wallet,
+    suspend,
+)
 from tests.outcomes import event, events, reverts
 
 from fairwatt.chain import Role, Standing, project, structs
@@ -96,10 +104,31 @@ def test_suspend__peer_that_left__is_refused(
 def test_suspend__peer_about_to_leave__is_refused(
     community: Community, registry: Any, member: Member
 ) -> None:
-    since = community.now() + NOTICE + 1
     leave(community, member)
-    with reverts(registry.ChangePending, peer=member.peer, effectiveFrom=since):
+    with reverts(registry.WrongStanding, peer=member.peer, standing=Standing.LEFT):
         suspend(community, member)
+
+
+def test_suspend__change_of_wallet_ahead__takes_effect_after_it(
+    community: Community, registry: Any, member: Member
+) -> None:
+    """Else a peer that changes its wallet again and again could not be suspended."""
+    wallet, other = new_wallet(), second_wallet()
+    changed = community.now() + NOTICE + 2
+    change_wallet(community, member, wallet)
+    community.travel_to(community.now() + NOTICE // 2)
+    since = community.now() + NOTICE + 1
+    suspend(community, member)
+    records = [registry.peerAt(member.peer, time) for time in (changed, since - 1, since)]
+    assert [record.wallet for record in records] == [wallet.address] * 3
+    assert [record.standing for record in records] == [
+        Standing.ACTIVE,
+        Standing.ACTIVE,
+        Standing.SUSPENDED,
+    ]
+    community.travel_to(changed)
+    with reverts(registry.ChangePending, peer=member.peer, effectiveFrom=since):
+        community.send(registry.offerWallet, other.address, sender=wallet)
 
 
 # -------------------------------------------------------------------------------------- reinstate

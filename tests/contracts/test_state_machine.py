@@ -729,7 +729,7 @@ class Market(RuleBasedStateMachine):
         registry = self.contracts.registry
         soon = self.is_active(peer, now + 365 * DAY)
         method = registry.suspend if soon else registry.reinstate
-        if soon != self.is_active(peer, now):
+        if not soon and self.is_active(peer, now):
             error = self.refused(method, peer, sender=self.community.registrar)
             assert error.name == "ChangePending"
         else:
