@@ -345,6 +345,7 @@ library ClearingProof {
             uint256 end = row + blocks * 64;
             (uint256 next, bool isOpen) = _addFills(tally.one, row, end, grid, position);
             while (isOpen) {
+                // slither-disable-next-line divide-before-multiply (blocks are whole)
                 uint256 blocksDone = (next - row) / 64;
                 grid += blocksDone * GRID_BYTES;
                 position += blocksDone * SUM_BYTES;
