@@ -68,6 +68,12 @@ def embedded(folder: Path) -> dict[str, Any]:
     return finished(folder, "--out", "embedded")
 
 
+@pytest.fixture(scope="module")
+def scheduled(folder: Path) -> dict[str, Any]:
+    """The same with the storage and the vehicle left to the clearing."""
+    return finished(folder, "--out", "scheduled", "--storage", "market")
+
+
 def days_of(folder: Path) -> list[dict[str, Any]]:
     return list(RunFolder(folder).days())
 
@@ -97,6 +103,30 @@ def test_run__balances__are_what_was_paid_in_less_what_it_cost(
 
 
 @pytest.mark.slow
+def test_run__storage_in_the_market__does_what_the_clearing_decided(
+    folder: Path, embedded: dict[str, Any], scheduled: dict[str, Any]
+) -> None:
+    days, homes = days_of(folder / "scheduled"), days_of(folder / "embedded")
+    funded = days[0]["fundedNano"]
+    for name, peer in scheduled["peers"].items():
+        assert scheduled["balancesNano"][name] == funded[name] - peer["costNano"]
+        assert peer["aloneNano"] == embedded["peers"][name]["aloneNano"]
+    assert scheduled["refused"] == []
+    for day, home in zip(days, homes, strict=True):
+        assert day["flexibleOrders"] > home["flexibleOrders"] == 0
+        # The vehicle of Cy takes what it needs, whoever decides when: the sums are those of the
+        # plan but for a Wh a period; the storage of Bo ends the day with what it has to hold.
+        taken = [sum(one["meteredWh"]["Cy"]) for one in (day, home)]
+        assert taken[0] == pytest.approx(taken[1], abs=len(day["meteredWh"]["Cy"]))
+        assert day["meteredWh"]["Ana"] == home["meteredWh"]["Ana"]
+        assert day["levels"]["run"] == {"Bo": [pytest.approx(2.5, abs=0.002)]}
+    assert any(
+        day["meteredWh"]["Bo"] != home["meteredWh"]["Bo"]
+        for day, home in zip(days, homes, strict=True)
+    )
+
+
+@pytest.mark.slow
 def test_run__bills__end_with_the_balances_on_chain(folder: Path, embedded: dict[str, Any]) -> None:
     bills = [
         json.loads(path.read_text()) for path in (folder / "embedded" / "bills").glob("*.json")
@@ -121,14 +151,15 @@ def test_run__report__shows_pictures_and_peers(folder: Path, embedded: dict[str,
 @pytest.mark.anvil
 @pytest.mark.slow
 def test_run__killed_anywhere__ends_with_the_same_balances(
-    folder: Path, embedded: dict[str, Any]
+    folder: Path, scheduled: dict[str, Any]
 ) -> None:
     """Killed whenever the chain has reached a height by chance, and started again."""
     out = folder / "killed"
-    days = days_of(folder / "embedded")
+    days = days_of(folder / "scheduled")
     founded, last = days[0]["block"] - 5, days[-1]["block"] - 2
     chance = random.Random(os.environ.get("FAIRWATT_SEED", "1"))
-    arguments = command("--chain", "anvil", "--out", "killed")
+    more = ("--chain", "anvil", "--out", "killed", "--storage", "market")
+    arguments = command(*more)
     # Half of them before the community is founded, half within its days.
     heights = [chance.randrange(2, founded) for _ in range(KILLS // 2)]
     heights = sorted(heights + [chance.randrange(founded, last) for _ in range(-(-KILLS // 2))])
@@ -146,17 +177,17 @@ def test_run__killed_anywhere__ends_with_the_same_balances(
                     time.sleep(0.02)
                 time.sleep(chance.uniform(0, 0.3))
                 process.send_signal(signal.SIGKILL)
-        result = finished(folder, "--chain", "anvil", "--out", "killed")
+        result = finished(folder, *more)
     finally:
         OwnAnvil(out).stop()
     for key in ("balancesNano", "peers", "incomesNano", "refused", "daysOver"):
-        assert result[key] == embedded[key], key
+        assert result[key] == scheduled[key], key
     # What the chain was asked to do once it did once: deposits, clearings, readings.
     assert [day["positionsWh"] for day in days_of(out)] == [
-        day["positionsWh"] for day in days_of(folder / "embedded")
+        day["positionsWh"] for day in days_of(folder / "scheduled")
     ]
     # Given again, there is nothing left to do: the anvil that ended is begun where it was.
-    again = finished(folder, "--chain", "anvil", "--out", "killed")
+    again = finished(folder, *more)
     assert again == result
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -69,6 +69,13 @@ Examples:
     metavar="FILE",
     help="Series known ahead (CSV, as the profiles of a case), for --forecast regression.",
 )
+@click.option(
+    "--storage",
+    type=click.Choice(["home", "market"]),
+    default="home",
+    show_default=True,
+    help="Who decides when storages and vehicles charge: their owners beforehand, or the clearing.",
+)
 @click.option("--seed", default="", help="Makes the keys of wallets and meters.")
 @click.option(
     "--settings",
@@ -90,6 +97,7 @@ def run(
     chain: str,
     forecast: str,
     weather: Path | None,
+    storage: Literal["home", "market"],
     seed: str,
     settings: Path | None,
     out: Path | None,
@@ -129,6 +137,7 @@ def run(
         forecast=forecast,
         weather=str(weather) if weather else None,
         seed=seed,
+        storage=storage,
     )
     folder = RunFolder(out or Path("out") / Path(name).name)
     with progress_bar() as bar:
@@ -162,14 +171,19 @@ def run(
 
 
 def _show(results: Results) -> None:
+    from fairwatt.pilot import STORAGE  # noqa: PLC0415 - brings Ape, which is slow to load
+
     case, settings = results.prepared.case, results.prepared.settings
     currency = case.currency
     click.secho(case.title, bold=True)
     click.echo(
         f"{plural(results.days, 'day')}, {plural(len(results.peers), 'peer')}, periods of "
         f"{settings.period_seconds // 60} minutes, {settings.forecast} forecast; money in "
-        f"{currency}, energy in kWh\n"
+        f"{currency}, energy in kWh"
     )
+    if settings.storage == "market":
+        click.echo(f"storages and vehicles {STORAGE['market']}")
+    click.echo()
     peers = [*results.peers.values(), results.total]
 
     def energy(field: str) -> list[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from fairwatt.files import write
+from fairwatt.pilot._settings import STORAGE
 from fairwatt.profiles import utc
 
 if TYPE_CHECKING:
@@ -96,7 +97,8 @@ def _head(results: Results) -> str:
     )
     span = (
         f"{results.days} days from {utc(settings.start)}, {len(results.peers)} peers, periods of "
-        f"{settings.period_seconds // 60} minutes, {settings.forecast} forecast"
+        f"{settings.period_seconds // 60} minutes, {settings.forecast} forecast, storages and "
+        f"vehicles {STORAGE[settings.storage]}"
     )
     title = escape(results.prepared.case.title)
     lines = [f"<h1>{title}</h1>", f'<p class="small">{span}</p>', f"<p>{told}</p>"]

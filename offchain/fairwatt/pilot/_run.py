@@ -25,7 +25,7 @@ from fairwatt.errors import CaseError, ChainError, PilotError
 from fairwatt.forecast import Outlook, expected
 from fairwatt.founding import NETWORK, Founder
 from fairwatt.oracle import Oracle
-from fairwatt.orders import SignedOrder
+from fairwatt.orders import FlexibleOrder, SignedOrder
 from fairwatt.pilot._node import ANVIL, OwnAnvil, connected, outlives
 from fairwatt.pilot._planning import DayPlan, Levels, plan_day, with_levels
 from fairwatt.profiles import Profiles
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from fairwatt.deployment import Deployment
     from fairwatt.founding import Member
     from fairwatt.meter import SignedReading
+    from fairwatt.orders import Order
+    from fairwatt.pilot._planning import Done
     from fairwatt.pilot._settings import RunFolder, RunSettings
     from fairwatt.session import Session, Tariff
 
@@ -234,7 +236,9 @@ class _Runner:
         self.terms = self.chain.snapshot().terms(NETWORK)
         self.base = self.terms.first_session_start
         self.simulation = Simulation(self.prepared.truth, self.chain, NETWORK, members, operators)
-        self.oracle = Oracle(self.chain, NETWORK, self.manager, send=True)
+        self.oracle = Oracle(
+            self.chain, NETWORK, self.manager, send=True, most_steps=self._most_steps
+        )
         self.founder = founder
         self.senders = (self.manager, *(members[each.name].wallet for each in self._suppliers))
         self.over = sum(1 for _ in self.folder.days())
@@ -250,6 +254,12 @@ class _Runner:
     @property
     def _suppliers(self) -> Any:
         return self.prepared.truth.suppliers
+
+    @property
+    def _most_steps(self) -> int:
+        """Room for a curve of four steps a period and for an order of each asset."""
+        most = max(len(peer.assets) for peer in self.prepared.truth.peers)
+        return (4 + most) * self.prepared.per_day
 
     def _attach(self) -> None:
         """Find the contracts, or deploy them."""
@@ -356,7 +366,9 @@ class _Day:
         with self._stage("clear"):
             refused = self._clear(orders)
         with self._stage("meter"):
-            readings = self._read(plan)
+            done = self._deliver(plan)
+            refused += done.short
+            readings = self._read(done)
         with self._stage("reconcile"):
             refused += self._reconcile(readings)
         with self._stage("account"):
@@ -368,11 +380,12 @@ class _Day:
             "start": self.truth.horizon.start,
             "session": self.start,
             "refused": refused,
-            "levels": {"run": plan.levels, **left},
+            "levels": {"run": done.levels, **left},
             **accounts,
             "gas": self.chain.gas_used(block + 1, accounts["block"], *self.runner.senders),
             "orders": {name: len(steps) for name, steps in plan.steps.items() if steps},
-            "assetCosts": plan.costs,
+            "flexibleOrders": len(plan.devices),
+            "assetCosts": done.costs,
             "compared": compared,
             "seconds": self.seconds,
         }
@@ -390,10 +403,21 @@ class _Day:
         """The plan, and the last block before anything of the day was sent."""
         kept = self.runner.folder.plan(self.number)
         if kept is None:
-            plan = plan_day(with_levels(self.forecast, levels), with_levels(self.truth, levels))
+            plan = self._planned(self.forecast, levels)
             kept = {"block": self.chain.snapshot().block, **plan.to_document()}
             self.runner.folder.keep_plan(self.number, kept)
         return DayPlan.from_document(kept), kept["block"]
+
+    def _planned(self, expected: Community, levels: Levels) -> DayPlan:
+        """A day in the market, planned as it is expected."""
+        connections = None
+        if self.runner.prepared.settings.storage == "market":
+            snapshot, seconds = self.chain.snapshot(), self.runner.terms.period_seconds
+            connections = {
+                name: snapshot.peer(self.members[name].peer, self.start).energy_limit_wh(seconds)
+                for name in self._metered
+            }
+        return plan_day(with_levels(expected, levels), with_levels(self.truth, levels), connections)
 
     def _publish_tariffs(self) -> None:
         until = self.start + _DAY + self.runner.settings.notice_seconds + _TARIFFS_AHEAD
@@ -406,21 +430,43 @@ class _Day:
         if snapshot.is_cleared(NETWORK, self.start):
             return []
         return [
-            self.simulation.sign(member, self.simulation.order_of(member, self.start, steps))
-            for name, steps in plan.steps.items()
-            if steps
-            for member in (self.members[name],)
+            self.simulation.sign(self.members[name], order) for name, order in self._orders(plan)
         ]
+
+    def _orders(self, plan: DayPlan) -> Iterator[tuple[str, Order | FlexibleOrder]]:
+        """What everybody signs, each with its name."""
+        for name, steps in plan.steps.items():
+            if steps:
+                yield name, self.simulation.order_of(self.members[name], self.start, steps)
+        for nonce, device in plan.numbered():
+            peer = self.members[device.peer].peer
+            yield device.peer, device.order(NETWORK, peer, self.start, nonce)
 
     def _clear(self, orders: list[SignedOrder]) -> list[str]:
         self.chain.travel_to(self.runner.terms.gate_closure(self.start))
         run = self.runner.oracle.clear(self.start, orders)
         return [f"order of {self._name(each.peer)}: {each.reason}" for each in run.refused]
 
-    def _read(self, plan: DayPlan) -> dict[str, SignedReading]:
+    def _deliver(self, plan: DayPlan) -> Done:
+        """What flows: loads and sun as they are, storages and vehicles as the clearing decided."""
+        if not plan.devices:
+            return plan.done({})
+        cleared = self.chain.snapshot().cleared(NETWORK, self.start)
+        if cleared is None:
+            raise PilotError(f"session {self.start} of day {self.number + 1} is not cleared")
+        return plan.done(self._by_name(cleared.schedules_wh))
+
+    def _by_name(
+        self, schedules_wh: Mapping[tuple[int, int], tuple[int, ...]]
+    ) -> dict[tuple[str, int], tuple[int, ...]]:
+        return {
+            (self._name(peer), nonce): schedule for (peer, nonce), schedule in schedules_wh.items()
+        }
+
+    def _read(self, done: Done) -> dict[str, SignedReading]:
         return {
             name: self.simulation.read(self.members[name], self.start, energy)
-            for name, energy in plan.metered_wh.items()
+            for name, energy in done.metered_wh.items()
             if self.members[name].record.role != "supplier"
         }
 
@@ -547,24 +593,22 @@ class _Day:
         alone = plan_day(
             with_levels(self.forecast.apart(), levels.get("alone", {})),
             with_levels(self.truth.apart(), levels.get("alone", {})),
-        )
-        foreseen = with_levels(self.truth, levels.get("perfect", {}))
-        perfect = plan_day(foreseen, foreseen)
+        ).done({})
+        foreseen = self._planned(self.truth, levels.get("perfect", {}))
         nodes = {member.peer: member.node for member in self.members.values()}
-        numbers = {name: self.members[name].peer for name in perfect.steps}
-        unsigned = [
-            SignedOrder(
-                self.simulation.order_of(self.members[name], self.start, steps), b"unsigned"
-            )
-            for name, steps in perfect.steps.items()
-            if steps
-        ]
+        unsigned = [SignedOrder(order, b"unsigned") for _, order in self._orders(foreseen)]
         proposal = propose(self.session, unsigned, nodes=nodes)
+        schedules = {
+            (signed.order.peer, signed.order.nonce): fills
+            for signed, fills in zip(proposal.orders, proposal.fills_wh, strict=True)
+            if isinstance(signed.order, FlexibleOrder)
+        }
+        perfect = foreseen.done(self._by_name(schedules))
         trades, positions = proposal.payments_nano, proposal.positions_wh
         compared = {}
         for name in self._metered:
             member, rates = self.members[name], tariffs[self._supplier_name(name)]
-            position = positions.get(numbers[name])
+            position = positions.get(member.peer)
             gets = trades.get(member.peer, 0)
             gets += _settled_nano(member, perfect.metered_wh[name], position, rates)
             compared[name] = {

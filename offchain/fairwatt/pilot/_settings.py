@@ -6,7 +6,7 @@ import json
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from fairwatt.deployment import Deployment
 from fairwatt.errors import PilotError
@@ -15,7 +15,10 @@ from fairwatt.files import read, write
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["RunFolder", "RunSettings"]
+__all__ = ["STORAGE", "RunFolder", "RunSettings"]
+
+STORAGE: Final = {"home": "planned by their owners", "market": "scheduled by the clearing"}
+"""Who says when storages and vehicles charge, and how that is told."""
 
 _RUN, _DEPLOYMENT, _DAYS, _PLANS = "run.json", "deployment.json", "days", "plans"
 _FORMAT: Final = 1
@@ -43,6 +46,9 @@ class RunSettings:
         File with series that are known ahead; None if there is none.
     seed
         Of all keys.
+    storage
+        "home": storages and vehicles do what their owners planned beforehand; "market": what the
+        clearing decides.
     """
 
     case: str
@@ -53,6 +59,7 @@ class RunSettings:
     forecast: str = "weekly"
     weather: str | None = None
     seed: str = ""
+    storage: Literal["home", "market"] = "home"
 
     def to_document(self) -> dict[str, Any]:
         """As JSON."""
