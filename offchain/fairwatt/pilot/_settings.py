@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from fairwatt.deployment import Deployment
 from fairwatt.errors import PilotError
 from fairwatt.files import read, write
+from fairwatt.tomltext import short
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,6 +50,8 @@ class RunSettings:
     storage
         "home": storages and vehicles do what their owners planned beforehand; "market": what the
         clearing decides.
+    faults
+        Text of a file of what is wrong with the meters (`fairwatt.pilot._faults`); None: nothing.
     """
 
     case: str
@@ -60,6 +63,7 @@ class RunSettings:
     weather: str | None = None
     seed: str = ""
     storage: Literal["home", "market"] = "home"
+    faults: str | None = None
 
     def to_document(self) -> dict[str, Any]:
         """As JSON."""
@@ -89,7 +93,7 @@ class RunFolder:
         document = {"format": _FORMAT, "chain": chain, **settings.to_document()}
         if self._run.exists() and not fresh and (kept := self._read(self._run)) != document:
             differs = [key for key in document if kept.get(key) != document[key]]
-            shown = ", ".join(f"{key} {kept.get(key)!r}" for key in differs)
+            shown = ", ".join(f"{key} {short(kept.get(key))}" for key in differs)
             raise PilotError(
                 f"{self.path} holds another run ({shown}); choose another folder (--out), or "
                 "--fresh to begin anew in this one"
