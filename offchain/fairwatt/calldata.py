@@ -44,6 +44,7 @@ __all__ = [
     "positions_wh",
     "prices_micro_per_kwh",
     "rebuild",
+    "schedules_wh",
     "taken_orders",
 ]
 
@@ -236,6 +237,22 @@ def positions_wh(
                 filled = marginal.fill(step, cell, int(low[cell]), int(high[cell]))
                 energy[step.period] += filled if step.side is Side.ASK else -filled
     return {peer: tuple(energy) for peer, energy in sorted(positions.items()) if any(energy)}
+
+
+def schedules_wh(calls: Iterable[ClearCall]) -> dict[tuple[int, int], tuple[int, ...]]:
+    """What the flexible orders of an accepted clearing do, from its calldata.
+
+    Returns
+    -------
+    dict
+        (Peer, nonce) -> energy per period of its window, Wh: discharged positive, charged negative.
+    """
+    return {
+        (record.peer, record.nonce): record.schedule_wh
+        for call in calls
+        for record in _read_records(call.orders)
+        if record.curve is None
+    }
 
 
 def order_hashes(calls: Iterable[ClearCall], market: int, session_start: int) -> list[bytes]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fairwatt.chain import Settings
     from fairwatt.community import Community
     from fairwatt.market import Book
+    from fairwatt.orders import FlexibleOrder
     from fairwatt.session import MarketTerms
 
 __all__ = ["Member", "Simulation"]
@@ -90,7 +91,7 @@ class Simulation:
         """An order of the member's for the session at `start`."""
         return Order(self.market, member.peer, start, tuple(steps), nonce)
 
-    def sign(self, member: Member, order: Order) -> SignedOrder:
+    def sign(self, member: Member, order: Order | FlexibleOrder) -> SignedOrder:
         """Sign with the member's wallet."""
         return order.signed_by(member.key, self.chain.order_domain)
 

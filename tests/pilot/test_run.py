@@ -68,6 +68,39 @@ def embedded(folder: Path) -> dict[str, Any]:
     return finished(folder, "--out", "embedded")
 
 
+@pytest.fixture(scope="module")
+def scheduled(folder: Path) -> dict[str, Any]:
+    """The same with the storage and the vehicle left to the clearing."""
+    return finished(folder, "--out", "scheduled", "--storage", "market")
+
+
+FAULTS = """
+[[faults]]
+kind = "outage"
+peers = ["Ana"]
+days = [2]
+
+[[faults]]
+kind = "late"
+hours = 30
+peers = ["Bo"]
+days = [2]
+
+[[faults]]
+kind = "under-report"
+share_hidden = 0.3
+peers = ["Cy"]
+"""
+
+
+@pytest.fixture(scope="module")
+def failing(folder: Path) -> dict[str, Any]:
+    """The same with meters that fail."""
+    (folder / "faults.toml").write_text(FAULTS, encoding="utf-8")
+    more = ("--storage", "market", "--faults", "faults.toml")
+    return finished(folder, "--out", "failing", *more)
+
+
 def days_of(folder: Path) -> list[dict[str, Any]]:
     return list(RunFolder(folder).days())
 
@@ -97,6 +130,71 @@ def test_run__balances__are_what_was_paid_in_less_what_it_cost(
 
 
 @pytest.mark.slow
+def test_run__storage_in_the_market__does_what_the_clearing_decided(
+    folder: Path, embedded: dict[str, Any], scheduled: dict[str, Any]
+) -> None:
+    days, homes = days_of(folder / "scheduled"), days_of(folder / "embedded")
+    funded = days[0]["fundedNano"]
+    for name, peer in scheduled["peers"].items():
+        assert scheduled["balancesNano"][name] == funded[name] - peer["costNano"]
+        assert peer["aloneNano"] == embedded["peers"][name]["aloneNano"]
+    assert scheduled["refused"] == []
+    for day, home in zip(days, homes, strict=True):
+        assert day["flexibleOrders"] > home["flexibleOrders"] == 0
+        # The vehicle of Cy takes what it needs, whoever decides when: the sums are those of the
+        # plan but for a Wh a period; the storage of Bo ends the day with what it has to hold.
+        taken = [sum(one["meteredWh"]["Cy"]) for one in (day, home)]
+        assert taken[0] == pytest.approx(taken[1], abs=len(day["meteredWh"]["Cy"]))
+        assert day["meteredWh"]["Ana"] == home["meteredWh"]["Ana"]
+        assert day["levels"]["run"] == {"Bo": [pytest.approx(2.5, abs=0.002)]}
+    assert any(
+        day["meteredWh"]["Bo"] != home["meteredWh"]["Bo"]
+        for day, home in zip(days, homes, strict=True)
+    )
+
+
+@pytest.mark.slow
+def test_run__meters_fail__estimates_are_settled_then_replaced_and_told(
+    folder: Path, scheduled: dict[str, Any], failing: dict[str, Any]
+) -> None:
+    first, second = days_of(folder / "failing")
+    before, honest = days_of(folder / "scheduled")
+    assert scheduled["faulty"] == []
+    told = {(each["day"], each["peer"]): each for each in failing["faulty"]}
+    assert set(told) == {(1, "Bo"), (1, "Cy"), (2, "Ana"), (2, "Bo"), (2, "Cy")}
+    # Bo had hardly traded on the first day, so its reading is doubted, and settled in the end.
+    assert told[1, "Bo"]["told"].startswith("held back until the final run: it counts")
+    assert told[1, "Bo"]["settledNano"] == before["imbalancesNano"]["Bo"]
+    # Ana had bought, and is taken to have taken just that; no reading ever replaces it.
+    assert second["meteredWh"]["Ana"] is None
+    assert min(second["positionsWh"]["Ana"]) < 0 == told[2, "Ana"]["settledNano"]
+    # Bo had sold: what it brought is charged as if it had not been there, and then given back.
+    assert told[2, "Bo"]["estimateNano"] < 0
+    assert told[2, "Bo"]["settledNano"] == honest["imbalancesNano"]["Bo"]
+    assert second["meteredWh"]["Bo"] == honest["meteredWh"]["Bo"]
+    assert "estimated, then replaced" in told[2, "Bo"]["told"]
+    # What Cy hides is settled as it says, and only the sum of all meters could tell.
+    assert second["meteredWh"]["Cy"] == [
+        wh if wh > 0 else round(0.7 * wh) for wh in honest["meteredWh"]["Cy"]
+    ]
+    assert first["meteredWh"]["Ana"] == before["meteredWh"]["Ana"]
+    hidden = [sum(day["meteredWh"]["Cy"]) - day["flowedWh"]["Cy"] for day in (first, second)]
+    unseen = -second["flowedWh"]["Ana"] + sum(second["positionsWh"]["Ana"])
+    assert failing["untoldWh"] == -sum(hidden) - unseen < 0
+    page = (folder / "failing" / "report.html").read_text(encoding="utf-8")
+    assert "Meters that failed" in page
+    assert "estimated for good" in page
+    bills = {
+        bill["account"]["name"]: bill
+        for path in (folder / "failing" / "bills").glob("*.json")
+        for bill in (json.loads(path.read_text()),)
+    }
+    for name, bill in bills.items():
+        assert bill["balance"]["closingNano"] == failing["balancesNano"][name]
+    assert bills["Ana"]["provisional"]["estimatedPeriods"] == 24
+
+
+@pytest.mark.slow
 def test_run__bills__end_with_the_balances_on_chain(folder: Path, embedded: dict[str, Any]) -> None:
     bills = [
         json.loads(path.read_text()) for path in (folder / "embedded" / "bills").glob("*.json")
@@ -121,14 +219,19 @@ def test_run__report__shows_pictures_and_peers(folder: Path, embedded: dict[str,
 @pytest.mark.anvil
 @pytest.mark.slow
 def test_run__killed_anywhere__ends_with_the_same_balances(
-    folder: Path, embedded: dict[str, Any]
+    folder: Path, failing: dict[str, Any]
 ) -> None:
-    """Killed whenever the chain has reached a height by chance, and started again."""
+    """Killed whenever the chain has reached a height by chance, and started again.
+
+    With everything that a run can have: storages in the market, meters that fail.
+    """
     out = folder / "killed"
-    days = days_of(folder / "embedded")
+    days = days_of(folder / "failing")
     founded, last = days[0]["block"] - 5, days[-1]["block"] - 2
     chance = random.Random(os.environ.get("FAIRWATT_SEED", "1"))
-    arguments = command("--chain", "anvil", "--out", "killed")
+    more = ("--chain", "anvil", "--out", "killed", "--storage", "market")
+    more = (*more, "--faults", "faults.toml")
+    arguments = command(*more)
     # Half of them before the community is founded, half within its days.
     heights = [chance.randrange(2, founded) for _ in range(KILLS // 2)]
     heights = sorted(heights + [chance.randrange(founded, last) for _ in range(-(-KILLS // 2))])
@@ -146,17 +249,17 @@ def test_run__killed_anywhere__ends_with_the_same_balances(
                     time.sleep(0.02)
                 time.sleep(chance.uniform(0, 0.3))
                 process.send_signal(signal.SIGKILL)
-        result = finished(folder, "--chain", "anvil", "--out", "killed")
+        result = finished(folder, *more)
     finally:
         OwnAnvil(out).stop()
-    for key in ("balancesNano", "peers", "incomesNano", "refused", "daysOver"):
-        assert result[key] == embedded[key], key
+    for key in ("balancesNano", "peers", "incomesNano", "refused", "faulty", "daysOver"):
+        assert result[key] == failing[key], key
     # What the chain was asked to do once it did once: deposits, clearings, readings.
     assert [day["positionsWh"] for day in days_of(out)] == [
-        day["positionsWh"] for day in days_of(folder / "embedded")
+        day["positionsWh"] for day in days_of(folder / "failing")
     ]
     # Given again, there is nothing left to do: the anvil that ended is begun where it was.
-    again = finished(folder, "--chain", "anvil", "--out", "killed")
+    again = finished(folder, *more)
     assert again == result
 
 
@@ -208,6 +311,7 @@ def test_folder__damaged__says_so(tmp_path: Path) -> None:
         (["iberia", "--weather", __file__], 2, "--weather is for --forecast regression"),
         (["iberia", "--chain", "http://127.0.0.1:1"], 1, "cannot connect to http://127.0.0.1:1"),
         (["iberia", "--without", "nobody"], 1, "nobody"),
+        (["iberia", "--faults", __file__], 1, "is not readable as TOML"),
     ],
 )
 def test_run__what_cannot_be__says_so(

@@ -16,6 +16,7 @@ from fairwatt.calldata import (
     order_hashes,
     positions_wh,
     prices_micro_per_kwh,
+    schedules_wh,
 )
 from fairwatt.chain._contracts import explained, structs
 from fairwatt.chain._reading import REFUSED, call, call_all, calls_made, logs
@@ -157,11 +158,15 @@ class Cleared:
         Per period and node of the network.
     flows_wh
         Per period and link of the network version in force then.
+    schedules_wh
+        Per flexible order, by peer and nonce, and period of its window: discharged positive,
+        charged negative.
     """
 
     positions_wh: dict[int, tuple[int, ...]]
     prices_micro_per_kwh: tuple[tuple[int, ...], ...]
     flows_wh: tuple[tuple[int, ...], ...]
+    schedules_wh: dict[tuple[int, int], tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -503,6 +508,7 @@ class Snapshot:
             positions,
             prices_micro_per_kwh(calls[0], periods, len(session.versions[-1].network.nodes)),
             flows_wh(calls[0], links),
+            schedules_wh(calls),
         )
 
     def traded_wh(self, peer: int, nonce: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import click
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 _FILE: Any = click.Path(dir_okay=False, exists=True, path_type=Path)
+_MOST_SHOWN: Final = 40
 _FOLDER: Any = click.Path(file_okay=False, path_type=Path)
 
 
@@ -69,6 +70,19 @@ Examples:
     metavar="FILE",
     help="Series known ahead (CSV, as the profiles of a case), for --forecast regression.",
 )
+@click.option(
+    "--storage",
+    type=click.Choice(["home", "market"]),
+    default="home",
+    show_default=True,
+    help="Who decides when storages and vehicles charge: their owners beforehand, or the clearing.",
+)
+@click.option(
+    "--faults",
+    type=_FILE,
+    metavar="FILE",
+    help="What is wrong with the meters (TOML): outages, late and false readings.",
+)
 @click.option("--seed", default="", help="Makes the keys of wallets and meters.")
 @click.option(
     "--settings",
@@ -90,6 +104,8 @@ def run(
     chain: str,
     forecast: str,
     weather: Path | None,
+    storage: Literal["home", "market"],
+    faults: Path | None,
     seed: str,
     settings: Path | None,
     out: Path | None,
@@ -129,6 +145,8 @@ def run(
         forecast=forecast,
         weather=str(weather) if weather else None,
         seed=seed,
+        storage=storage,
+        faults=faults.read_text(encoding="utf-8") if faults else None,
     )
     folder = RunFolder(out or Path("out") / Path(name).name)
     with progress_bar() as bar:
@@ -162,14 +180,19 @@ def run(
 
 
 def _show(results: Results) -> None:
+    from fairwatt.pilot import STORAGE  # noqa: PLC0415 - brings Ape, which is slow to load
+
     case, settings = results.prepared.case, results.prepared.settings
     currency = case.currency
     click.secho(case.title, bold=True)
     click.echo(
         f"{plural(results.days, 'day')}, {plural(len(results.peers), 'peer')}, periods of "
         f"{settings.period_seconds // 60} minutes, {settings.forecast} forecast; money in "
-        f"{currency}, energy in kWh\n"
+        f"{currency}, energy in kWh"
     )
+    if settings.storage == "market":
+        click.echo(f"storages and vehicles {STORAGE['market']}")
+    click.echo()
     peers = [*results.peers.values(), results.total]
 
     def energy(field: str) -> list[str]:
@@ -202,8 +225,9 @@ def _show(results: Results) -> None:
         stage: sorted(day.get(stage, 0.0) for day in results.seconds)[results.days // 2]
         for stage in results.seconds[0]
     }
+    failed = " and failed meters" if settings.faults is not None else ""
     click.echo(
-        f"\nforecast  errors cost {(total.cost - total.perfect) / 1e9:,.2f} {currency}: "
+        f"\nforecast  errors{failed} cost {(total.cost - total.perfect) / 1e9:,.2f} {currency}: "
         f"{total.perfect / 1e9:,.2f} would have been paid had all been foreseen\n"
         f"chain     {gas:,.0f} gas a day, {gas / len(results.peers):,.0f} per peer\n"
         f"seconds   a day, median: "
@@ -211,8 +235,25 @@ def _show(results: Results) -> None:
         + f"; {sum(times.values()):.2f} in all\n"
         f"balances  equal the bills, to the nano-token: {len(results.balances)} accounts"
     )
+    if settings.faults is not None:
+        _show_faults(results)
     for refused in results.refused[:20]:
         click.echo(f"left out  {refused}")
+
+
+def _show_faults(results: Results) -> None:
+    currency = results.prepared.case.currency
+    for day, peer, told, estimate, settled in results.faults[:_MOST_SHOWN]:
+        taken = "" if estimate is None else f"estimated {estimate / 1e9:,.2f}, "
+        click.echo(
+            f"meter     day {day}, {peer}: {told}: {taken}settled {settled / 1e9:,.2f} {currency}"
+        )
+    if len(results.faults) > _MOST_SHOWN:
+        click.echo(f"meter     and {len(results.faults) - _MOST_SHOWN} more; the report has them")
+    if results.untold_wh:
+        click.echo(
+            f"feeder    {-results.untold_wh / 1000:,.3f} kWh more were taken than is settled"
+        )
 
 
 def _document(results: Results) -> dict[str, Any]:
@@ -239,4 +280,9 @@ def _document(results: Results) -> dict[str, Any]:
         "gas": results.gas,
         "seconds": results.seconds,
         "refused": results.refused,
+        "faulty": [
+            {"day": day, "peer": peer, "told": told, "estimateNano": estimate, "settledNano": nano}
+            for day, peer, told, estimate, nano in results.faults
+        ],
+        "untoldWh": results.untold_wh,
     }

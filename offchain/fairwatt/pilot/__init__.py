@@ -13,12 +13,13 @@ from fairwatt.pilot._node import ANVIL, EMBEDDED
 from fairwatt.pilot._report import report
 from fairwatt.pilot._results import PeerResult, Results
 from fairwatt.pilot._run import STAGES, Prepared, Progress, prepare, run
-from fairwatt.pilot._settings import RunFolder, RunSettings
+from fairwatt.pilot._settings import STORAGE, RunFolder, RunSettings
 
 __all__ = [
     "ANVIL",
     "EMBEDDED",
     "STAGES",
+    "STORAGE",
     "PeerResult",
     "Prepared",
     "Progress",

@@ -114,8 +114,15 @@ class _Month:
         for name, nano in day["imbalancesNano"].items():
             supplier = self.peers[name].supplier or ""
             who, whose = self.accounts[name], self.accounts[supplier]
-            self._book(name, Kind.BALANCING, nano, end, counterparty=whose, **session)
-            self._book(supplier, Kind.BALANCING, -nano, end, counterparty=who, **session)
+            estimate = day["estimatesNano"].get(name, 0)
+            is_read = day["meteredWh"][name] is not None
+            for kind, amount in (
+                (Kind.ESTIMATE, estimate),
+                (Kind.ESTIMATE_BACK, -estimate if is_read else 0),
+                (Kind.BALANCING, nano if is_read else 0),
+            ):
+                self._book(name, kind, amount, end, counterparty=whose, **session)
+                self._book(supplier, kind, -amount, end, counterparty=who, **session)
         for name, peer in self.peers.items():
             self.deliveries.append(self._delivery(day, name, peer.node, peer.supplier))
         self.balances = {self.accounts[name]: nano for name, nano in day["balancesNano"].items()}
@@ -147,7 +154,7 @@ class _Month:
     ) -> Delivery:
         nothing = [0] * self.prepared.per_day
         metered = day["meteredWh"].get(name)
-        supplied = metered is not None and supplier is not None
+        supplied = name in day["meteredWh"] and supplier is not None
         tariffs = day["tariffs"][supplier] if supplied else {"retail": (), "feedIn": ()}
         return Delivery(
             peer=self.accounts[name],
@@ -160,6 +167,7 @@ class _Month:
             supplier=self.accounts[supplier] if supplied and supplier else None,
             retail_micro_per_kwh=tuple(tariffs["retail"]),
             feed_in_micro_per_kwh=tuple(tariffs["feedIn"]),
+            is_estimated=metered is None and name in day["estimatesNano"],
         )
 
     def _role(self, name: str) -> str:

@@ -11,20 +11,43 @@ import numpy as np
 from fairwatt.community import CurtailableLoad, Load, Photovoltaic, Storage
 from fairwatt.market import Side
 from fairwatt.orders import Step
-from fairwatt.planner import orders, plan
+from fairwatt.pilot._flexible import Device, devices_of, stand_in, within_connection
+from fairwatt.planner import firm_orders, orders, plan
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from fairwatt.community import Array, Asset, Community
     from fairwatt.planner import Plan, Schedule
 
-__all__ = ["DayPlan", "Levels", "plan_day", "with_levels"]
+__all__ = ["DayPlan", "Done", "Levels", "plan_day", "with_levels"]
 
 Levels = dict[str, list[float]]
 """What the storages of every peer that has any hold, kWh."""
 _WH_PER_KWH: Final = 1000
 _NOISE_KWH: Final = 1e-6
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a day came to behind the meters.
+
+    Attributes
+    ----------
+    metered_wh
+        Per peer and period: injected positive, taken negative.
+    levels
+        Of the storages at the end of the day.
+    costs
+        Per peer what its assets cost besides energy (fuel, wear, what is not served), token.
+    short
+        Vehicles that got less than they need, in words.
+    """
+
+    metered_wh: dict[str, tuple[int, ...]]
+    levels: Levels
+    costs: dict[str, float]
+    short: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -35,18 +58,53 @@ class DayPlan:
     ----------
     steps
         Per peer what it wants on the market.
-    metered_wh
-        Per peer and period: injected positive, taken negative.
-    levels
-        Of the storages at the end of the day.
-    costs
-        Per peer what its assets cost besides energy (fuel, wear, what is not served), token.
+    metered_wh, levels, costs
+        As `Done` has them, without what `devices` do.
+    devices
+        Storages and vehicles that the clearing schedules, those of a peer in sequence.
     """
 
     steps: dict[str, tuple[Step, ...]]
     metered_wh: dict[str, tuple[int, ...]]
     levels: Levels
     costs: dict[str, float]
+    devices: tuple[Device, ...] = ()
+
+    def numbered(self) -> Iterator[tuple[int, Device]]:
+        """The devices, each with the nonce of its order; that of a curve is 0."""
+        numbers: dict[str, int] = defaultdict(int)
+        for device in self.devices:
+            numbers[device.peer] += 1
+            yield numbers[device.peer], device
+
+    def done(self, schedules_wh: Mapping[tuple[str, int], Sequence[int]]) -> Done:
+        """What it comes to when the clearing gives the devices these schedules.
+
+        Parameters
+        ----------
+        schedules_wh
+            By peer and nonce: discharged positive, charged negative. A device without one does as
+            its owner planned.
+        """
+        metered = {name: list(energy) for name, energy in self.metered_wh.items()}
+        levels = {name: list(held) for name, held in self.levels.items()}
+        costs, short = dict(self.costs), []
+        for nonce, device in self.numbered():
+            schedule = schedules_wh.get((device.peer, nonce), device.planned_wh)
+            for period, energy in zip(device.window, device.metered_wh(schedule), strict=True):
+                metered[device.peer][period] += energy
+            left = device.left_wh(schedule)
+            costs[device.peer] += device.cost(schedule)
+            if device.slot is not None:
+                levels[device.peer][device.slot] = left * device.level_per_wh
+            elif left < device.wanted_wh:
+                short.append(
+                    f"vehicle of {device.peer}: it has {left} Wh of {device.wanted_wh} from its "
+                    "charger"
+                )
+        return Done(
+            {name: tuple(energy) for name, energy in metered.items()}, levels, costs, tuple(short)
+        )
 
     def to_document(self) -> dict[str, Any]:
         """As JSON."""
@@ -61,6 +119,7 @@ class DayPlan:
             "meteredWh": self.metered_wh,
             "levels": self.levels,
             "costs": self.costs,
+            "devices": [device.to_document() for device in self.devices],
         }
 
     @classmethod
@@ -76,31 +135,66 @@ class DayPlan:
             metered_wh={name: tuple(row) for name, row in document["meteredWh"].items()},
             levels=document["levels"],
             costs=document["costs"],
+            devices=tuple(map(Device.from_document, document["devices"])),
         )
 
 
-def plan_day(expected: Community, truth: Community) -> DayPlan:
+def plan_day(
+    expected: Community, truth: Community, connections_wh: Mapping[str, int] | None = None
+) -> DayPlan:
     """Plan a day as it is expected, and say what the meters count when it comes as it does.
 
     What was decided (storages, vehicles, heat pumps, generators) is done as planned; loads are what
     they are, and the sun gives what it gives, but no more than planned where the plan spills some.
+
+    Parameters
+    ----------
+    connections_wh
+        Per peer the most energy of a period. If it is given, storages and vehicles are left to the
+        clearing: curves carry the rest, limited by the tariffs.
     """
     planned = plan(expected)
-    drawn, injected = (np.zeros(planned.draw_kwh.shape) for _ in range(2))
-    for schedule, true, foreseen in zip(
-        planned.schedules, _assets(truth), _assets(expected), strict=True
+    devices = [] if connections_wh is None else devices_of(planned)
+    left_out = {device.asset for device in devices}
+    names = [peer.name for peer in truth.peers]
+    drawn, injected, net = (np.zeros(planned.draw_kwh.shape) for _ in range(3))
+    costs = dict.fromkeys(names, 0.0)
+    for at, (schedule, true, foreseen) in enumerate(
+        zip(planned.schedules, _assets(truth), _assets(expected), strict=True)
     ):
+        if at in left_out:
+            continue
         draw, inject = _done(schedule, foreseen, true, truth.horizon.periods)
         drawn[schedule.peer] += draw
         injected[schedule.peer] += inject
+        net[schedule.peer] += schedule.inject_kwh - schedule.draw_kwh
+        costs[names[schedule.peer]] += schedule.cost
     metered = np.rint((injected - drawn) * _WH_PER_KWH).astype(np.int64).tolist()
-    names = [peer.name for peer in truth.peers]
+    if connections_wh is None:
+        steps = orders(planned, "at-plan")
+    else:
+        steps, devices = _curves(planned, net, devices, connections_wh)
     return DayPlan(
-        steps=orders(planned, "at-plan"),
+        steps=steps,
         metered_wh={name: tuple(row) for name, row in zip(names, metered, strict=True)},
         levels=_levels(planned, names),
-        costs=dict(zip(names, planned.asset_costs().tolist(), strict=True)),
+        costs=costs,
+        devices=tuple(devices),
     )
+
+
+def _curves(
+    planned: Plan, net_kwh: Array, devices: Sequence[Device], connections_wh: Mapping[str, int]
+) -> tuple[dict[str, tuple[Step, ...]], list[Device]]:
+    """Curves beside devices that the connections carry, and these."""
+    steps, carried = firm_orders(planned, net_kwh), []
+    for name, firm in steps.items():
+        own = [device for device in devices if device.peer == name]
+        limited = within_connection(own, connections_wh.get(name, 0))
+        if limited:
+            steps[name] = stand_in(firm, limited, planned, connections_wh[name])
+        carried += limited
+    return steps, carried
 
 
 def with_levels(community: Community, levels: Levels) -> Community:

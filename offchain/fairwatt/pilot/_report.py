@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from fairwatt.files import write
+from fairwatt.pilot._settings import STORAGE
 from fairwatt.profiles import utc
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ def report(results: Results, folder: Path) -> Path:
             parts.append(_peers(results))
         if name == "chain":
             parts.append(_costs(results))
+    if results.prepared.settings.faults is not None:
+        parts.append(_faults(results))
     parts.append(_money(results))
     page = folder / "report.html"
     title = escape(results.prepared.case.title)
@@ -87,16 +90,18 @@ def _head(results: Results) -> str:
     saved = total.saved / 1e9
     errors = (total.cost - total.perfect) / 1e9
     shared = results.traded_kwh.sum()
+    failed = " and failed meters" if settings.faults is not None else ""
     told = (
         f"All peers together paid <b>{total.cost / 1e9:,.2f} {currency}</b> instead of "
         f"{total.alone / 1e9:,.2f} alone with their suppliers: <b>{saved:,.2f} {currency} "
         f"({_percent(total.saved, total.alone)})</b> saved. They traded {shared:,.1f} kWh with "
-        f"each other. Forecast errors cost {errors:,.2f} {currency}. Every clearing was proved on "
-        "chain, and every balance is, to the nano-token, what the bills make it."
+        f"each other. Forecast errors{failed} cost {errors:,.2f} {currency}. Every clearing was "
+        "proved on chain, and every balance is, to the nano-token, what the bills make it."
     )
     span = (
         f"{results.days} days from {utc(settings.start)}, {len(results.peers)} peers, periods of "
-        f"{settings.period_seconds // 60} minutes, {settings.forecast} forecast"
+        f"{settings.period_seconds // 60} minutes, {settings.forecast} forecast, storages and "
+        f"vehicles {STORAGE[settings.storage]}"
     )
     title = escape(results.prepared.case.title)
     lines = [f"<h1>{title}</h1>", f'<p class="small">{span}</p>', f"<p>{told}</p>"]
@@ -135,6 +140,34 @@ def _links(results: Results) -> str:
         if energy > 0
     ]
     return f"<p>Over the links: {'; '.join(shown)}.</p>" if shown else ""
+
+
+def _faults(results: Results) -> str:
+    """What was wrong with readings, what they were taken for, and what was settled."""
+    rows = [
+        [
+            f"day {day}",
+            peer,
+            told,
+            "" if estimate is None else f"{estimate / 1e9:,.2f}",
+            f"{settled / 1e9:,.2f}",
+        ]
+        for day, peer, told, estimate, settled in results.faults
+    ]
+    currency = results.prepared.case.currency
+    head = ["", "peer", "its reading", f"estimated {currency}", f"settled {currency}"]
+    settled = sum(row[-1] for row in results.faults)
+    estimated = sum(row[3] or 0 for row in results.faults)
+    last = [f"{len(rows)} readings", "", "", f"{estimated / 1e9:,.2f}", f"{settled / 1e9:,.2f}"]
+    return (
+        "<h2>Meters that failed</h2>\n<p>The initial run settles what has come, but for what can "
+        "hardly be true. What is missing after a day is estimated: what was bought was taken, "
+        "what was sold was not delivered. The final run settles what came since and gives back the "
+        "estimate. Received from the supplier is positive. In all, "
+        f"{abs(results.untold_wh) / 1000:,.3f} kWh "
+        f"{'more' if results.untold_wh < 0 else 'less'} were taken than is settled; only the meter "
+        f"of the feeder could tell.</p>\n{_table(head, rows, last=last)}"
+    )
 
 
 def _costs(results: Results) -> str:

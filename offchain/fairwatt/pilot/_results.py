@@ -69,6 +69,12 @@ class Results:
         share of what each seller sold, for the market has no pairs.
     gas, seconds
         Per day, by contract and by stage.
+    faults
+        Day (counted from 1), peer, what was wrong with its reading, what its estimate came to
+        (None if it was not estimated) and what was settled in the end, nano-token.
+    untold_wh
+        What flowed out of all meters less what is settled of them: who sees it is the meter of the
+        feeder alone.
     costs
         Per day: what all peers paid, would have paid alone, and with a perfect forecast, token,
         shape (days, 3).
@@ -90,6 +96,8 @@ class Results:
     incomes: Counter[str] = field(default_factory=Counter)
     balances: dict[str, int] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
+    faults: list[tuple[int, str, str, int | None, int]] = field(default_factory=list)
+    untold_wh: int = 0
 
     @classmethod
     def of(cls, prepared: Prepared, days: Iterable[dict[str, Any]]) -> Results:
@@ -146,7 +154,13 @@ class Results:
         positions = np.array(
             [day["positionsWh"].get(name, nothing) for name in names], np.int64
         ).reshape(len(names), per_day)
-        metered = {name: np.array(row, np.int64) for name, row in day["meteredWh"].items()}
+        # Where no reading is settled, what the estimate takes for granted counts.
+        metered = {
+            name: np.minimum(positions[names.index(name)], 0)
+            if row is None
+            else np.array(row, np.int64)
+            for name, row in day["meteredWh"].items()
+        }
         nodes = self.prepared.truth.network.nodes
         self.prices[:, here] = np.array([day["prices"][node] for node in nodes]) / _MICRO
         if self.flows_kwh.size:
@@ -173,6 +187,19 @@ class Results:
         for name, _, nano in day["incomes"]:
             self.incomes[name] += nano
         self.balances = day["balancesNano"]
+        self.untold_wh += sum(
+            day["flowedWh"][name] - int(energy.sum()) for name, energy in metered.items()
+        )
+        self.faults += [
+            (
+                day["day"] + 1,
+                name,
+                told,
+                day["estimatesNano"].get(name),
+                day["imbalancesNano"][name],
+            )
+            for name, told in day["faults"].items()
+        ]
         self.refused += [f"day {day['day'] + 1}: {each}" for each in day["refused"]]
 
     def _add_money(self, day: dict[str, Any]) -> None:

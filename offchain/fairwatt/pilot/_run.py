@@ -22,24 +22,29 @@ from fairwatt.cases import CASES, Case
 from fairwatt.chain import Chain, Settings, deploy, signer_for
 from fairwatt.community import Horizon
 from fairwatt.errors import CaseError, ChainError, PilotError
+from fairwatt.fleet import Fleet
 from fairwatt.forecast import Outlook, expected
 from fairwatt.founding import NETWORK, Founder
 from fairwatt.oracle import Oracle
-from fairwatt.orders import SignedOrder
+from fairwatt.orders import FlexibleOrder, SignedOrder
+from fairwatt.pilot._faults import Faults, Reception
 from fairwatt.pilot._node import ANVIL, OwnAnvil, connected, outlives
 from fairwatt.pilot._planning import DayPlan, Levels, plan_day, with_levels
 from fairwatt.profiles import Profiles
 from fairwatt.session import MarketTerms, propose, settle_reading
+from fairwatt.settlement import settle
 from fairwatt.simulation import Simulation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from fairwatt.chain import Cleared, Snapshot
     from fairwatt.community import Array, Community
     from fairwatt.deployment import Deployment
+    from fairwatt.fleet import Arrival
     from fairwatt.founding import Member
-    from fairwatt.meter import SignedReading
+    from fairwatt.orders import Order
+    from fairwatt.pilot._planning import Done
     from fairwatt.pilot._settings import RunFolder, RunSettings
     from fairwatt.session import Session, Tariff
 
@@ -54,6 +59,9 @@ _GATE_LEAD_S: Final = 3600
 _READING_WINDOW_S: Final = 6 * _DAY
 _TARIFFS_AHEAD: Final = 6 * _DAY
 """How long before they take effect tariffs are published, beyond the notice that they must have."""
+_INITIAL_RUN_S, _FINAL_RUN_S = 22 * 3600, 36 * 3600
+"""From the end of a day to its settlement runs, where meters fail: between them readings are
+estimated, after a day, and after the final one there is time to clear the day that follows."""
 _SPARE: Final = 1.5
 _LEAST_FUNDS_NANO: Final = 10 * 10**9
 _NANO: Final = 10**9
@@ -218,7 +226,9 @@ class _Runner:
         self.chain_name = chain
         self.say = say
         self.manager = signer_for(settings.roles.community_manager)
-        self.names = [peer.name for peer in prepared.truth.peers]
+        metered = [peer.name for peer in prepared.truth.peers if peer.role != "supplier"]
+        text = prepared.settings.faults
+        self.faults = Faults.read(text, metered) if text is not None else None
 
     # ------------------------------------------------------------------------------ founding
 
@@ -234,7 +244,9 @@ class _Runner:
         self.terms = self.chain.snapshot().terms(NETWORK)
         self.base = self.terms.first_session_start
         self.simulation = Simulation(self.prepared.truth, self.chain, NETWORK, members, operators)
-        self.oracle = Oracle(self.chain, NETWORK, self.manager, send=True)
+        self.oracle = Oracle(
+            self.chain, NETWORK, self.manager, send=True, most_steps=self._most_steps
+        )
         self.founder = founder
         self.senders = (self.manager, *(members[each.name].wallet for each in self._suppliers))
         self.over = sum(1 for _ in self.folder.days())
@@ -243,13 +255,19 @@ class _Runner:
                 f"{self.folder.path} says that {self.over} days are over, the chain does not; was "
                 "it put back? --fresh begins anew"
             )
-        self.funds = _funds_nano(self.prepared)
+        self.funds = _funds_nano(self.prepared, self.faults)
         if not self.over:
             founder.fund(members, self.funds)
 
     @property
     def _suppliers(self) -> Any:
         return self.prepared.truth.suppliers
+
+    @property
+    def _most_steps(self) -> int:
+        """Room for a curve of four steps a period and for an order of each asset."""
+        most = max(len(peer.assets) for peer in self.prepared.truth.peers)
+        return (4 + most) * self.prepared.per_day
 
     def _attach(self) -> None:
         """Find the contracts, or deploy them."""
@@ -288,6 +306,7 @@ class _Runner:
     def _terms(self) -> MarketTerms:
         """Sessions of a day, the first at the next start of a day that leaves time to publish."""
         start, now = self.prepared.settings.start, self.chain.now()
+        honest = self.faults is None
         soonest = now + self.settings.notice_seconds + _GATE_LEAD_S + _DAY
         first = start + -(-(soonest - start) // _DAY) * _DAY
         return MarketTerms(
@@ -297,9 +316,9 @@ class _Runner:
             max_placed_blocks=16,
             first_session_start=first,
             gate_lead_seconds=_GATE_LEAD_S,
-            clearing_window_seconds=_READING_WINDOW_S,
-            reading_window_seconds=_READING_WINDOW_S,
-            settlement_window_seconds=_READING_WINDOW_S + _DAY,
+            clearing_window_seconds=_READING_WINDOW_S if honest else 2 * _DAY,
+            reading_window_seconds=_READING_WINDOW_S if honest else _DAY,
+            settlement_window_seconds=_READING_WINDOW_S + _DAY if honest else 2 * _DAY,
             exclusive_window_seconds=_GATE_LEAD_S,
             manager=self.manager.address,
         )
@@ -319,11 +338,13 @@ class _Runner:
         return self.base + number * _DAY
 
     def _is_settled(self, number: int) -> bool:
+        """Whether the chain has every reading that the folder says it has."""
         snapshot, start = self.chain.snapshot(), self.start(number)
-        return all(
-            snapshot.is_reading_settled(NETWORK, start, member.peer)
-            for member in self.simulation.members.values()
-            if member.record.role != "supplier"
+        day = self.folder.day(number) or {"meteredWh": {}}
+        return snapshot.is_cleared(NETWORK, start) and all(
+            snapshot.is_reading_settled(NETWORK, start, self.simulation.members[name].peer)
+            for name, energy in day["meteredWh"].items()
+            if energy is not None
         )
 
 
@@ -356,11 +377,13 @@ class _Day:
         with self._stage("clear"):
             refused = self._clear(orders)
         with self._stage("meter"):
-            readings = self._read(plan)
+            done = self._deliver(plan)
+            refused += done.short
+            arrivals = self._read(done)
         with self._stage("reconcile"):
-            refused += self._reconcile(readings)
+            refused += self._reconcile(arrivals)
         with self._stage("account"):
-            accounts = self._account(readings, before)
+            accounts = self._account(arrivals, done, before)
         with self._stage("compare"):
             compared, left = self._compare(levels)
         self.document = {
@@ -368,11 +391,12 @@ class _Day:
             "start": self.truth.horizon.start,
             "session": self.start,
             "refused": refused,
-            "levels": {"run": plan.levels, **left},
+            "levels": {"run": done.levels, **left},
             **accounts,
             "gas": self.chain.gas_used(block + 1, accounts["block"], *self.runner.senders),
             "orders": {name: len(steps) for name, steps in plan.steps.items() if steps},
-            "assetCosts": plan.costs,
+            "flexibleOrders": len(plan.devices),
+            "assetCosts": done.costs,
             "compared": compared,
             "seconds": self.seconds,
         }
@@ -390,10 +414,21 @@ class _Day:
         """The plan, and the last block before anything of the day was sent."""
         kept = self.runner.folder.plan(self.number)
         if kept is None:
-            plan = plan_day(with_levels(self.forecast, levels), with_levels(self.truth, levels))
+            plan = self._planned(self.forecast, levels)
             kept = {"block": self.chain.snapshot().block, **plan.to_document()}
             self.runner.folder.keep_plan(self.number, kept)
         return DayPlan.from_document(kept), kept["block"]
+
+    def _planned(self, expected: Community, levels: Levels) -> DayPlan:
+        """A day in the market, planned as it is expected."""
+        connections = None
+        if self.runner.prepared.settings.storage == "market":
+            snapshot, seconds = self.chain.snapshot(), self.runner.terms.period_seconds
+            connections = {
+                name: snapshot.peer(self.members[name].peer, self.start).energy_limit_wh(seconds)
+                for name in self._metered
+            }
+        return plan_day(with_levels(expected, levels), with_levels(self.truth, levels), connections)
 
     def _publish_tariffs(self) -> None:
         until = self.start + _DAY + self.runner.settings.notice_seconds + _TARIFFS_AHEAD
@@ -406,31 +441,61 @@ class _Day:
         if snapshot.is_cleared(NETWORK, self.start):
             return []
         return [
-            self.simulation.sign(member, self.simulation.order_of(member, self.start, steps))
-            for name, steps in plan.steps.items()
-            if steps
-            for member in (self.members[name],)
+            self.simulation.sign(self.members[name], order) for name, order in self._orders(plan)
         ]
+
+    def _orders(self, plan: DayPlan) -> Iterator[tuple[str, Order | FlexibleOrder]]:
+        """What everybody signs, each with its name."""
+        for name, steps in plan.steps.items():
+            if steps:
+                yield name, self.simulation.order_of(self.members[name], self.start, steps)
+        for nonce, device in plan.numbered():
+            peer = self.members[device.peer].peer
+            yield device.peer, device.order(NETWORK, peer, self.start, nonce)
 
     def _clear(self, orders: list[SignedOrder]) -> list[str]:
         self.chain.travel_to(self.runner.terms.gate_closure(self.start))
         run = self.runner.oracle.clear(self.start, orders)
         return [f"order of {self._name(each.peer)}: {each.reason}" for each in run.refused]
 
-    def _read(self, plan: DayPlan) -> dict[str, SignedReading]:
+    def _deliver(self, plan: DayPlan) -> Done:
+        """What flows: loads and sun as they are, storages and vehicles as the clearing decided."""
+        if not plan.devices:
+            return plan.done({})
+        cleared = self.chain.snapshot().cleared(NETWORK, self.start)
+        if cleared is None:
+            raise PilotError(f"session {self.start} of day {self.number + 1} is not cleared")
+        return plan.done(self._by_name(cleared.schedules_wh))
+
+    def _by_name(
+        self, schedules_wh: Mapping[tuple[int, int], tuple[int, ...]]
+    ) -> dict[tuple[str, int], tuple[int, ...]]:
         return {
-            name: self.simulation.read(self.members[name], self.start, energy)
-            for name, energy in plan.metered_wh.items()
-            if self.members[name].record.role != "supplier"
+            (self._name(peer), nonce): schedule for (peer, nonce), schedule in schedules_wh.items()
         }
 
-    def _reconcile(self, readings: dict[str, SignedReading]) -> list[str]:
+    def _read(self, done: Done) -> list[Arrival]:
+        """What the meters send, and when; truthful and at once if no faults are asked for."""
+        numbers = {name: self.members[name].peer for name in self._metered}
+        keys = {numbers[name]: self.members[name].meter for name in self._metered}
+        faults, domain = self.runner.faults, self.chain.reading_domain
+        seed = faults.seed if faults else 0
+        fleet = Fleet(domain, NETWORK, self.runner.terms, keys, seed)
+        if faults is not None:
+            faults.give(fleet, self.number, numbers)
+        flowed = {numbers[name]: done.metered_wh[name] for name in self._metered}
+        return fleet.session(self.start, flowed)
+
+    def _reconcile(self, arrivals: Sequence[Arrival]) -> list[str]:
+        if self.runner.faults is not None:
+            return self._settle(arrivals)
         snapshot = self.chain.snapshot()
         snapshot.foresee(NETWORK, self.start, self._accounts.values())
         left = [
-            signed
-            for name, signed in readings.items()
-            if not snapshot.is_reading_settled(NETWORK, self.start, self.members[name].peer)
+            arrival.signed
+            for arrival in arrivals
+            if arrival.signed is not None
+            and not snapshot.is_reading_settled(NETWORK, self.start, arrival.peer)
         ]
         if not left:
             return []
@@ -438,8 +503,53 @@ class _Day:
         run = self.runner.oracle.reconcile(self.start, left)
         return [f"reading of {self._name(each.peer)}: {each.reason}" for each in run.refused]
 
+    def _settle(self, arrivals: Sequence[Arrival]) -> list[str]:
+        """The settlement runs: initial, again when the reading window is over, and final."""
+        initial, estimating, final = self._runs
+        refused: dict[str, None] = {}
+        for time in (initial, estimating, final):
+            self.chain.travel_to(time)
+            came = [
+                arrival.signed
+                for arrival in arrivals
+                if arrival.signed is not None and arrival.arrives_at <= time
+            ]
+            report = settle(self.runner.oracle, self.start, came, final=time == final)
+            for each in report.run.refused:
+                # Whoever is settled is passed over; on the way back to where a run was stopped too.
+                if each.peer not in report.before:
+                    refused[f"reading of {self._name(each.peer)}: {each.reason}"] = None
+        return list(refused)
+
+    @property
+    def _runs(self) -> tuple[int, int, int]:
+        """When the settlement runs of the day are."""
+        end = self.runner.terms.session_end(self.start)
+        estimating = self.runner.terms.reading_deadline(self.start) + 1
+        return end + _INITIAL_RUN_S, estimating, end + _FINAL_RUN_S
+
+    def _received(
+        self, arrivals: Sequence[Arrival], done: Done, snapshot: Snapshot, cleared: Cleared
+    ) -> dict[str, Reception]:
+        """What is settled of every meter."""
+        received = {}
+        for arrival in arrivals:
+            name = self._name(arrival.peer)
+            if self.runner.faults is None:
+                received[name] = Reception(done.metered_wh[name], None, "")
+                continue
+            _, estimating, final = self._runs
+            received[name] = Reception.of(
+                arrival,
+                done.metered_wh[name],
+                cleared.positions_wh.get(arrival.peer, ()),
+                (snapshot, NETWORK, self.start),
+                (estimating, final),
+            )
+        return dict(sorted(received.items(), key=lambda item: self._metered.index(item[0])))
+
     def _account(
-        self, readings: Mapping[str, SignedReading], before: dict[str, Any] | None
+        self, arrivals: Sequence[Arrival], done: Done, before: dict[str, Any] | None
     ) -> dict[str, Any]:
         """Reckon what everybody gets and pays, from what the chain accepted, and compare.
 
@@ -455,16 +565,18 @@ class _Day:
             raise PilotError(f"session {self.start} of day {self.number + 1} is not cleared")
         session = snapshot.session(NETWORK, self.start)
         trades = self._trades_nano(cleared)
-        metered = {name: signed.reading.energy_wh for name, signed in readings.items()}
+        received = self._received(arrivals, done, snapshot, cleared)
         tariffs = self._tariffs(snapshot)
         imbalances = {
-            name: _settled_nano(
+            name: got.estimate_nano or 0
+            if got.metered_wh is None
+            else _settled_nano(
                 self.members[name],
-                energy,
+                got.metered_wh,
                 cleared.positions_wh.get(self.members[name].peer),
                 tariffs[self._supplier_name(name)],
             )
-            for name, energy in metered.items()
+            for name, got in received.items()
         }
         incomes = _incomes(session, cleared)
         balances = self._require_balances(trades, imbalances, incomes, before, snapshot)
@@ -482,7 +594,17 @@ class _Day:
             "positionsWh": {
                 self._name(peer): list(energy) for peer, energy in cleared.positions_wh.items()
             },
-            "meteredWh": {name: list(energy) for name, energy in metered.items()},
+            "meteredWh": {
+                name: None if got.metered_wh is None else list(got.metered_wh)
+                for name, got in received.items()
+            },
+            "estimatesNano": {
+                name: got.estimate_nano
+                for name, got in received.items()
+                if got.estimate_nano is not None
+            },
+            "faults": {name: got.told for name, got in received.items() if got.told},
+            "flowedWh": {name: sum(done.metered_wh[name]) for name in received},
             "tradesNano": trades,
             "imbalancesNano": imbalances,
             "incomes": [(self._name(account), kind, nano) for account, kind, nano in incomes],
@@ -547,24 +669,22 @@ class _Day:
         alone = plan_day(
             with_levels(self.forecast.apart(), levels.get("alone", {})),
             with_levels(self.truth.apart(), levels.get("alone", {})),
-        )
-        foreseen = with_levels(self.truth, levels.get("perfect", {}))
-        perfect = plan_day(foreseen, foreseen)
+        ).done({})
+        foreseen = self._planned(self.truth, levels.get("perfect", {}))
         nodes = {member.peer: member.node for member in self.members.values()}
-        numbers = {name: self.members[name].peer for name in perfect.steps}
-        unsigned = [
-            SignedOrder(
-                self.simulation.order_of(self.members[name], self.start, steps), b"unsigned"
-            )
-            for name, steps in perfect.steps.items()
-            if steps
-        ]
+        unsigned = [SignedOrder(order, b"unsigned") for _, order in self._orders(foreseen)]
         proposal = propose(self.session, unsigned, nodes=nodes)
+        schedules = {
+            (signed.order.peer, signed.order.nonce): fills
+            for signed, fills in zip(proposal.orders, proposal.fills_wh, strict=True)
+            if isinstance(signed.order, FlexibleOrder)
+        }
+        perfect = foreseen.done(self._by_name(schedules))
         trades, positions = proposal.payments_nano, proposal.positions_wh
         compared = {}
         for name in self._metered:
             member, rates = self.members[name], tariffs[self._supplier_name(name)]
-            position = positions.get(numbers[name])
+            position = positions.get(member.peer)
             gets = trades.get(member.peer, 0)
             gets += _settled_nano(member, perfect.metered_wh[name], position, rates)
             compared[name] = {
@@ -639,8 +759,12 @@ def _incomes(session: Session, cleared: Cleared) -> list[tuple[int, Kind, int]]:
     return [(account, kind, nano) for (account, kind), nano in incomes.items() if nano]
 
 
-def _funds_nano(prepared: Prepared) -> dict[str, int]:
-    """Deposits that last for all days, whatever the market does: half as much again as it takes."""
+def _funds_nano(prepared: Prepared, faults: Faults | None = None) -> dict[str, int]:
+    """Deposits that last for all days, whatever the market does: half as much again as it takes.
+
+    Where meters are to count too much, so many times more.
+    """
+    spare = _SPARE * (faults.exaggeration if faults else 1.0)
     days = prepared.truth.between(prepared.first, prepared.settings.days * prepared.per_day)
     periods = days.horizon.periods
     funds: dict[str, int] = {}
@@ -649,11 +773,11 @@ def _funds_nano(prepared: Prepared) -> dict[str, int]:
     for at, peer in enumerate(days.peers):
         draw, inject = _turnover_kwh(peer, days.horizon.hours, periods)
         cost = float(np.maximum(retail[at], 0) @ draw) if peer.supplier else 0.0
-        funds[peer.name] = _LEAST_FUNDS_NANO + round(_SPARE * cost * _NANO)
+        funds[peer.name] = _LEAST_FUNDS_NANO + round(spare * cost * _NANO)
         if peer.supplier:
             owed[peer.supplier] += float(np.maximum(feed_in[at], 0) @ inject)
     for supplier in days.suppliers:
-        nano = _LEAST_FUNDS_NANO + round(_SPARE * owed[supplier.name] * _NANO)
+        nano = _LEAST_FUNDS_NANO + round(spare * owed[supplier.name] * _NANO)
         funds[supplier.name] = max(funds.get(supplier.name, 0), nano)
     return funds
 

@@ -6,16 +6,20 @@ import json
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from fairwatt.deployment import Deployment
 from fairwatt.errors import PilotError
 from fairwatt.files import read, write
+from fairwatt.tomltext import short
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["RunFolder", "RunSettings"]
+__all__ = ["STORAGE", "RunFolder", "RunSettings"]
+
+STORAGE: Final = {"home": "planned by their owners", "market": "scheduled by the clearing"}
+"""Who says when storages and vehicles charge, and how that is told."""
 
 _RUN, _DEPLOYMENT, _DAYS, _PLANS = "run.json", "deployment.json", "days", "plans"
 _FORMAT: Final = 1
@@ -43,6 +47,11 @@ class RunSettings:
         File with series that are known ahead; None if there is none.
     seed
         Of all keys.
+    storage
+        "home": storages and vehicles do what their owners planned beforehand; "market": what the
+        clearing decides.
+    faults
+        Text of a file of what is wrong with the meters (`fairwatt.pilot._faults`); None: nothing.
     """
 
     case: str
@@ -53,6 +62,8 @@ class RunSettings:
     forecast: str = "weekly"
     weather: str | None = None
     seed: str = ""
+    storage: Literal["home", "market"] = "home"
+    faults: str | None = None
 
     def to_document(self) -> dict[str, Any]:
         """As JSON."""
@@ -82,7 +93,7 @@ class RunFolder:
         document = {"format": _FORMAT, "chain": chain, **settings.to_document()}
         if self._run.exists() and not fresh and (kept := self._read(self._run)) != document:
             differs = [key for key in document if kept.get(key) != document[key]]
-            shown = ", ".join(f"{key} {kept.get(key)!r}" for key in differs)
+            shown = ", ".join(f"{key} {short(kept.get(key))}" for key in differs)
             raise PilotError(
                 f"{self.path} holds another run ({shown}); choose another folder (--out), or "
                 "--fresh to begin anew in this one"

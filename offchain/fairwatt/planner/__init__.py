@@ -5,7 +5,7 @@ The fast twin of `fairwatt.models.community_day`, which says the same model as t
 
 from __future__ import annotations
 
-from fairwatt.planner._orders import book, orders
+from fairwatt.planner._orders import book, firm_orders, orders
 from fairwatt.planner._plan import Plan, Schedule, Timings, plan
 
-__all__ = ["Plan", "Schedule", "Timings", "book", "orders", "plan"]
+__all__ = ["Plan", "Schedule", "Timings", "book", "firm_orders", "orders", "plan"]

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     Column = NDArray[np.int64]
     Mask = NDArray[np.bool_]
 
-__all__ = ["Limits", "book", "orders"]
+__all__ = ["Limits", "book", "firm_orders", "orders"]
 
 Limits: TypeAlias = Literal["break-even", "at-plan"]
 """What limits the price of a step: what it is worth to its peer, or the price of the plan."""
@@ -111,6 +111,40 @@ def book(plan: Plan, period: int, limits: Limits = "break-even") -> Book:
         price_micro_per_kwh=curves.price,
         energy_wh=curves.energy.astype(np.int64),
     )
+
+
+def firm_orders(plan: Plan, net_kwh: Array) -> dict[str, tuple[Step, ...]]:
+    """Orders for energy that comes and goes whatever the market does.
+
+    Who has no choice loses nothing at any price better than its supplier's: it bids a micro-token
+    less than its retail tariff and asks a micro-token more than its feed-in tariff, so that
+    whoever sells at the one, or buys at the other, does not trade with it.
+
+    Parameters
+    ----------
+    net_kwh
+        Injected positive, drawn negative, shape (peers, periods).
+
+    Returns
+    -------
+    dict
+        Per peer its steps, by period.
+    """
+    network = plan.community.network
+    floor, cap = network.price_floor_micro_per_kwh, network.price_cap_micro_per_kwh
+    lowest, highest = (np.clip(price, floor, cap).astype(np.int64) for price in _outside(plan))
+    energy = np.rint(net_kwh * _WH_PER_KWH).astype(np.int64)
+    price = np.where(energy > 0, np.minimum(lowest + 1, cap), np.maximum(highest - 1, floor))
+    return {
+        peer.name: tuple(
+            Step(period, Side.ASK if wh > 0 else Side.BID, limit, abs(wh))
+            for period, (limit, wh) in enumerate(zip(prices, energies, strict=True))
+            if wh
+        )
+        for peer, prices, energies in zip(
+            plan.community.peers, price.tolist(), energy.tolist(), strict=True
+        )
+    }
 
 
 @dataclass(frozen=True, eq=False)
