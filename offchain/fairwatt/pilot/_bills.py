@@ -21,6 +21,7 @@ from fairwatt.billing import (
     require_balanced,
 )
 from fairwatt.files import write
+from fairwatt.units import SECONDS_PER_DAY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["bills", "books_of"]
 
 _MARKET: Final = 1
-_DAY: Final = 86_400
 _FUND_NAME: Final = "community fund"
 
 
@@ -101,11 +101,11 @@ class _Month:
         self.until = 0
         if not opening:
             for name, nano in first["fundedNano"].items():
-                self._book(name, Kind.DEPOSIT, nano, first["start"] - _DAY)
+                self._book(name, Kind.DEPOSIT, nano, first["start"] - SECONDS_PER_DAY)
 
     def add(self, day: dict[str, Any]) -> None:
         start = day["start"]
-        end = start + _DAY
+        end = start + SECONDS_PER_DAY
         session = {"market": _MARKET, "session": start}
         for name, nano in day["tradesNano"].items():
             self._book(name, Kind.MARKET, nano, start, **session)

@@ -20,6 +20,7 @@ from fairwatt.errors import CaseError
 from fairwatt.fleet import Fleet, Late, Noise, OtherKey, Outage, Scale, UnderReport, WrongUnit
 from fairwatt.settlement import doubt
 from fairwatt.tomltext import Table, choice
+from fairwatt.units import SECONDS_PER_HOUR
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Faults", "Reception"]
 
-_HOUR: Final = 3600
 _MOST: Final = 1e6
 
 
@@ -41,7 +41,9 @@ def _outage(table: Table) -> Behaviour:
 
 def _late(table: Table) -> Behaviour:
     spread = table.number("spread_hours", 0, _MOST) if table.has("spread_hours") else 0.0
-    return Late(round(table.number("hours", 0, _MOST) * _HOUR), round(spread * _HOUR))
+    return Late(
+        round(table.number("hours", 0, _MOST) * SECONDS_PER_HOUR), round(spread * SECONDS_PER_HOUR)
+    )
 
 
 _KINDS: Final[dict[str, Callable[[Table], Behaviour]]] = {

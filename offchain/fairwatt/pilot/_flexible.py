@@ -19,6 +19,7 @@ from fairwatt.chain import Role
 from fairwatt.community import ElectricVehicle, Storage
 from fairwatt.market import Side
 from fairwatt.orders import FlexibleOrder, Step
+from fairwatt.units import MICRO, WH_PER_KWH
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Device", "devices_of", "stand_in", "within_connection"]
 
-_WH_PER_KWH: Final = 1000
-_MICRO: Final = 10**6
 _NOISE_KWH: Final = 1e-6
 
 
@@ -108,7 +107,7 @@ class Device:
 
     def cost(self, schedule_wh: Sequence[int]) -> float:
         """Wear of a schedule, token."""
-        return self.cost_per_kwh * sum(max(wh, 0) for wh in schedule_wh) / _WH_PER_KWH
+        return self.cost_per_kwh * sum(max(wh, 0) for wh in schedule_wh) / WH_PER_KWH
 
     def to_document(self) -> dict[str, Any]:
         """As JSON."""
@@ -160,9 +159,9 @@ def _of_storage(planned: Plan, at: int, asset: Storage, slot: int) -> Device:
         # It has one value for all it holds, so it keeps what it has beyond what it must hold.
         wanted_wh=max(start, min(_near(asset.least_final_kwh * gives), capacity)),
         value_micro_per_kwh=community.network.price_cap_micro_per_kwh,
-        wear_micro_per_kwh=round((asset.cost_per_kwh + lost) * _MICRO),
+        wear_micro_per_kwh=round((asset.cost_per_kwh + lost) * MICRO),
         drawn_per_charged=1 / yields,
-        level_per_wh=1 / gives / _WH_PER_KWH,
+        level_per_wh=1 / gives / WH_PER_KWH,
         cost_per_kwh=asset.cost_per_kwh,
         planned_wh=_whole(schedule.inject_kwh - yields * schedule.draw_kwh),
     )
@@ -188,7 +187,7 @@ def _of_vehicle(planned: Plan, at: int, asset: ElectricVehicle) -> Device:
         value_micro_per_kwh=community.network.price_cap_micro_per_kwh,
         wear_micro_per_kwh=0,
         drawn_per_charged=1.0,
-        level_per_wh=asset.efficiency / _WH_PER_KWH,
+        level_per_wh=asset.efficiency / WH_PER_KWH,
         cost_per_kwh=0.0,
         planned_wh=_whole(-schedule.draw_kwh[window]),
     )
@@ -251,16 +250,16 @@ def _charging_price(planned: Plan, schedule: Schedule) -> float:
 
 
 def _micros(price: Array) -> list[int]:
-    return [round(each) for each in (price * _MICRO).tolist()]
+    return [round(each) for each in (price * MICRO).tolist()]
 
 
 def _down(kwh: float) -> int:
-    return int(kwh * _WH_PER_KWH + _NOISE_KWH)
+    return int(kwh * WH_PER_KWH + _NOISE_KWH)
 
 
 def _near(kwh: float) -> int:
-    return round(kwh * _WH_PER_KWH)
+    return round(kwh * WH_PER_KWH)
 
 
 def _whole(kwh: Array) -> tuple[int, ...]:
-    return tuple(int(wh) for wh in np.rint(kwh * _WH_PER_KWH).tolist())
+    return tuple(int(wh) for wh in np.rint(kwh * WH_PER_KWH).tolist())

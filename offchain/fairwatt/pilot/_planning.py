@@ -13,6 +13,7 @@ from fairwatt.market import Side
 from fairwatt.orders import Step
 from fairwatt.pilot._flexible import Device, devices_of, stand_in, within_connection
 from fairwatt.planner import firm_orders, orders, plan
+from fairwatt.units import WH_PER_KWH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +25,6 @@ __all__ = ["DayPlan", "Done", "Levels", "plan_day", "with_levels"]
 
 Levels = dict[str, list[float]]
 """What the storages of every peer that has any hold, kWh."""
-_WH_PER_KWH: Final = 1000
 _NOISE_KWH: Final = 1e-6
 
 
@@ -169,7 +169,7 @@ def plan_day(
         injected[schedule.peer] += inject
         net[schedule.peer] += schedule.inject_kwh - schedule.draw_kwh
         costs[names[schedule.peer]] += schedule.cost
-    metered = np.rint((injected - drawn) * _WH_PER_KWH).astype(np.int64).tolist()
+    metered = np.rint((injected - drawn) * WH_PER_KWH).astype(np.int64).tolist()
     if connections_wh is None:
         steps = orders(planned, "at-plan")
     else:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fairwatt.errors import PilotError
+from fairwatt.units import MICRO, NANO, WH_PER_KWH
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
     from fairwatt.pilot._run import Prepared
 
 __all__ = ["PeerResult", "Results"]
-
-_NANO: Final = 10**9
-_MICRO: Final = 10**6
-_WH_PER_KWH: Final = 1000
 
 
 @dataclass(slots=True)
@@ -162,19 +159,19 @@ class Results:
             for name, row in day["meteredWh"].items()
         }
         nodes = self.prepared.truth.network.nodes
-        self.prices[:, here] = np.array([day["prices"][node] for node in nodes]) / _MICRO
+        self.prices[:, here] = np.array([day["prices"][node] for node in nodes]) / MICRO
         if self.flows_kwh.size:
-            self.flows_kwh[:, here] = np.array(day["flowsWh"]) / _WH_PER_KWH
+            self.flows_kwh[:, here] = np.array(day["flowsWh"]) / WH_PER_KWH
         sold, bought = np.maximum(positions, 0), np.maximum(-positions, 0)
         volume = sold.sum(axis=0)
-        self.traded_kwh[here] = volume / _WH_PER_KWH
-        self.between_kwh += sold @ (bought / np.maximum(volume, 1)).T / _WH_PER_KWH
+        self.traded_kwh[here] = volume / WH_PER_KWH
+        self.between_kwh += sold @ (bought / np.maximum(volume, 1)).T / WH_PER_KWH
         for at, name in enumerate(names):
             if name not in metered:
                 continue
             peer, difference = self.peers[name], metered[name] - positions[at]
-            self.imported_kwh[here] += np.maximum(-difference, 0) / _WH_PER_KWH
-            self.exported_kwh[here] += np.maximum(difference, 0) / _WH_PER_KWH
+            self.imported_kwh[here] += np.maximum(-difference, 0) / WH_PER_KWH
+            self.exported_kwh[here] += np.maximum(difference, 0) / WH_PER_KWH
             peer.sold += int(sold[at].sum())
             peer.bought += int(bought[at].sum())
             peer.injected += int(np.maximum(metered[name], 0).sum())
@@ -205,11 +202,11 @@ class Results:
     def _add_money(self, day: dict[str, Any]) -> None:
         for name, peer in self.peers.items():
             gets = day["tradesNano"].get(name, 0) + day["imbalancesNano"].get(name, 0)
-            cost = round(day["assetCosts"][name] * _NANO) - gets
+            cost = round(day["assetCosts"][name] * NANO) - gets
             compared = day["compared"][name]
             peer.cost += cost
             peer.alone += compared["aloneNano"]
             peer.perfect += compared["perfectNano"]
             self.costs[day["day"]] += (
-                np.array([cost, compared["aloneNano"], compared["perfectNano"]]) / _NANO
+                np.array([cost, compared["aloneNano"], compared["perfectNano"]]) / NANO
             )

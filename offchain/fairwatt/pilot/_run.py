@@ -34,6 +34,7 @@ from fairwatt.profiles import Profiles
 from fairwatt.session import MarketTerms, propose, settle_reading
 from fairwatt.settlement import settle
 from fairwatt.simulation import Simulation
+from fairwatt.units import NANO, SECONDS_PER_DAY, SECONDS_PER_HOUR, WEI_PER_TOKEN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -53,20 +54,17 @@ __all__ = ["STAGES", "Prepared", "Progress", "prepare", "run"]
 STAGES: Final = ("plan", "tariffs", "sign", "clear", "meter", "reconcile", "account", "compare")
 """Of a day, in their sequence."""
 
-_DAY: Final = 86_400
 _MOST_HISTORY_DAYS: Final = 36
-_GATE_LEAD_S: Final = 3600
-_READING_WINDOW_S: Final = 6 * _DAY
-_TARIFFS_AHEAD: Final = 6 * _DAY
+_GATE_LEAD_S: Final = SECONDS_PER_HOUR
+_READING_WINDOW_S: Final = 6 * SECONDS_PER_DAY
+_TARIFFS_AHEAD: Final = 6 * SECONDS_PER_DAY
 """How long before they take effect tariffs are published, beyond the notice that they must have."""
-_INITIAL_RUN_S, _FINAL_RUN_S = 22 * 3600, 36 * 3600
+_INITIAL_RUN_S, _FINAL_RUN_S = 22 * SECONDS_PER_HOUR, 36 * SECONDS_PER_HOUR
 """From the end of a day to its settlement runs, where meters fail: between them readings are
 estimated, after a day, and after the final one there is time to clear the day that follows."""
 _SPARE: Final = 1.5
-_LEAST_FUNDS_NANO: Final = 10 * 10**9
-_NANO: Final = 10**9
-_WH_PER_KWH: Final = 1000
-_SUPPLY_CAP_WEI: Final = 10**9 * 10**18
+_LEAST_FUNDS_NANO: Final = 10 * NANO
+_SUPPLY_CAP_WEI: Final = 10**9 * WEI_PER_TOKEN
 _FUND: Final = "community fund"
 
 
@@ -105,7 +103,7 @@ class Prepared:
     @property
     def per_day(self) -> int:
         """Periods of a day."""
-        return _DAY // self.settings.period_seconds
+        return SECONDS_PER_DAY // self.settings.period_seconds
 
     def day(self, number: int, community: Community) -> Community:
         """One of the days of `truth` or `forecast`."""
@@ -121,13 +119,13 @@ def prepare(settings: RunSettings) -> Prepared:
         If the case does not cover the days.
     """
     seconds = settings.period_seconds
-    per_day = _DAY // seconds
-    if _DAY % seconds:
+    per_day = SECONDS_PER_DAY // seconds
+    if SECONDS_PER_DAY % seconds:
         raise PilotError(f"periods of {seconds} s do not fill a day")
 
     def load(history_days: int) -> Case:
         horizon = Horizon(
-            settings.start - history_days * _DAY,
+            settings.start - history_days * SECONDS_PER_DAY,
             seconds,
             (history_days + settings.days) * per_day,
         )
@@ -306,9 +304,12 @@ class _Runner:
     def _terms(self) -> MarketTerms:
         """Sessions of a day, the first at the next start of a day that leaves time to publish."""
         start, now = self.prepared.settings.start, self.chain.now()
-        honest = self.faults is None
-        soonest = now + self.settings.notice_seconds + _GATE_LEAD_S + _DAY
-        first = start + -(-(soonest - start) // _DAY) * _DAY
+        # Where meters fail a day is settled for good before the next; else a run may stand still.
+        clearing_s = reading_s = _READING_WINDOW_S
+        if self.faults is not None:
+            clearing_s, reading_s = 2 * SECONDS_PER_DAY, SECONDS_PER_DAY
+        soonest = now + self.settings.notice_seconds + _GATE_LEAD_S + SECONDS_PER_DAY
+        first = start + -(-(soonest - start) // SECONDS_PER_DAY) * SECONDS_PER_DAY
         return MarketTerms(
             network=NETWORK,
             period_seconds=self.prepared.settings.period_seconds,
@@ -316,9 +317,9 @@ class _Runner:
             max_placed_blocks=16,
             first_session_start=first,
             gate_lead_seconds=_GATE_LEAD_S,
-            clearing_window_seconds=_READING_WINDOW_S if honest else 2 * _DAY,
-            reading_window_seconds=_READING_WINDOW_S if honest else _DAY,
-            settlement_window_seconds=_READING_WINDOW_S + _DAY if honest else 2 * _DAY,
+            clearing_window_seconds=clearing_s,
+            reading_window_seconds=reading_s,
+            settlement_window_seconds=reading_s + SECONDS_PER_DAY,
             exclusive_window_seconds=_GATE_LEAD_S,
             manager=self.manager.address,
         )
@@ -335,7 +336,7 @@ class _Runner:
 
     def start(self, number: int) -> int:
         """When the session of a day starts on the chain."""
-        return self.base + number * _DAY
+        return self.base + number * SECONDS_PER_DAY
 
     def _is_settled(self, number: int) -> bool:
         """Whether the chain has every reading that the folder says it has."""
@@ -431,7 +432,7 @@ class _Day:
         return plan_day(with_levels(expected, levels), with_levels(self.truth, levels), connections)
 
     def _publish_tariffs(self) -> None:
-        until = self.start + _DAY + self.runner.settings.notice_seconds + _TARIFFS_AHEAD
+        until = self.start + SECONDS_PER_DAY + self.runner.settings.notice_seconds + _TARIFFS_AHEAD
         for supplier in self.runner.founder.community.suppliers:
             member = self.members[supplier.name]
             self.runner.founder.publish_tariffs(supplier, member, self.runner.base, until)
@@ -659,7 +660,7 @@ class _Day:
                     f"day {self.number + 1}: {name} has {nano} nano-token, its bills make it "
                     f"{expected_nano[name]}"
                 )
-        if sum(balances.values()) * _NANO != snapshot.tokens_held_wei():
+        if sum(balances.values()) * NANO != snapshot.tokens_held_wei():
             raise PilotError(f"day {self.number + 1}: the balances are not the tokens held")
         return balances
 
@@ -689,8 +690,8 @@ class _Day:
             gets += _settled_nano(member, perfect.metered_wh[name], position, rates)
             compared[name] = {
                 "aloneNano": -_settled_nano(member, alone.metered_wh[name], None, rates)
-                + round(alone.costs[name] * _NANO),
-                "perfectNano": -gets + round(perfect.costs[name] * _NANO),
+                + round(alone.costs[name] * NANO),
+                "perfectNano": -gets + round(perfect.costs[name] * NANO),
             }
         return compared, {"alone": alone.levels, "perfect": perfect.levels}
 
@@ -773,11 +774,11 @@ def _funds_nano(prepared: Prepared, faults: Faults | None = None) -> dict[str, i
     for at, peer in enumerate(days.peers):
         draw, inject = _turnover_kwh(peer, days.horizon.hours, periods)
         cost = float(np.maximum(retail[at], 0) @ draw) if peer.supplier else 0.0
-        funds[peer.name] = _LEAST_FUNDS_NANO + round(spare * cost * _NANO)
+        funds[peer.name] = _LEAST_FUNDS_NANO + round(spare * cost * NANO)
         if peer.supplier:
             owed[peer.supplier] += float(np.maximum(feed_in[at], 0) @ inject)
     for supplier in days.suppliers:
-        nano = _LEAST_FUNDS_NANO + round(spare * owed[supplier.name] * _NANO)
+        nano = _LEAST_FUNDS_NANO + round(spare * owed[supplier.name] * NANO)
         funds[supplier.name] = max(funds.get(supplier.name, 0), nano)
     return funds
 

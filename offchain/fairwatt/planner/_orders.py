@@ -133,7 +133,7 @@ def firm_orders(plan: Plan, net_kwh: Array) -> dict[str, tuple[Step, ...]]:
     network = plan.community.network
     floor, cap = network.price_floor_micro_per_kwh, network.price_cap_micro_per_kwh
     lowest, highest = (np.clip(price, floor, cap).astype(np.int64) for price in _outside(plan))
-    energy = np.rint(net_kwh * _WH_PER_KWH).astype(np.int64)
+    energy = np.rint(net_kwh * WH_PER_KWH).astype(np.int64)
     price = np.where(energy > 0, np.minimum(lowest + 1, cap), np.maximum(highest - 1, floor))
     return {
         peer.name: tuple(
