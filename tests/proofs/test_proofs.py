@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.proofs import fuzz, markets, weakened
+from tests.proofs.compiled import ROOT, compiled
+from tests.proofs.halmos import SYMBOLIC
 from tests.proofs.revm import Harness, Verdict
 
 if TYPE_CHECKING:
@@ -35,6 +37,19 @@ def test_fuzz__accepted_clearings__are_the_best_ones(harness: Harness) -> None:
     assert count.changed + count.beyond == 25 * 100
     assert count.accepted > count.accepted_of_another_market > 0
     assert len(count.errors) > 10
+
+
+def test_symbolic__checks__are_of_the_contracts_as_they_are() -> None:
+    names = [path.relative_to(ROOT).as_posix() for path in SYMBOLIC.glob("*.sol")]
+    made = compiled(names, ["abi"])
+    checks = {
+        entry["name"]
+        for name in names
+        for contract in made["contracts"][name].values()
+        for entry in contract["abi"]
+        if entry["type"] == "function" and entry["name"].startswith("check_")
+    }
+    assert {"check_addFillsEven", "check_take", "check_oneNode", "check_twoNodes"} <= checks
 
 
 class Gullible:

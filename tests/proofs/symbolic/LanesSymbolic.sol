@@ -21,7 +21,6 @@ contract LanesSymbolic {
         (uint256 evenHalf, uint256 oddHalf) = PlainLanes.halves(word);
         assert(Lanes.even(word) == evenHalf);
         assert(Lanes.odd(word) == oddHalf);
-        assert(Lanes.join(evenHalf, oddHalf) == word);
     }
 
     function check_biased(uint256 half) external pure {
@@ -61,11 +60,36 @@ contract LanesSymbolic {
         assert(Lanes.reversed(half) == PlainLanes.reversed(half));
     }
 
-    /// @notice Products of 32 and 30 bits are more than a solver multiplies out: the lanes of one factor are 0 or 1 here.
-    function check_dot(uint256 a, uint256 b) external pure {
-        a &= 0x3fffffffffffffff * ONE;
-        b &= ONE;
-        assert(Lanes.dot(a, b) == PlainLanes.dot(a, b));
+    function check_flags(uint256 word) external pure {
+        word &= (0x7fffffff * ONE) | ((0x7fffffff * ONE) << 32);
+        uint256 flags = Lanes.flags(ONE, word);
+        for (uint256 lane; lane < 8; ++lane) {
+            uint256 energy = (word >> (32 * lane)) & 0xffffffff;
+            assert((flags >> (32 * lane)) & 0xffffffff == (energy == 0 ? 0 : 1));
+        }
+    }
+
+    /// @notice Products of 32 and 30 bits are more than a solver multiplies out: energies are 0 or 1 here.
+    function check_take(uint256 evens, uint256 odds, uint256 evenPrices, uint256 oddPrices) external pure {
+        (evens, odds) = (evens & ONE, odds & ONE);
+        (evenPrices, oddPrices) = (evenPrices & 0xffffffff * ONE, oddPrices & 0xffffffff * ONE);
+        uint256[2] memory position = [evens, odds];
+        uint256[2] memory sums = [3 * ONE, 5 * ONE];
+        uint256[2] memory prices = [Lanes.reversed(evenPrices), Lanes.reversed(oddPrices)];
+        uint256[2] memory totals = [uint256(7), 9 * ONE];
+        uint256[4] memory at;
+        assembly ("memory-safe") {
+            mstore(at, position)
+            mstore(add(at, 32), sums)
+            mstore(add(at, 64), prices)
+            mstore(add(at, 96), totals)
+        }
+        uint256 word = Lanes.take(at[0], at[1], at[2], at[3]);
+        assert(word == (evens << 32) | odds);
+        assert(position[0] == 0 && position[1] == 0);
+        assert(sums[0] == 3 * ONE + evens && sums[1] == 5 * ONE + odds);
+        (, uint256[3] memory expected) = PlainLanes.take([evens, odds, 0, 0], [evenPrices, oddPrices]);
+        assert(totals[0] == 7 + expected[0] && totals[1] == 9 * ONE + evens + odds);
     }
 
     function check_at(uint256 half) external pure {
@@ -110,29 +134,42 @@ contract LanesSymbolic {
         assert(asks & lane == asks_ && bids & lane == bids_ && marginal & lane == marginal_);
     }
 
-    function check_addFills(
-        uint256 limits,
-        uint256 steps,
+    function check_addFillsEven(uint256[2] calldata block_, uint256 low, uint256 high) external pure {
+        _addFills(block_, low, high, 0);
+    }
+
+    function check_addFillsOdd(uint256[2] calldata block_, uint256 low, uint256 high) external pure {
+        _addFills(block_, low, high, 1);
+    }
+
+    function _addFills(
+        uint256[2] calldata block_,
         uint256 low,
-        uint256 high
-    ) external pure {
-        Given memory given = _bounded(limits, steps, low, high);
+        uint256 high,
+        uint256 odd
+    ) private pure {
+        Given memory given = Given(
+            Lanes.biased(odd == 0 ? Lanes.even(block_[0]) : Lanes.odd(block_[0])),
+            odd == 0 ? Lanes.even(block_[1]) : Lanes.odd(block_[1]),
+            low & 0xffffffff * ONE,
+            high & 0xffffffff * ONE
+        );
         if (!PlainLanes.atMost(given.low, given.high)) return;
+        uint256[3] memory prices = [given.low, 0, given.high];
+        uint256[3] memory position = [ONE, 0, 2 * ONE];
+        uint256[3] memory at;
+        assembly ("memory-safe") {
+            mstore(at, block_)
+            mstore(add(at, 32), prices)
+            mstore(add(at, 64), position)
+        }
+        uint256 undecided = Lanes.addFills(ONE, at[0], odd == 0 ? 32 : 0, at[1], at[2]);
         (uint256 asks, uint256 bids, uint256 marginal, uint256 between) = Lanes.fill(
             given.limits,
             given.steps,
             given.low,
             given.high
         );
-        uint256[3] memory prices = [given.low, 0, given.high];
-        uint256[3] memory position = [ONE, 0, 2 * ONE];
-        uint256 at;
-        uint256 to;
-        assembly ("memory-safe") {
-            at := prices
-            to := position
-        }
-        uint256 undecided = Lanes.addFills(Lanes.biased(given.limits), given.steps, at, to);
         assert(undecided == marginal | between);
         assert(position[0] == ONE + asks && position[2] == 2 * ONE + bids);
     }

@@ -96,7 +96,8 @@ contract ProofSymbolic {
             uint256(0x0002_0002) << 224
         );
         bytes memory details = abi.encodePacked(_detail(seller), _detailAt(8, buyer));
-        try this.proveTwoNodes(cells, details, _rows(book), link, flow) returns (
+        bytes memory flows = abi.encodePacked(uint40(flow));
+        try this.proveTwoNodes(cells, details, _rows(book), link, flows) returns (
             uint256 soldWh,
             uint256 boughtWh
         ) {
@@ -139,12 +140,14 @@ contract ProofSymbolic {
         bytes calldata details,
         bytes calldata rows,
         Link memory link,
-        uint8 flow
+        bytes calldata flows
     ) external pure returns (uint256 soldWh, uint256 boughtWh) {
         ClearingProof.Tally memory tally = ClearingProof.open(2, 1, FLOOR, CAP, cells, details);
         soldWh = _add(tally, 0, rows, 0);
         boughtWh = _add(tally, 1, rows, 64);
-        tally.addFlow(link, ClearingProof.Flow(0, 0, flow, 1));
+        ClearingProof.Flow memory flow;
+        flow.tail = 1;
+        tally.addLink(link, flow, 1, _offset(flows), 5);
         tally.close();
     }
 
@@ -156,7 +159,8 @@ contract ProofSymbolic {
         uint256 at
     ) private pure returns (uint256 energyWh) {
         tally.addRow(node, 0, 1, _offset(rows) + at);
-        tally.takePosition(node, 2 ** 30 - 1);
+        ClearingProof.Trade memory trade;
+        tally.takePosition(node, 2 ** 30 - 1, trade);
         uint256 words = tally.words;
         assembly ("memory-safe") {
             energyWh := shr(225, mload(words))
