@@ -161,23 +161,22 @@ so do their readings: nodes do not pass on transactions of more than 128 KiB.
 
 The aims were 7,000 gas per order, 300 per order and period of a day, 250 per peer and period of a
 reconciliation, and 1.5 times the floor. They are not met. Where the gas goes, by a trace of every
-instruction (`debug_traceCall`, put down to its source by the compiler's source map):
+instruction (`debug_traceCall`):
 
-* An order, of 100 on one node, takes 13,414: 1,708 for calldata and the transaction, 3,228 to
-  recover its signer (3,000 of it the precompile), 1,805 in the ledger (1,343 of it storage, four
-  accounts to a slot), 596 in order book and registry and 421 for the two hashes that `Clearing`
-  stores, which are paid once and not per order, 291 for hashing. That makes 8,049 before anything
-  is checked. The other 5,365 are instructions of `Clearing`; of those run once per order 23% push
-  constants and labels, and 17% are jumps.
-* A day costs about 3.4 million for any number of peers: 357 per order and period with 100 peers,
-  89 with 400. The functions for its 960 flows take 0.96 million of that, those for opening and
-  closing its 480 cells 0.4 million, and code in between that the source map puts down to no single
-  function most of the rest. One more peer (32 instead of 16) costs 551 per period: 108 for
-  calldata, 80 to compare its steps with the prices, 64 to sum up its position, 34 for its
-  signature, 18 in the ledger, 44 for marginal orders, and 203 of code in between.
-* The calldata floor of the day of 400 is 324 per order and period by itself: a step has 8 bytes,
-  of which few are zero where every step has a limit price of its own. The aim of 300 needs a
-  shorter curve.
+* One more order of one step on one node (30 instead of 10) costs 11,566: 1,441 for calldata, 3,299
+  to recover its signer (3,000 of it the precompile), 1,676 in the ledger (most of it storage, four
+  accounts to a slot), 530 to hash it. That makes 6,946, the aim, before anything is checked. The
+  other 4,620 are instructions of `Clearing` in some 60 pieces of 20 to 370 each: reading the record
+  and its head, the peer's roster word, a row, a position, a payment.
+* A day costs 2.9 million for any number of peers: 306 per order and period with 100 peers, 77 with
+  400. Its 960 flows take 1.2 million of that, its 480 cells 1.0 million, half of it those 211 that
+  have marginal orders. One more peer (30 instead of 10) costs 378 per period: 100 for calldata, 90
+  to compare its steps with the prices, 83 to sum up its position, 34 for its signature, 17 in the
+  ledger, the rest for marginal orders and around the loops.
+* The day of 400 has to go in four parts, for nodes pass on no larger transactions. What a part
+  carries on from the one before, and the prices that each part reads anew, make the last 111 per
+  order and period. Its calldata floor is 324 by itself: a step has 8 bytes, of which few are zero
+  where every step has a limit price of its own. The aim of 300 needs a shorter curve.
 * A reconciliation of 32 peers takes 480 per peer and period: 85 for calldata, 34 to recover the
   signer, 109 in the registry (51 of it storage; a supplier's tariffs are read once for all
   readings of a transaction), 39 in the ledger, 26 for its event.
