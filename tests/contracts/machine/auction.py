@@ -162,14 +162,14 @@ class Auction(Machine):
         placed, before = book.placed_nonce(peer), book.below[peer]
         below = book.nonces[peer] if placed is None or not short else placed  # all but the placed
         refusal = ("NothingToCancel", below, before) if below <= before else None
-        cancel_all, wallet = (
-            self.contracts.order_book.cancelAll,
-            self.wallet(self.model.peers[peer]),
-        )
+        wallet = self.wallet(self.model.peers[peer])
+        cancel_all = self.contracts.order_book.cancelAll
         arguments = (book.market, book.start, below)
         if self.attempt(cancel_all, *arguments, sender=wallet, refusal=refusal):
             book.below[peer] = below
             self._drop(book, *[key for key in book.orders if key[0] == peer and key[1] < below])
+            refusal = ("NothingToCancel", below, below)
+            self.attempt(cancel_all, *arguments, sender=wallet, refusal=refusal)
 
     def _drop(self, book: Book, *keys: Key) -> None:
         for key in keys:
@@ -255,7 +255,7 @@ class Auction(Machine):
         assert self._refused_clearing(proposal) == cleared
 
     def _require_turn(self, book: Book, proposal: Proposal, who: int) -> Signer:
-        """Who sends it: others than the manager only after its window, nobody while it is paused."""
+        """Who sends it: only the manager in its window, and nobody while it is paused."""
         terms, sender = book.terms, self.stranger(who)
         if self.model.paused:
             assert self._refused_clearing(proposal) == ("ClearingPaused",)

@@ -60,7 +60,7 @@ def entry_point(method: Any) -> str:
 
 
 class Machine(RuleBasedStateMachine):
-    """A community with three markets, and a ledger to move to; `model` is what is expected of it."""
+    """A community with three markets, and a ledger to move to; `model` is what is expected."""
 
     community: ClassVar[Community]
     members: ClassVar[Sequence[Member]]
@@ -70,6 +70,8 @@ class Machine(RuleBasedStateMachine):
     refusals: ClassVar[Counter[str]] = Counter()
     reached: ClassVar[Counter[str]] = Counter()
     """Entry points that were called, called in vain, and what became of it."""
+    is_thorough: bool = True
+    """Whether what is the same for several contracts is done with each of them."""
 
     def __init__(self) -> None:
         super().__init__()

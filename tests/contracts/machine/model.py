@@ -1,4 +1,4 @@
-"""What the chain should hold, in plain Python: nothing here asks a chain, or uses the package's own accounts.
+"""What the chain should hold, in plain Python: nothing here asks a chain.
 
 The machine does to this model what it does to the chain, and after every step both are compared.
 """
@@ -73,7 +73,7 @@ class Accounts:
         return max(0, one.balance - one.locked - self.arrears(peer))
 
     def means(self, peer: int, gate: int) -> int:
-        """For what is cleared: withdrawals that are requested after the gate closed are no way out."""
+        """For what is cleared: a withdrawal requested after gate closure is no way out."""
         one = self.of[peer]
         late = one.withdrawal > 0 and one.requested_at >= gate
         return max(0, self.free(peer) + (one.withdrawal + one.credit if late else 0))
@@ -89,7 +89,7 @@ class Accounts:
         return paid
 
     def owe(self, debtor: int, creditor: int, nano: int) -> None:
-        """What it can pay is paid, the rest are arrears; what it has to get from the other goes off first."""
+        """Paid as far as it can, the rest are arrears; what the other owes goes off first."""
         off = min(nano, self.owed[creditor, debtor])
         self.owed[creditor, debtor] -= off
         nano -= off

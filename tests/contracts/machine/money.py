@@ -9,7 +9,7 @@ from eth_account.messages import encode_typed_data
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 from tests.community import DAY, NANO, WITHDRAWAL_DELAY
-from tests.contracts.machine.base import Machine, Refusal, amounts, some
+from tests.contracts.machine.base import NOBODY, Machine, Refusal, amounts, some
 from tests.contracts.machine.model import Account, Peer
 
 from fairwatt.moves import Move
@@ -45,11 +45,15 @@ class Money(Machine):
         for method in (token.depositBacking, token.redeem):
             self.attempt(method, wallet.address, wei, sender=wallet, refusal=("WrongKind",))
 
-        have, sent = model.wei[wallet.address], model.wei[wallet.address] * share // 100
-        poor = ("ERC20InsufficientBalance", wallet.address, have, sent) if sent > have else None
-        self.attempt(token.transfer, outsider.address, sent, sender=wallet, refusal=poor)
-        if not poor:
-            model.transfer(wallet.address, outsider.address, sent)
+        have = model.wei[wallet.address]
+        poor = ("ERC20InsufficientBalance", wallet.address, have, have + 1)
+        self.attempt(token.transfer, outsider.address, have + 1, sender=wallet, refusal=poor)
+        self.attempt(token.treasuryBurn, have + 1, sender=wallet, refusal=poor)
+        sent = have * min(share, 100) // 100
+        self.send(token.transfer, outsider.address, sent, sender=wallet)
+        model.transfer(wallet.address, outsider.address, sent)
+        nobody = ("ERC20InvalidSpender", NOBODY)
+        self.attempt(token.approve, NOBODY, wei, sender=outsider, refusal=nobody)
         self.send(token.approve, wallet.address, wei // 2, sender=outsider)
         taken = wei * share // 100
         take = (token.transferFrom, outsider.address, wallet.address, taken)
@@ -161,6 +165,8 @@ class Money(Machine):
         collect, outsider = self.contracts.ledger.collect, self.community.outsider
         if self.attempt(collect, *pair, sender=outsider, refusal=refusal):
             accounts.collect(*pair)
+            nothing = ("NothingToCollect", *pair)
+            self.attempt(collect, *pair, sender=outsider, refusal=nothing)
 
     # ------------------------------------------------------------------------ fund and credit
 

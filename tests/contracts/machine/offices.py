@@ -9,7 +9,7 @@ from eth_account import Account
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 from tests.community import C2, C3, DAY, NETWORK, NOTICE, TERMS
-from tests.contracts.machine.base import Machine, Refusal, some
+from tests.contracts.machine.base import NOBODY, Machine, Refusal, some
 from tests.contracts.machine.model import ACTIVE, LEFT, SUSPENDED, Peer, Record
 
 from fairwatt.chain import Role, test_signer
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from fairwatt.chain import Signer
 
 ADMIN = b"\0" * 32
-NOBODY = "0x" + "0" * 40
 SPACING = 900
 FREE_WALLETS = range(16, 20)  # test accounts that belong to nobody
 
@@ -260,15 +259,13 @@ class Offices(Machine):
         granted = (role, outsider.address)
         self.attempt(contract.grantRole, *granted, sender=stranger, refusal=without)
         self.attempt(contract.revokeRole, *granted, sender=stranger, refusal=without)
-        self.send(contract.grantRole, *granted, sender=admin)
-        assert self.view(contract, "hasRole", *granted)
         wrong = ("AccessControlBadConfirmation",)
         self.attempt(contract.renounceRole, *granted, sender=admin, refusal=wrong)
-        if pick % 2:
-            self.send(contract.renounceRole, *granted, sender=outsider)
-        else:
-            self.send(contract.revokeRole, *granted, sender=admin)
-        assert not self.view(contract, "hasRole", *granted)
+        for end, by in ((contract.renounceRole, outsider), (contract.revokeRole, admin)):
+            self.send(contract.grantRole, *granted, sender=admin)
+            assert self.view(contract, "hasRole", *granted)
+            self.send(end, *granted, sender=by)
+            assert not self.view(contract, "hasRole", *granted)
         rules = ("AccessControlEnforcedDefaultAdminRules",)
         self.attempt(contract.grantRole, ADMIN, outsider.address, sender=admin, refusal=rules)
 
@@ -295,7 +292,9 @@ class Offices(Machine):
         self.send(contract.cancelDefaultAdminTransfer, sender=admin)
         off = ("AccessControlInvalidDefaultAdmin", outsider.address)
         self.attempt(accept, sender=outsider, refusal=off)
-        self.send(contract.changeDefaultAdminDelay, 2 * DAY, sender=admin)
+        change_delay = contract.changeDefaultAdminDelay
+        self.attempt(change_delay, 0, sender=outsider, refusal=without)
+        self.send(change_delay, 2 * DAY, sender=admin)
         self.send(contract.rollbackDefaultAdminDelay, sender=admin)
         for old, new in ((admin, outsider), (outsider, admin)):
             schedule = self.now + DAY

@@ -123,6 +123,9 @@ class Promises(Machine):
             reached, rest = chained(hashes[:1]), hashes[1:]
         if fault == "scanned":
             reached = b"\1" * 32
+            unknown = ("NotScanned", order.struct_hash, reached)
+            scanned = (order.struct_hash, reached, rest)
+            self.attempt(bonds.scan, *scanned, sender=challenger, refusal=unknown)
         refusal = (
             self._undecided(book)
             or self._unbound(book, order, fault)

@@ -35,7 +35,7 @@ class Sequences(Auction, Meters, Trading, Promises, Offices, Invariants):
     """All rules, and sequences of them."""
 
     @initialize(
-        sequence=st.permutations(range(12)),
+        sequence=st.permutations(range(13)),
         pick=some,
         market=markets,
         steps=st.lists(curves, min_size=5, max_size=5),
@@ -60,6 +60,7 @@ class Sequences(Auction, Meters, Trading, Promises, Offices, Invariants):
             lambda: self.flexible_day(pick=pick, data=data, energy=nano % 3_000),
             lambda: self.guest(role=Role.PROSUMER, pick=pick, nano=nano),
             lambda: self.office_day(pick=pick, nano=nano),
+            lambda: self.stopped_session(pick=pick),
         ]
         for which in sequence:
             sequences[which]()
@@ -70,8 +71,10 @@ class Sequences(Auction, Meters, Trading, Promises, Offices, Invariants):
     @rule(pick=some, market=markets, steps=curves)
     def change_of_mind(self, pick: int, market: int, steps: Any) -> None:
         """Somebody places an order and cancels it, and places another and cancels all."""
+        peer, book = self.member(pick % 4), self.next_book(market, later=1)
         for cancel in (self.cancel, partial(self.cancel_all, short=False)):
-            self.order(pick=pick, market=market, later=1, steps=steps, on_chain=True)
+            for on_chain in (True, False):
+                self.give_order(peer, book, steps, on_chain=on_chain)
             if any(book.orders for book in self.open_books()):
                 cancel(pick=pick)
 
@@ -194,7 +197,9 @@ class Sequences(Auction, Meters, Trading, Promises, Offices, Invariants):
     def broken_promise(self, pick: int, steps: Any, data: st.DataObject) -> None:
         """The manager loses orders that it gave receipts for; one of them it could excuse."""
         self.resume()
-        self.deposit_bond(tokens=25)
+        for tokens in (0, 25):
+            self.deposit_bond(tokens=tokens)
+        self.request_bond(share=101)
         self.request_bond(share=pick % 110)
         book, cheap, dear = (
             self.next_book(MANAGED),
@@ -209,10 +214,7 @@ class Sequences(Auction, Meters, Trading, Promises, Offices, Invariants):
         self.show(book, *book.receipts[0])
         self.witness(book)
         self.travel(book.gate)
-        if pick % 4 == 0:
-            self.pause(pick=pick)
         self.witness(book)
-        self.resume()
         for signed, _ in book.receipts[:2]:
             self.excuse_peer(book, signed.order.peer)
         if pick % 3:
@@ -227,6 +229,24 @@ class Sequences(Auction, Meters, Trading, Promises, Offices, Invariants):
         self.travel(self.now + BOND_DELAY)
         self.withdraw_bond()
         self.show(book, *book.receipts[0])
+
+    @rule(pick=some)
+    def stopped_session(self, pick: int) -> None:
+        """The guardian stops clearing in the manager's window: then its receipts do not bind."""
+        self.resume()
+        book = self.next_book(MANAGED)
+        signed = self.give_order(
+            self.member(1 + pick % 2), book, [(0, Side.BID, 0, 7)], on_chain=False
+        )
+        if signed:
+            self.promise(book, signed)
+        self.travel(book.gate)
+        self.pause(pick=pick)
+        self.witness(book)
+        if signed:
+            self.excuse_peer(book, signed.order.peer)
+            self.travel(book.deadline + 1)
+            self.show(book, *book.receipts[-1])
 
     @rule(
         role=st.sampled_from([Role.CONSUMER, Role.PROSUMER, Role.STORAGE]), pick=some, nano=amounts
@@ -266,6 +286,6 @@ class Sequences(Auction, Meters, Trading, Promises, Offices, Invariants):
         self.act_as_a_contract(pick=pick, nano=nano)
         self.token(pick=pick, nano=nano, share=nano % 120)
         self.nobody_withdraws(pick=pick)
-        for contract in range(4):
-            self.grant_and_revoke(pick=contract + 4 * (pick % 2))
+        for contract in range(4 if self.is_thorough else 1):
+            self.grant_and_revoke(pick=contract)
             self.hand_on_admin(pick=contract)

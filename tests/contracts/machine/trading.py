@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +79,13 @@ class Trading(Machine):
     def _sides(self, book: Book, pick: int, fault: str) -> tuple[Peer, Peer]:
         """Who may sell and buy, mostly at one node."""
         peers = [peer for peer in self.model.peers.values() if peer.role is not Role.OPERATOR]
-        sellers = [peer for peer in peers if (peer.role is not Role.CONSUMER) != (fault == "role")]
+        nodes = Counter(peer.at(book.start).node for peer in peers)
+        sellers = [
+            peer
+            for peer in peers
+            if (peer.role is not Role.CONSUMER) != (fault == "role")
+            and (nodes[peer.at(book.start).node] > 1 or pick % 5 == 0)
+        ]
         seller = sellers[pick % len(sellers)]
         if fault == "itself":
             return seller, seller
@@ -211,7 +218,7 @@ class Trading(Machine):
         *,
         forged: bool,
     ) -> Refusal | None:
-        """T1 to T5, in the contract's sequence."""
+        """T1 and T2, and then T3 to T5: in the contract's sequence."""
         if wh == 0:
             return ("EnergyZero",)
         if closed := self._closed(book, resting):
@@ -223,6 +230,12 @@ class Trading(Machine):
         ask, bid = (resting, incoming) if resting.side is Side.ASK else (incoming, resting)
         if bid.price_micro_per_kwh < ask.price_micro_per_kwh:
             return ("PricesDoNotCross", bid.price_micro_per_kwh, ask.price_micro_per_kwh)
+        return self._untimely(resting, incoming) or self._unfit(
+            book, resting, incoming, forged=forged
+        )
+
+    def _untimely(self, resting: ContinuousOrder, incoming: ContinuousOrder) -> Refusal | None:
+        """T3."""
         if resting.rests_from > self.now:
             return ("OrderNotResting", resting.peer, resting.nonce, resting.rests_from)
         if incoming.rests_from <= self.now:
@@ -230,6 +243,17 @@ class Trading(Machine):
         for order in (resting, incoming):
             if order.valid_until < self.now:
                 return ("OrderExpired", order.peer, order.nonce, order.valid_until)
+        return None
+
+    def _unfit(
+        self,
+        book: Book,
+        resting: ContinuousOrder,
+        incoming: ContinuousOrder,
+        *,
+        forged: bool,
+    ) -> Refusal | None:
+        """T4, T5."""
         if resting.peer == incoming.peer:
             return ("TradeWithItself", resting.peer)
         for order, other in ((resting, incoming), (incoming, resting)):
