@@ -73,7 +73,8 @@ OF_BACKED_TOKENS = {
 ONLY_REFUSED = FOR_CONTRACTS | ONCE | OF_BACKED_TOKENS
 EVENTS_OF_A_RUN = (
     *("arrears", "clear in parts", "estimate", "fee", "flexible", "reading after estimate"),
-    *("reading of trades", "receipt broken"),
+    *("reading of trades", "receipt broken", "withdrawal after a clearing"),
+    "withdrawal after a debt",
 )
 
 
@@ -163,7 +164,7 @@ def founded_market(community: Community) -> Community:
     Market.tariff = (tariff.effective_from, RETAIL, FEED_IN)
     Market.network_from = int(contracts.registry.networkVersion(1, 1)[0])
     Market.runs = 0
-    for counter in (Market.sent, Market.refusals, Market.reached):
+    for counter in (Market.sent, Market.refusals, Market.errors, Market.reached):
         counter.clear()
     return community
 
@@ -180,6 +181,11 @@ def test_markets__any_sequence_of_steps__keep_the_invariants(founded_market: Com
             deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
+    )
+    print(
+        f"{Market.runs} runs, {Market.reached['step']} steps, {Market.sent.total()} transactions; "
+        f"{Market.errors.total()} attempts refused with {len(Market.errors)} errors; reached:",
+        *(f"{name} {count}" for name, count in sorted(Market.reached.items())),
     )
     everything = set(entry_points(founded_market.chain.contracts).values())
     assert everything - (+Market.sent).keys() == set(ONLY_REFUSED)

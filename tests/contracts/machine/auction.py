@@ -375,7 +375,9 @@ class Auction(Machine):
                 income[event.owner] += event.tariffNano
                 income[0] += event.rentNano
         assert sum(income.values()) + sum(payments.values()) == 0
+        before = accounts.given_way
         accounts.clear(payments, book.gate)
+        self.reached["withdrawal after a clearing"] += accounts.given_way > before
         for owner, nano in income.items():
             if owner:
                 accounts.of[owner].balance += nano

@@ -68,8 +68,9 @@ class Machine(RuleBasedStateMachine):
     successor: ClassVar[Any]
     sent: ClassVar[Counter[str]] = Counter()
     refusals: ClassVar[Counter[str]] = Counter()
+    errors: ClassVar[Counter[str]] = Counter()
     reached: ClassVar[Counter[str]] = Counter()
-    """Entry points that were called, called in vain, and what became of it."""
+    """Entry points that were called, called in vain, with which error, and what became of it."""
     is_thorough: bool = True
     """Whether what is the same for several contracts is done with each of them."""
 
@@ -143,7 +144,7 @@ class Machine(RuleBasedStateMachine):
         self.refusals[entry_point(method)] += 1
         output = bytes(answer.output)
         name, types = _errors()[output[:4]]
-        self.reached[name] += 1
+        self.errors[name] += 1
         return (name, *map(plain, decode(types, output[4:])))
 
     def attempt(

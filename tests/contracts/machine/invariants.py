@@ -20,6 +20,7 @@ class Invariants(Money):
     @invariant()
     def money_adds_up(self) -> None:
         """I1 to I8, of the chain by itself."""
+        self.reached["step"] += 1
         ledger, token = self.contracts.ledger, self.contracts.token
         numbers = sorted(self.model.peers)
         owed: Counter[int] = Counter()

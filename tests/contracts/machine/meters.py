@@ -131,5 +131,7 @@ class Meters(Machine):
     def _settle(self, peer: int, due: int) -> None:
         accounts, supplier = self.model.accounts, self.supplier.number
         debtor, creditor = (supplier, peer) if due > 0 else (peer, supplier)
+        before = accounts.given_way
         accounts.owe(debtor, creditor, abs(due))
+        self.reached["withdrawal after a debt"] += accounts.given_way > before
         self.reached["arrears"] += bool(accounts.owed[peer, supplier])

@@ -47,6 +47,8 @@ class Accounts:
     of: defaultdict[int, Account] = field(default_factory=lambda: defaultdict(Account))
     owed: defaultdict[tuple[int, int], int] = field(default_factory=lambda: defaultdict(int))
     fund: int = 0
+    given_way: int = 0
+    """Of what was to be withdrawn."""
 
     @property
     def granted(self) -> int:
@@ -124,7 +126,9 @@ class Accounts:
     def _give_way(self, peer: int) -> None:
         """What is missing is taken from what was to be withdrawn."""
         one = self.of[peer]
-        one.withdrawal = max(0, one.withdrawal + min(0, self.free(peer)))
+        missing = max(0, -self.free(peer))
+        self.given_way += min(missing, one.withdrawal)
+        one.withdrawal = max(0, one.withdrawal - missing)
 
 
 @dataclass

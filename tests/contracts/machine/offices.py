@@ -90,7 +90,7 @@ class Offices(Machine):
         refusal: Refusal | None = None,
         **changes: Any,
     ) -> None:
-        """One change at a time, none to who has left; `refusal` is what else there is against it."""
+        """One change at a time, none to who has left; `refusal` is what else is against it."""
         latest = peer.latest
         if latest.since > self.now:
             refusal = ("ChangePending", peer.number, latest.since)

@@ -51,12 +51,12 @@ class Sequences(Auction, Meters, Trading, Promises, Offices, Invariants):
             lambda: self.change_of_mind(pick=pick, market=market, steps=steps[0]),
             lambda: self.void_session(pick=pick, market=market, steps=steps[1]),
             lambda: self.withdrawal(pick=pick, share=1 + nano % 50),
-            lambda: self.debt(pick=pick, steps=steps[2], nano=nano),
+            lambda: self.debt(pick=pick, nano=nano, data=data),
             lambda: self.gift(pick=pick, nano=nano),
             lambda: self.market_day(market=market, orders=orders, data=data, energy=nano % 3_000),
             lambda: self.move(pick=pick, nano=nano),
             lambda: self.trading(market=market, pick=pick, data=data),
-            lambda: self.broken_promise(pick=pick, steps=steps[3], data=data),
+            lambda: self.broken_promise(pick=pick, steps=steps[2], data=data),
             lambda: self.flexible_day(pick=pick, data=data, energy=nano % 3_000),
             lambda: self.guest(role=Role.PROSUMER, pick=pick, nano=nano),
             lambda: self.office_day(pick=pick, nano=nano),
@@ -124,14 +124,23 @@ class Sequences(Auction, Meters, Trading, Promises, Offices, Invariants):
         self.allot(pick=pick, nano=nano // 4 + 1)
         self.manage_the_fund_without_the_role(pick=pick, nano=nano)
 
-    @rule(pick=some, steps=curves, nano=amounts)
-    def debt(self, pick: int, steps: Any, nano: int) -> None:
-        """Somebody takes more than it can pay, and pays when it has funds again."""
-        peer, book = self.member(pick % 4), self.next_book(HOURLY)
-        self.give_order(peer, book, steps, on_chain=False)
-        self.travel(book.gate + 1)
-        self.bring_reading(book, peer, -50_000)
-        self.deposit(pick=self.pick_of(peer), nano=nano, to_fund=False)
+    @rule(pick=some, nano=amounts, data=st.data())
+    def debt(self, pick: int, nano: int, data: st.DataObject) -> None:
+        """Somebody asks for all its money when the gate is closed, which saves it from nothing.
+
+        What it bought is paid, and then what it took; later it pays the rest.
+        """
+        seller, peer, book = self.member(0), self.member(1 + pick % 2), self.next_book(HOURLY)
+        who = self.pick_of(peer)
+        self.give_order(seller, book, [(0, Side.ASK, 40_000, 2_000)], on_chain=False)
+        self.give_order(peer, book, [(0, Side.BID, 40_000, 1_000)], on_chain=False)
+        self.travel(book.gate)
+        self.request_withdrawal(pick=who, share=100)
+        if book in self.clearable_books():
+            self.clear_session(book, data, who=pick)
+        self.bring_reading(book, peer, -1_500 if nano % 3 == 0 else -50_000)
+        self.deposit(pick=who, nano=nano, to_fund=False)
+        self.request_withdrawal(pick=who, share=101)
         self.collect_from(peer.number, self.supplier.number)
 
     @rule(
