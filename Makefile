@@ -9,6 +9,7 @@
 #   make fuzz    a million changed clearings against an oracle; docs/verification.md
 #   make weakened  the fuzzer on proofs that lack a rule
 #   make coverage  which branches of the contracts the tests take
+#   make machine  anything that anybody may do, in long random sequences
 #   make halmos  symbolic checks of the proof; installs the extra `halmos`
 #   make pages   docs/pilots.md and its pictures, docs/bills.png
 #   make grid    docs/grid.md and its pictures; installs the extra for power flows
@@ -33,7 +34,7 @@ say = @printf '\033[1m==> %s\033[0m\n' "$(1)"
 
 .DEFAULT_GOAL := setup
 .DELETE_ON_ERROR:
-.PHONY: setup compile demo test check bench markets fuzz weakened coverage halmos pages grid lock clean
+.PHONY: setup compile demo test check bench markets fuzz weakened coverage machine halmos pages grid lock clean
 
 setup: $(STAMPS)/python $(STAMPS)/solc
 
@@ -114,6 +115,13 @@ bench: compile $(STAMPS)/bench
 markets fuzz weakened coverage: compile
 	$(call say,$@)
 	@$(BIN)/python -m tests.proofs $@ $(ARGS)
+
+# As many runs and as long as you like: make machine EXAMPLES=20 STEPS=300
+machine: EXAMPLES ?= 8
+machine: STEPS ?= 200
+machine: compile
+	$(call say,$(EXAMPLES) runs of up to $(STEPS) steps)
+	@EXAMPLES=$(EXAMPLES) STEPS=$(STEPS) $(BIN)/pytest -s tests/contracts/test_state_machine.py
 
 # Brings a solver of 55 MB, needed here only.
 $(STAMPS)/halmos: $(STAMPS)/python

@@ -47,8 +47,8 @@ def reverts(error: Any, **values: Any) -> Iterator[None]:
     data = _revert_data(refusal.value)
     assert data[:4] == _selector(abi), f"expected {abi.name}, not {refusal.value!r}"
     actual = decode([str(field.canonical_type) for field in abi.inputs], data[4:])
-    assert dict(zip(names, map(_plain, actual), strict=True)) == {
-        name: _plain(value) for name, value in values.items()
+    assert dict(zip(names, map(plain, actual), strict=True)) == {
+        name: plain(value) for name, value in values.items()
     }
 
 
@@ -68,8 +68,8 @@ def event(kind: Any, **values: Any) -> Emitted:
     """
     names = [field.name for field in kind.abi.inputs]
     assert sorted(values) == sorted(names), f"{kind.abi.name} has the values {names}"
-    plain = {name: _plain(value) for name, value in values.items()}
-    return Emitted(str(kind.contract.address), kind.abi.name, plain)
+    expected = {name: plain(value) for name, value in values.items()}
+    return Emitted(str(kind.contract.address), kind.abi.name, expected)
 
 
 def events(receipt: Receipt) -> list[Emitted]:
@@ -78,19 +78,20 @@ def events(receipt: Receipt) -> list[Emitted]:
         Emitted(
             str(log.contract_address),
             log.event_name,
-            {name: _plain(value) for name, value in log.event_arguments.items()},
+            {name: plain(value) for name, value in log.event_arguments.items()},
         )
         for log in receipt.events
     ]
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value of an event or error, the same however Ape or a test writes it."""
     if isinstance(value, bytes):
         return bytes(value)
     if isinstance(value, str):  # there are no texts in the ABI: an address, or bytes
         return to_checksum_address(value) if is_address(value) else bytes.fromhex(value[2:])
     if isinstance(value, (dict, list, tuple)):
-        return tuple(_plain(entry) for entry in structs(list(_entries(value))))
+        return tuple(plain(entry) for entry in structs(list(_entries(value))))
     return value
 
 

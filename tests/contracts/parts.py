@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any
 
-from fairwatt.calldata import NOTHING_CARRIED
+from fairwatt.calldata import NOTHING_CARRIED, encode_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,9 +50,13 @@ def in_two_parts(
     clear = community.chain.contracts.clearing.clear
     # Peers of one roster page only, or else each part would name its own rosters.
     assert len(part["rosters"]) <= 1
+    of_each = encode_parts(proposal, 1)
+    halves = (
+        b"".join(one.orders for one in of_each if (one.peers < (first_of_second,)) == is_first)
+        for is_first in (True, False)
+    )
     both = [
-        part | {"orders": orders, "rosters": part["rosters"] if orders else []}
-        for orders in split(part["orders"], first_of_second)
+        part | {"orders": orders, "rosters": part["rosters"] if orders else []} for orders in halves
     ]
     first = community.send(clear, message, both[0], nothing, False, sender=community.solver)
     rest = carried(first)
