@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import ape
 from eth_account.messages import encode_typed_data
+from eth_utils.address import to_checksum_address
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 from tests.community import DAY, NANO, WITHDRAWAL_DELAY
@@ -266,5 +266,5 @@ class Money(Machine):
             ledger, "account", peer
         )
         successor, number = self.view(ledger, "moveOf", peer)
-        to = (ape.convert(successor, str), number) if int(successor, 16) else None
+        to = (to_checksum_address(successor), number) if int(successor, 16) else None
         return Account(balance, credit, locked, withdrawal, requested_at, to), free, arrears

@@ -108,6 +108,7 @@ class Sequences(Auction, Meters, Trading, Promises, Offices, Invariants):
             self.request_move(pick=pick, account="own", fault=fault)
         for account in ("nobody", "fund", "own"):
             self.request_move(pick=pick, account=account, fault="")
+            self.money_adds_up()
             self.complete_move(pick=pick)
             if account == "fund" and pick % 2:
                 self.request_withdrawal(pick=pick, share=10)
