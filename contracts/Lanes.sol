@@ -28,11 +28,6 @@ library Lanes {
         return word & LOW_32;
     }
 
-    /// @notice The word with these halves; lanes below 2^32.
-    function join(uint256 evenHalf, uint256 oddHalf) internal pure returns (uint256) {
-        return (evenHalf << 32) | oddHalf;
-    }
-
     /// @notice Signed lanes of 32 bits, moved by the bias.
     function biased(uint256 half) internal pure returns (uint256) {
         return half ^ (BIAS * ONE);
