@@ -46,14 +46,25 @@ library PlainLanes {
         uint256[4] memory highest = split(high);
         uint256[4][4] memory filled;
         for (uint256 i; i < 4; ++i) {
-            uint256 energy = step[i] / 2;
-            if (step[i] % 2 == 1) {
-                if (limit[i] < highest[i]) filled[0][i] = energy;
-            } else if (limit[i] > lowest[i]) filled[1][i] = energy;
-            if (limit[i] == lowest[i] && limit[i] == highest[i]) filled[2][i] = energy;
-            if (lowest[i] < limit[i] && limit[i] < highest[i]) filled[3][i] = energy;
+            uint256[4] memory one = fillOne(limit[i], step[i], lowest[i], highest[i]);
+            for (uint256 j; j < 4; ++j) filled[j][i] = one[j];
         }
         return (merge(filled[0]), merge(filled[1]), merge(filled[2]), merge(filled[3]));
+    }
+
+    /// @return filled Of one lane: sold, bought, marginal, between the prices.
+    function fillOne(
+        uint256 limit,
+        uint256 step,
+        uint256 lowest,
+        uint256 highest
+    ) internal pure returns (uint256[4] memory filled) {
+        uint256 energy = step / 2;
+        if (step % 2 == 1) {
+            if (limit < highest) filled[0] = energy;
+        } else if (limit > lowest) filled[1] = energy;
+        if (limit == lowest && limit == highest) filled[2] = energy;
+        if (lowest < limit && limit < highest) filled[3] = energy;
     }
 
     function midpoint(uint256 low, uint256 high) internal pure returns (uint256) {
@@ -66,6 +77,12 @@ library PlainLanes {
         uint256[4] memory lanes = split(half);
         for (uint256 i; i < 4; ++i) lanes[i] = lanes[i] == 0 ? 0 : 1;
         return merge(lanes);
+    }
+
+    function flags(uint256 word) internal pure returns (uint256 each) {
+        for (uint256 i; i < 8; ++i) {
+            if (uint32(word >> (32 * i)) != 0) each |= 1 << (32 * i);
+        }
     }
 
     function sum(uint256 half) internal pure returns (uint256) {

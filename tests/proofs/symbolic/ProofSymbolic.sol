@@ -5,165 +5,344 @@ import {ClearingProof} from "../../../contracts/ClearingProof.sol";
 import {Link} from "../../../contracts/MarketTypes.sol";
 
 /// @title What `ClearingProof` accepts is optimal, for all small books and all proposals for them
-/// @notice One period, one ask and one bid; prices, energies, the whole proposal and the clearing it is compared with are
-/// symbolic. Each check is one that halmos tries to break.
+/// @notice Prices, energies, the whole proposal and the clearing it is compared with are symbolic, of two bits unless
+/// something else is said. Each check is one that halmos tries to break. What the proof refuses reverts, and there is
+/// nothing more to be said of it.
 contract ProofSymbolic {
     using ClearingProof for ClearingProof.Tally;
 
     int256 private constant FLOOR = 0;
     int256 private constant CAP = 3;
+    uint256 private constant LIMIT_WH = 2 ** 30 - 1;
 
-    /// @notice A book of an ask and a bid of at most three Wh at limits of 0 to 3.
+    /// @notice A book of an ask and a bid.
     struct Book {
-        uint8 ask;
-        uint8 bid;
-        uint8 askWh;
-        uint8 bidWh;
+        uint256 ask;
+        uint256 bid;
+        uint256 askWh;
+        uint256 bidWh;
     }
 
-    /// @notice What is proposed for a node.
-    /// @param holds Which orders are named to hold the lowest (bit 0: the ask, 1: the bid) and the highest price (2, 3).
-    struct Node {
-        uint8 low;
-        uint8 width;
-        uint8 askFill;
-        uint8 askTotal;
-        uint8 bidFill;
-        uint8 bidTotal;
+    /// @notice What is proposed for a cell.
+    /// @param holds Who is named to hold its lowest price, and its highest: 0 nobody, 1 the ask, 2 the bid.
+    struct Cell {
+        uint256 low;
+        uint256 width;
+        uint256 askFill;
+        uint256 askTotal;
+        uint256 bidFill;
+        uint256 bidTotal;
         int64 tail;
+        uint256[2] holds;
     }
 
-    /// @notice Both orders at one node: what is accepted has the most welfare, then the most energy, and low and high are
-    /// the ends of the range of all optimal prices.
+    /// @notice A storage that begins empty and of which nothing is wanted at the end.
+    struct Battery {
+        uint256 chargeWh;
+        uint256 dischargeWh;
+        uint256 capacityWh;
+        uint256 wear;
+    }
+
+    /// @notice What the orders trade, and what they receive in all.
+    struct Traded {
+        uint256 soldWh;
+        uint256 boughtWh;
+        int256 paidNano;
+    }
+
+    // ------------------------------------------------------------------------------------------------------- one node
+
+    /// @notice The most welfare, and of that the most energy.
     /// @param other Energy of any other clearing.
-    /// @param price Any other price.
-    function check_oneNode(
+    function check_oneNodeIsOptimal(
         Book memory book,
-        Node memory node,
-        uint8 holds,
-        uint8 other,
-        uint8 price
+        Cell memory cell,
+        uint256 other
     ) external view {
-        _bound(book);
-        _bound(node);
-        bytes memory cells = abi.encodePacked(
-            uint256(node.low) << 224,
-            uint256(node.width) << 224,
-            uint256(0)
-        );
-        try this.proveOneNode(cells, _detail(node), _rows(book), holds) returns (
-            uint256 soldWh,
-            uint256 boughtWh
-        ) {
-            int256 gain = int256(uint256(book.bid)) - int256(uint256(book.ask));
-            assert(soldWh == boughtWh);
-            assert(soldWh <= book.askWh && soldWh <= book.bidWh);
-            int256 welfare = gain * int256(soldWh);
-            other &= 3;
-            if (other <= book.askWh && other <= book.bidWh) {
-                int256 rival = gain * int256(uint256(other));
-                assert(rival <= welfare);
-                assert(rival < welfare || other <= soldWh);
-            }
-            price &= 3;
-            if (_bound(book, price) == welfare)
-                assert(node.low <= price && price <= node.low + node.width);
-            assert(_bound(book, node.low) == welfare);
-            assert(_bound(book, node.low + node.width) == welfare);
-        } catch {}
+        Traded memory traded = _oneNode(book, cell);
+        assert(traded.soldWh == traded.boughtWh);
+        assert(traded.soldWh <= book.askWh);
+        assert(traded.soldWh <= book.bidWh);
+        assert(traded.paidNano == 0);
+        other &= 3;
+        if (other > book.askWh || other > book.bidWh) return;
+        _requireBetter(book.bid, book.ask, traded.soldWh, other);
     }
 
-    /// @notice The ask at one node, the bid at another, a link from the one to the other.
-    function check_twoNodes(
+    /// @notice The lowest and the highest price are optimal, and none below or above them is.
+    function check_oneNodeHasAllPrices(
         Book memory book,
-        Node memory seller,
-        Node memory buyer,
-        Link memory link,
-        uint8 flow,
-        uint8 other
+        Cell memory cell,
+        uint256 price
     ) external view {
-        _bound(book);
-        _bound(seller);
-        _bound(buyer);
-        link = Link(0, 1, 0, link.tariffMicroPerKWh & 3, link.capacityWh & 3);
-        flow &= 3;
-        bytes memory cells = abi.encodePacked(
-            uint256(seller.low) << 224,
-            uint256(seller.width) << 224,
-            uint256(0x0001_0001) << 224,
-            uint256(buyer.low) << 224,
-            uint256(buyer.width) << 224,
-            uint256(0x0002_0002) << 224
-        );
-        bytes memory details = abi.encodePacked(_detail(seller), _detailAt(8, buyer));
-        bytes memory flows = abi.encodePacked(uint40(flow));
-        try this.proveTwoNodes(cells, details, _rows(book), link, flows) returns (
-            uint256 soldWh,
-            uint256 boughtWh
-        ) {
-            assert(soldWh == boughtWh && soldWh == flow);
-            int256 gain =
-                int256(uint256(book.bid)) -
-                    int256(uint256(book.ask)) -
-                    int256(uint256(link.tariffMicroPerKWh));
-            other &= 3;
-            if (other <= book.askWh && other <= book.bidWh && other <= link.capacityWh) {
-                int256 welfare = gain * int256(soldWh);
-                int256 rival = gain * int256(uint256(other));
-                assert(rival <= welfare);
-                assert(rival < welfare || other <= soldWh);
-            }
-        } catch {}
+        Traded memory traded = _oneNode(book, cell);
+        uint256 high = cell.low + cell.width;
+        price &= 3;
+        unchecked {
+            uint256 welfare = (book.bid - book.ask) * traded.soldWh;
+            assert(_bound(book, cell.low) == welfare);
+            assert(_bound(book, high) == welfare);
+            if (price < cell.low || high < price) assert(_bound(book, price) != welfare);
+        }
     }
 
-    /// @notice Lets the proof judge; returns what the two orders trade.
+    function _oneNode(Book memory book, Cell memory cell) private view returns (Traded memory) {
+        _shrink(book);
+        _shrink(cell);
+        return this.proveOneNode(_cell(cell, 0), _detail(0, cell), _rows(book), cell.holds);
+    }
+
+    /// @notice Lets the proof judge.
     function proveOneNode(
         bytes calldata cells,
         bytes calldata details,
         bytes calldata rows,
-        uint8 holds
-    ) external pure returns (uint256 soldWh, uint256 boughtWh) {
+        uint256[2] calldata holds
+    ) external pure returns (Traded memory traded) {
         ClearingProof.Tally memory tally = ClearingProof.open(1, 1, FLOOR, CAP, cells, details);
-        soldWh = _add(tally, 0, rows, 0);
-        boughtWh = _add(tally, 0, rows, 64);
         uint256 row = _offset(rows);
-        if (holds & 1 != 0) tally.addSupport(0, 0, 0, row, false);
-        if (holds & 2 != 0) tally.addSupport(0, 0, 0, row + 64, false);
-        if (holds & 4 != 0) tally.addSupport(0, 0, 0, row, true);
-        if (holds & 8 != 0) tally.addSupport(0, 0, 0, row + 64, true);
+        _add(tally, 0, row, traded);
+        _add(tally, 0, row + 64, traded);
+        _hold(tally, 0, row, holds);
         tally.close();
     }
 
-    /// @notice Lets the proof judge; returns what the two orders trade.
+    // ------------------------------------------------------------------------------------------------------ two nodes
+
+    /// @notice The ask at one node, the bid at another, a link from the one to the other: the most welfare, and of that the
+    /// most energy.
+    /// @param other Energy of any other clearing.
+    function check_twoNodesRanksRise(
+        Book memory book,
+        Cell[2] memory cell,
+        Link memory link,
+        uint256 flowWh,
+        uint256 other
+    ) external view {
+        _twoNodes(book, cell, [uint256(0x0001_0001), 0x0002_0002], link, flowWh, other);
+    }
+
+    /// @notice Prices are supported from the buyer's node to the seller's.
+    function check_twoNodesRanksFall(
+        Book memory book,
+        Cell[2] memory cell,
+        Link memory link,
+        uint256 flowWh,
+        uint256 other
+    ) external view {
+        _twoNodes(book, cell, [uint256(0x0002_0002), 0x0001_0001], link, flowWh, other);
+    }
+
+    function _twoNodes(
+        Book memory book,
+        Cell[2] memory cell,
+        uint256[2] memory ranks,
+        Link memory link,
+        uint256 flowWh,
+        uint256 other
+    ) private view {
+        _shrink(book);
+        _shrink(cell[0]);
+        _shrink(cell[1]);
+        link = Link(0, 1, 0, link.tariffMicroPerKWh & 3, link.capacityWh & 3);
+        flowWh &= 3;
+        other &= 3;
+        Traded memory traded = this.proveTwoNodes(
+            bytes.concat(_cell(cell[0], ranks[0]), _cell(cell[1], ranks[1])),
+            bytes.concat(_detail(0, cell[0]), _detail(8, cell[1])),
+            _rows(book),
+            link,
+            abi.encodePacked(uint40(flowWh)),
+            [cell[0].holds, cell[1].holds]
+        );
+        assert(traded.soldWh == flowWh);
+        assert(traded.boughtWh == flowWh);
+        assert(flowWh <= book.askWh);
+        assert(flowWh <= book.bidWh);
+        assert(flowWh <= link.capacityWh);
+        if (other > book.askWh || other > book.bidWh || other > link.capacityWh) return;
+        _requireBetter(book.bid, book.ask + link.tariffMicroPerKWh, flowWh, other);
+    }
+
+    /// @notice Lets the proof judge.
     function proveTwoNodes(
         bytes calldata cells,
         bytes calldata details,
         bytes calldata rows,
         Link memory link,
-        bytes calldata flows
-    ) external pure returns (uint256 soldWh, uint256 boughtWh) {
+        bytes calldata flows,
+        uint256[2][2] calldata holds
+    ) external pure returns (Traded memory traded) {
         ClearingProof.Tally memory tally = ClearingProof.open(2, 1, FLOOR, CAP, cells, details);
-        soldWh = _add(tally, 0, rows, 0);
-        boughtWh = _add(tally, 1, rows, 64);
+        uint256 row = _offset(rows);
+        _add(tally, 0, row, traded);
+        _add(tally, 1, row + 64, traded);
         ClearingProof.Flow memory flow;
         flow.tail = 1;
         tally.addLink(link, flow, 1, _offset(flows), 5);
+        _hold(tally, 0, row, holds[0]);
+        _hold(tally, 1, row, holds[1]);
         tally.close();
     }
 
-    /// @dev Adds the order whose row lies at `at`; returns its energy in the first period.
+    // ----------------------------------------------------------------------------------------------- a flexible order
+
+    /// @notice An ask in the first of two periods, a bid in the second, and a battery that begins empty and of which nothing
+    /// is wanted at the end: it carries what is of most welfare, and of that the most energy.
+    /// @param cell At the node in either period, then those of the battery.
+    /// @param exchangedWh Charged in the first period and discharged in the second.
+    /// @param other Energy of any other clearing.
+    function check_flexibleRanksRise(
+        Book memory book,
+        Battery memory battery,
+        Cell[4] memory cell,
+        uint256[2] memory exchangedWh,
+        uint256 other
+    ) external view {
+        _flexible(book, battery, cell, [uint256(1), 4, 2, 3], exchangedWh, other);
+    }
+
+    /// @notice Prices are supported backward in time.
+    function check_flexibleRanksFall(
+        Book memory book,
+        Battery memory battery,
+        Cell[4] memory cell,
+        uint256[2] memory exchangedWh,
+        uint256 other
+    ) external view {
+        _flexible(book, battery, cell, [uint256(4), 1, 3, 2], exchangedWh, other);
+    }
+
+    function _flexible(
+        Book memory book,
+        Battery memory battery,
+        Cell[4] memory cell,
+        uint256[4] memory ranks,
+        uint256[2] memory exchangedWh,
+        uint256 other
+    ) private view {
+        _shrink(book);
+        battery.chargeWh &= 3;
+        battery.dischargeWh &= 3;
+        battery.capacityWh &= 3;
+        battery.wear &= 3;
+        for (uint256 i; i < 4; ++i) _shrink(cell[i]);
+        uint256 charged = exchangedWh[0] & 3;
+        uint256 discharged = exchangedWh[1] & 3;
+        other &= 3;
+        Traded memory traded = this.proveFlexible(
+            _twoPeriods(cell, ranks),
+            bytes.concat(
+                _detail(0, cell[0]),
+                _detail(1, cell[1]),
+                _tail(8, cell[2]),
+                _tail(9, cell[3])
+            ),
+            _rowsOfTwoPeriods(book),
+            battery,
+            abi.encodePacked(uint32((charged << 1) | 1), uint32(discharged << 1)),
+            [cell[0].holds, cell[1].holds]
+        );
+        assert(traded.soldWh == charged);
+        assert(traded.boughtWh == discharged);
+        assert(charged == discharged);
+        assert(charged <= book.askWh);
+        assert(charged <= book.bidWh);
+        assert(charged <= battery.chargeWh);
+        assert(charged <= battery.dischargeWh);
+        assert(charged <= battery.capacityWh);
+        if (other > book.askWh || other > book.bidWh || other > battery.capacityWh) return;
+        if (other > battery.chargeWh || other > battery.dischargeWh) return;
+        _requireBetter(book.bid, book.ask + battery.wear, charged, other);
+    }
+
+    /// @notice Lets the proof judge.
+    function proveFlexible(
+        bytes calldata cells,
+        bytes calldata details,
+        bytes calldata rows,
+        Battery memory battery,
+        bytes calldata schedule,
+        uint256[2][2] calldata holds
+    ) external pure returns (Traded memory traded) {
+        ClearingProof.Tally memory tally = ClearingProof.open(2, 2, FLOOR, CAP, cells, details);
+        uint256 row = _offset(rows);
+        _add(tally, 0, row, traded);
+        _add(tally, 0, row + 64, traded);
+        ClearingProof.Flexible memory order;
+        order.node = 1;
+        order.terms =
+            (uint256(2) << 224) | // both periods
+            (battery.chargeWh << 192) |
+            (battery.dischargeWh << 160) |
+            (battery.capacityWh << 128) |
+            (battery.wear << 96);
+        order.schedule = _offset(schedule);
+        assert(tally.addFlexible(order));
+        ClearingProof.Trade memory trade;
+        tally.takePosition(0, LIMIT_WH, trade);
+        _hold(tally, 0, row, holds[0]);
+        _hold(tally, 1, row, holds[1]);
+        tally.close();
+    }
+
+    // ----------------------------------------------------------------------------------------------------- the verdict
+
+    /// @dev Breaks unless `energyWh` brings more than `other` at this value and cost, or as much and is no less.
+    function _requireBetter(
+        uint256 value,
+        uint256 cost,
+        uint256 energyWh,
+        uint256 other
+    ) private pure {
+        unchecked {
+            // What is negative stands on the other side.
+            uint256 here = value * energyWh + cost * other;
+            uint256 there = value * other + cost * energyWh;
+            assert(here >= there);
+            assert(here > there || energyWh >= other);
+        }
+    }
+
+    /// @dev The dual bound at a price.
+    function _bound(Book memory book, uint256 price) private pure returns (uint256 bound) {
+        unchecked {
+            if (price > book.ask) bound += book.askWh * (price - book.ask);
+            if (price < book.bid) bound += book.bidWh * (book.bid - price);
+        }
+    }
+
+    // ------------------------------------------------------------------------------------------------------ the proof
+
+    /// @dev Adds a peer with the row of one block that lies at `row`.
     function _add(
         ClearingProof.Tally memory tally,
         uint256 node,
-        bytes calldata rows,
-        uint256 at
-    ) private pure returns (uint256 energyWh) {
-        tally.addRow(node, 0, 1, _offset(rows) + at);
+        uint256 row,
+        Traded memory traded
+    ) private pure {
         ClearingProof.Trade memory trade;
-        tally.takePosition(node, 2 ** 30 - 1, trade);
-        uint256 words = tally.words;
-        assembly ("memory-safe") {
-            energyWh := shr(225, mload(words))
+        tally.addRow(node, 0, 1, row);
+        tally.takePosition(node, LIMIT_WH, trade);
+        traded.soldWh += trade.soldWh;
+        traded.boughtWh += trade.boughtWh;
+        traded.paidNano += trade.paymentNano;
+    }
+
+    /// @dev Names who holds the prices of a node in the first period, or, if there are two and one node of orders, in both.
+    function _hold(
+        ClearingProof.Tally memory tally,
+        uint256 at,
+        uint256 row,
+        uint256[2] calldata holds
+    ) private pure {
+        // Cells of orders are those of different nodes, or of one node in two periods.
+        (uint256 node, uint256 lane) = tally.periods == 1 ? (at, uint256(0)) : (0, at);
+        for (uint256 highest; highest < 2; ++highest) {
+            uint256 who = holds[highest];
+            if (who == 1) tally.addSupport(node, 0, lane, row, highest == 1);
+            if (who == 2) tally.addSupport(node, 0, lane, row + 64, highest == 1);
         }
     }
 
@@ -173,51 +352,75 @@ contract ProofSymbolic {
         }
     }
 
-    /// @dev The dual bound at a price.
-    function _bound(Book memory book, uint256 price) private pure returns (int256 bound) {
-        if (price > book.ask) bound += int256(book.askWh * (price - book.ask));
-        if (price < book.bid) bound += int256(book.bidWh * (book.bid - price));
+    // -------------------------------------------------------------------------------------------------------- calldata
+
+    function _cell(Cell memory cell, uint256 ranks) private pure returns (bytes memory) {
+        return abi.encodePacked(cell.low << 224, cell.width << 224, ranks << 224);
+    }
+
+    function _twoPeriods(
+        Cell[4] memory cell,
+        uint256[4] memory ranks
+    ) private pure returns (bytes memory cells) {
+        for (uint256 i; i < 4; i += 2) {
+            cells = abi.encodePacked(
+                cells,
+                (cell[i].low << 224) | (cell[i + 1].low << 192),
+                (cell[i].width << 224) | (cell[i + 1].width << 192),
+                ((ranks[i] * 0x10001) << 224) | ((ranks[i + 1] * 0x10001) << 192)
+            );
+        }
     }
 
     function _rows(Book memory book) private pure returns (bytes memory) {
         return
             abi.encodePacked(
-                uint256(book.ask) << 224,
-                ((uint256(book.askWh) << 1) | 1) << 224,
-                uint256(book.bid) << 224,
-                (uint256(book.bidWh) << 1) << 224
+                book.ask << 224,
+                ((book.askWh << 1) | 1) << 224,
+                book.bid << 224,
+                (book.bidWh << 1) << 224
             );
     }
 
-    function _detail(Node memory node) private pure returns (bytes memory) {
-        return _detailAt(0, node);
-    }
-
-    function _detailAt(uint16 cell, Node memory node) private pure returns (bytes memory) {
+    function _rowsOfTwoPeriods(Book memory book) private pure returns (bytes memory) {
         return
             abi.encodePacked(
-                cell | 0x8000,
-                node.tail,
-                uint64(node.askFill),
-                uint64(node.askTotal),
-                uint64(node.bidFill),
-                uint64(node.bidTotal)
+                book.ask << 224,
+                ((book.askWh << 1) | 1) << 224,
+                book.bid << 192,
+                (book.bidWh << 1) << 192
             );
     }
 
-    function _bound(Book memory book) private pure {
+    function _detail(uint16 number, Cell memory cell) private pure returns (bytes memory) {
+        return
+            abi.encodePacked(
+                number | 0x8000,
+                cell.tail,
+                uint64(cell.askFill),
+                uint64(cell.askTotal),
+                uint64(cell.bidFill),
+                uint64(cell.bidTotal)
+            );
+    }
+
+    function _tail(uint16 number, Cell memory cell) private pure returns (bytes memory) {
+        return abi.encodePacked(number, cell.tail);
+    }
+
+    function _shrink(Book memory book) private pure {
         book.ask &= 3;
         book.bid &= 3;
         book.askWh &= 3;
         book.bidWh &= 3;
     }
 
-    function _bound(Node memory node) private pure {
-        node.low &= 3;
-        node.width &= 3;
-        node.askFill &= 3;
-        node.askTotal &= 3;
-        node.bidFill &= 3;
-        node.bidTotal &= 3;
+    function _shrink(Cell memory cell) private pure {
+        cell.low &= 3;
+        cell.width &= 3;
+        cell.askFill &= 3;
+        cell.askTotal &= 3;
+        cell.bidFill &= 3;
+        cell.bidTotal &= 3;
     }
 }
