@@ -41,10 +41,13 @@ def console_blocks(page: Path) -> list[Shown]:
 
 
 def require_shown(shown: Shown, printed: str) -> None:
-    """The shown lines are the printed ones; `...` stands for any lines."""
+    """The shown lines are the printed ones; `...` stands for any lines, or for any text in one."""
     lines = [line.rstrip() for line in printed.splitlines()]
     pattern = "".join(
-        r"(?:.*\n)*?" if line == REST else re.escape(line.rstrip()) + r"\n" for line in shown.output
+        r"(?:.*\n)*?"
+        if line == REST
+        else re.escape(line.rstrip()).replace(re.escape(REST), ".*") + r"\n"
+        for line in shown.output
     )
     if not shown.output or re.fullmatch(pattern, "".join(f"{line}\n" for line in lines)):
         return

@@ -309,11 +309,16 @@ class ChainError(FairwattError):
     """The chain cannot be reached, the account cannot pay, or the deployment is not there."""
 
 
+def _shown(value: object) -> object:
+    """Bytes as explorers of chains show them."""
+    return "0x" + value.hex() if isinstance(value, bytes) else value
+
+
 class ContractError(ChainError):
     """A contract refused: `name` and `values` are those of its Solidity error."""
 
     def __init__(self, name: str, values: dict[str, object], action: str = "") -> None:
-        shown = ", ".join(f"{key}={value}" for key, value in values.items())
+        shown = ", ".join(f"{key}={_shown(value)}" for key, value in values.items())
         super().__init__(
             f"{action + ': ' if action else ''}the contract refused with {name}({shown})"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from ape.exceptions import ContractLogicError, ProviderError
+from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
 from fairwatt.chain import connect
@@ -71,3 +72,17 @@ def test_explained__custom_error_of_nobody__its_data() -> None:
         raise ContractLogicError(revert_message="custom error 0x12345678: " + "00" * 32)
     assert caught.value.name == "UnknownError"
     assert caught.value.values == {"data": "0x12345678" + "00" * 32}
+
+
+def test_explained__role_that_is_missing__is_named() -> None:
+    account = "0x" + "11" * 20
+    arguments = encode(["address", "bytes32"], [account, keccak(text="REGISTRAR_ROLE")])
+    selector = keccak(text="AccessControlUnauthorizedAccount(address,bytes32)")[:4]
+    said = anvil_says(selector, arguments)
+    with connect("ethereum:local:test"), pytest.raises(ContractError) as caught, explained("admit"):
+        raise ContractLogicError(revert_message=said)
+    assert "neededRole=REGISTRAR_ROLE" in str(caught.value)
+
+
+def test_contract_error__bytes__as_hex() -> None:
+    assert "hash=0x01ff" in str(ContractError("Unknown", {"hash": b"\x01\xff"}))

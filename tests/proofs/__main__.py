@@ -215,13 +215,15 @@ def coverage_command(
 
 @main.command("halmos")
 @click.option("--function", default="check_", show_default=True, help="Checks to run, by prefix.")
-@click.option("--timeout", default=600, show_default=True, help="Seconds for a question.")
-def halmos_command(function: str, timeout: int) -> None:
+@click.option("--timeout", default=120, show_default=True, help="Seconds for a question.")
+@click.option("--solver", default="z3", show_default=True, help="As halmos names it.")
+def halmos_command(function: str, timeout: int, solver: str) -> None:
     """Try to break every check in `symbolic/` with symbolic arguments."""
     root = ROOT / ".build" / "halmos"
     halmos.prepare(root)
-    options = ["--loop", "16", "--solver-timeout-assertion", str(1000 * timeout)]
-    sys.exit(halmos.run(root, ["--function", function, *options]))
+    options = ["--loop", "16", "--solver", solver, "--solver-timeout-branching", "50ms"]
+    limit = ["--solver-timeout-assertion", f"{timeout}s"]
+    sys.exit(halmos.run(root, ["--function", function, *options, *limit]))
 
 
 if __name__ == "__main__":

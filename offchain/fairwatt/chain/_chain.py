@@ -107,6 +107,7 @@ def connect(network: str = "ethereum:local:test") -> Iterator[None]:
         If there is no such network or it cannot be reached.
     """
     ape.logging.logger.set_level(ape.logging.LogLevel.ERROR)  # we say ourselves what was sent
+    _be_quiet()
     if ape.project.path != project().path:  # Ape reads the settings of the folder it is started in
         settings = project().config
         ours = {name: settings.get_config(name).model_dump(mode="json") for name in _SETTINGS}
@@ -120,6 +121,13 @@ def connect(network: str = "ethereum:local:test") -> Iterator[None]:
         yield
     finally:
         context.__exit__(None, None, None)
+
+
+def _be_quiet() -> None:
+    """Keep Ape from printing the calls of what a contract refuses: it does so among our output."""
+    from ape_ethereum.trace import Trace  # noqa: PLC0415 (loads web3)
+
+    Trace.show = lambda *_, **__: None  # type: ignore[method-assign] # Ape has no setting for it
 
 
 def test_signer(index: int) -> Signer:

@@ -20,6 +20,7 @@ from ape.exceptions import (
 )
 from eth_abi.abi import decode
 from eth_utils.abi import function_abi_to_4byte_selector
+from eth_utils.crypto import keccak
 
 from fairwatt.deployment import CONTRACTS
 from fairwatt.errors import ChainError, ContractError
@@ -30,6 +31,17 @@ if TYPE_CHECKING:
 __all__ = ["Contracts", "explained", "first_line", "named", "project", "structs"]
 
 _PANICS = {0x11: "arithmetic overflow", 0x32: "index out of range"}
+_ROLES = {
+    bytes(keccak(text=f"{name}_ROLE")): f"{name}_ROLE"
+    for name in (
+        "REGISTRAR",
+        "NETWORK_OPERATOR",
+        "MARKET_OPERATOR",
+        "GUARDIAN",
+        "FUND_MANAGER",
+        "TREASURY",
+    )
+} | {bytes(32): "DEFAULT_ADMIN_ROLE"}
 _PANIC_SELECTOR = "4e487b71"
 # As anvil says it: the data as text where it is UTF-8, as that of small values is, or else in hex.
 _CUSTOM_ERROR = re.compile(r"custom error (0x[0-9a-f]{8})(?:: (.*))?$", re.DOTALL)
@@ -67,14 +79,21 @@ def explained(action: str) -> Iterator[None]:
     try:
         yield
     except CustomError as error:
-        raise ContractError(type(error).__name__, dict(error.inputs), action) from error
+        name, values = type(error).__name__, dict(error.inputs)
+        raise ContractError(name, _with_role(values), action) from error
     except ContractLogicError as error:
         name, values = _decode(_said(error))
-        raise ContractError(name, values, action) from error
+        raise ContractError(name, _with_role(values), action) from error
     except SignatureError as error:
         raise ChainError(f"{action}: the account did not sign") from error
     except (ApeException, OSError) as error:
         raise ChainError(f"{action}: {first_line(error)}") from error
+
+
+def _with_role(values: dict[str, object]) -> dict[str, object]:
+    """Name the role that a sender lacks; the contract has its hash only."""
+    role = values.get("neededRole")
+    return values | {"neededRole": _ROLES.get(role, role)} if isinstance(role, bytes) else values
 
 
 def _said(error: ContractLogicError) -> str:

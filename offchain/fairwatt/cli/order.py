@@ -1,4 +1,4 @@
-"""`fairwatt order`: write, sign and check orders."""
+"""`fairwatt order`: write, sign, check, place and cancel orders."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from fairwatt import jsontext
+from fairwatt.cli._chain_options import account_option, deployment_option, network_option
 from fairwatt.cli._signing import ADDRESS, already_json, echo_signed, with_domain, with_key
 from fairwatt.cli._text import (
     FILE,
@@ -21,6 +22,7 @@ from fairwatt.cli._text import (
     value,
 )
 from fairwatt.cli._verdict import reject
+from fairwatt.deployment import Deployment
 from fairwatt.eip712 import Domain
 from fairwatt.errors import OrderError, SignatureError
 from fairwatt.files import read
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from eth_account.signers.local import LocalAccount
+
+    from fairwatt.chain import Receipt
 
 __all__ = ["order"]
 
@@ -65,13 +69,15 @@ Examples:
   fairwatt order sign order.json --deployment D.json --keystore key.json \\
       --out signed.json
   fairwatt order check signed.json --deployment D.json --wallet 0x...
+  fairwatt order place signed.json --network URL --deployment D.json --account me --send
 """
 )
 def order() -> None:
-    """Write, sign and check orders.
+    """Write, sign, check and place orders.
 
     An order is an EIP-712 message of one peer for one session of a market. Any wallet can sign
-    it (typed-data), or this command (sign).
+    it (typed-data), or this command (sign). Hand it to the community manager as a file, for free,
+    or place it on chain: then every clearing must contain it.
     """
 
 
@@ -190,6 +196,86 @@ def check(signed_path: Path, *, domain: Domain, wallet: str | None, as_json: boo
         )
         return
     _show(signed.order, signer, wallet)
+
+
+@order.command(
+    epilog="""\b
+Example:
+  fairwatt order place signed.json --network http://127.0.0.1:8545 \\
+      --deployment D.json --account me --send
+"""
+)
+@click.argument("signed_path", metavar="SIGNED", type=FILE)
+@network_option()
+@deployment_option()
+@account_option()
+@click.option("--send", is_flag=True, help="Place it if the contract would accept it.")
+@json_option
+def place(
+    signed_path: Path, *, network: str, deployment: Path, account: str, send: bool, as_json: bool
+) -> None:
+    """Place a signed order on chain: the clearing must then contain it.
+
+    It costs a transaction, and the most that it can cost is locked until the session is cleared.
+    Any account may bring it. Exit code 1 if the contract would not take it, with its reason.
+    """
+    signed = SignedOrder.from_document(
+        jsontext.parse(read(signed_path), "signed order", OrderError)
+    )
+    if isinstance(signed.order, FlexibleOrder):
+        raise OrderError("order", "is flexible, and those cannot be placed; hand it in")
+    from fairwatt.chain import Chain, connect, signer_for  # noqa: PLC0415 - signing needs no chain
+
+    with connect(network):
+        chain, sender = Chain.of(Deployment.load(deployment)), signer_for(account)
+        method, message = chain.contracts.order_book.place, signed.order.to_message()
+        run = chain.send if send else chain.simulate
+        receipt = run(method, message, signed.signature, sender=sender)
+    locked = value(max(0, signed.order.worst_case_nano))
+    _say_sent(as_json, receipt if send else None, f"locks {locked} of peer {signed.order.peer}")
+
+
+@order.command()
+@click.argument("order_path", metavar="ORDER", type=FILE)
+@network_option()
+@deployment_option()
+@account_option()
+@click.option("--send", is_flag=True, help="Cancel it if the contract would let you.")
+@json_option
+def cancel(
+    order_path: Path, *, network: str, deployment: Path, account: str, send: bool, as_json: bool
+) -> None:
+    """Cancel an order until gate closure, placed or not, as the wallet of its peer.
+
+    ORDER is the file of the order, signed or not.
+    """
+    content = jsontext.parse(read(order_path), "order", OrderError)
+    if isinstance(content, dict) and "order" in content:
+        content = content["order"]
+    wanted = order_from_document(content)
+    from fairwatt.chain import Chain, connect, signer_for  # noqa: PLC0415 - signing needs no chain
+
+    with connect(network):
+        chain, sender = Chain.of(Deployment.load(deployment)), signer_for(account)
+        run = chain.send if send else chain.simulate
+        terms = (wanted.market, wanted.session_start, wanted.nonce)
+        receipt = run(chain.contracts.order_book.cancel, *terms, sender=sender)
+    said = f"cancels nonce {wanted.nonce} for session {_time(wanted.session_start)}"
+    _say_sent(as_json, receipt if send else None, said)
+
+
+def _say_sent(as_json: bool, receipt: Receipt | None, said: str) -> None:
+    if as_json:
+        echo_json(
+            {
+                "sent": receipt is not None,
+                "transaction": receipt.transaction if receipt else None,
+                "gasUsed": receipt.gas_used if receipt else None,
+            }
+        )
+        return
+    sent = "not sent (dry run)" if receipt is None else f"sent, {receipt.gas_used:,} gas"
+    click.echo(f"{said}; {sent}")
 
 
 def _signer(signed: SignedOrder, domain: Domain, wallet: str | None) -> str:
