@@ -1,6 +1,7 @@
 # Every target sets up what it needs; stamp files make a second run cost nothing.
 #
 #   make setup   virtual environment, npm packages, Solidity compiler
+#   make compile contracts, by Ape
 #   make demo    one market day on the embedded chain
 #   make test    all tests
 #   make check   formatters, linters, types, static analysis

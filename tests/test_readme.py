@@ -9,8 +9,15 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import click
 import pytest
+
+from fairwatt.cli import main
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -96,6 +103,21 @@ def test_readme__make_demo__is_the_demo() -> None:
 def test_readme__make_test__runs_everything() -> None:
     assert "$(BIN)/pytest" in recipe("test")
     assert not re.search(r"\s-[mk]\s|--deselect|--ignore", recipe("test"))
+
+
+def commands(command: click.Command, *names: str) -> Iterator[tuple[str, click.Command]]:
+    """Every command that does something, by its name."""
+    if not isinstance(command, click.Group):
+        yield " ".join(names), command
+        return
+    for name, inner in command.commands.items():
+        yield from commands(inner, *names, name)
+
+
+def test_readme__every_command__explains_itself_and_takes_json() -> None:
+    for name, command in commands(main):
+        assert command.help, name
+        assert any("--json" in option.opts for option in command.params), name
 
 
 def anchors(page: Path) -> set[str]:

@@ -11,7 +11,7 @@ import click
 from fairwatt import jsontext
 from fairwatt.chain import Chain, connect, signer_for
 from fairwatt.cli._chain_options import account_option, network_option
-from fairwatt.cli._signing import echo_signed, with_key
+from fairwatt.cli._signing import already_json, echo_signed, with_key
 from fairwatt.cli._text import FILE, echo_json, json_option, printable
 from fairwatt.deployment import Deployment
 from fairwatt.errors import ContractError, FairwattError, SignatureError
@@ -63,6 +63,7 @@ def move() -> None:
 )
 @with_key
 @click.option("--out", type=FILE, help="Write the signed move to this file.")
+@already_json
 def sign(
     peer: int,
     *,
