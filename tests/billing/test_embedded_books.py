@@ -292,14 +292,14 @@ def test_command__writes_every_form_for_everybody(
     assert result.exit_code == 0, result.output
     summary = json.loads(result.stdout)
     names = {path.name for path in (tmp_path / "bills").iterdir()}
-    assert names >= {f"2040-03-{ana}-Ana.{form}" for form in ("html", "pdf", "csv", "json")}
-    assert f"2040-03-{bo}-Bo.html" in names
-    assert f"2040-03-{story.second.peer}-peer-{story.second.peer}.csv" in names
+    assert names >= {f"2040-03-account-{ana}-Ana.{form}" for form in ("html", "pdf", "csv", "json")}
+    assert f"2040-03-account-{bo}-Bo.html" in names
+    assert f"2040-03-account-{story.second.peer}-peer-{story.second.peer}.csv" in names
     assert {row["account"]: row["totalNano"] for row in summary["bills"]} == {
         member.peer: story.bill(member, MARCH).total_nano
         for member in (story.producer, story.ana, story.bo)
     }
-    written = json.loads((tmp_path / "bills" / f"2040-03-{ana}-Ana.json").read_text())
+    written = json.loads((tmp_path / "bills" / f"2040-03-account-{ana}-Ana.json").read_text())
     assert written["ownSupply"]["basis"] == "behind the meter"
     assert written["ownSupply"]["generationWh"] == 6 * 250
 

@@ -249,7 +249,7 @@ def _write_report(report: SupplierReport, out: Path, formats: Sequence[str]) -> 
 
 def _stem(month: Month, account: int, name: str) -> str:
     plain = re.sub(r"[^\w-]+", "-", name).strip("-")
-    return f"{month}-{account}-{plain}"
+    return f"{month}-account-{account}-{plain}"
 
 
 def _summary(

@@ -182,7 +182,7 @@ class _Month:
 
 def _write(made: Bill, folder: Path) -> None:
     name = re.sub(r"[^\w-]+", "-", made.party.name).strip("-")
-    stem = f"{made.month}-{made.party.account}-{name}"
+    stem = f"{made.month}-account-{made.party.account}-{name}"
     write(folder / f"{stem}.html", bill_html(made))
     write(folder / f"{stem}.csv", bill_csv(made))
     write(folder / f"{stem}.json", json.dumps(bill_document(made), indent=1) + "\n")
