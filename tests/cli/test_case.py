@@ -308,3 +308,9 @@ def test_list__as_a_process__needs_no_chain() -> None:
         "assert 'ape' not in sys.modules and 'matplotlib' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=ROOT)
+
+
+def test_start__no_time__shows_one() -> None:
+    result = CliRunner().invoke(main, ["plan", "corby", "--start", "13.06.2023"])
+    assert result.exit_code == 2
+    assert "is no date or time; write one such as 2019-06-30," in result.output

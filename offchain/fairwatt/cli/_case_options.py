@@ -15,12 +15,28 @@ if TYPE_CHECKING:
 
 __all__ = ["CASE", "START", "case_options"]
 
+
+class _Time(click.DateTime):
+    """A date or a time; who writes it otherwise is shown one, not the codes of a format."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(
+                f"{value!r} is no date or time; write one such as 2019-06-30, 2019-06-30T18:00 or "
+                "2019-06-30T18:00+02:00",
+                param,
+                ctx,
+            )
+
+
 _Option: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 CASE: Final[_Option] = click.argument("name", metavar="CASE")
 """Argument `name` of a command: a case of the project, or the path of a folder with one."""
 START: Final[_Option] = click.option(
     "--start",
-    type=click.DateTime(("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M%z", "%Y-%m-%dT%H:%M:%S%z")),
+    type=_Time(("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M%z", "%Y-%m-%dT%H:%M:%S%z")),
     metavar="TIME",
     help="Start then: a date or a time, local time of the case unless with an offset.",
 )
