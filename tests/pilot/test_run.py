@@ -20,6 +20,7 @@ from fairwatt.cli import main
 from fairwatt.errors import PilotError
 from fairwatt.pilot import RunFolder, RunSettings
 from fairwatt.pilot._node import OwnAnvil
+from fairwatt.pilot._results import PeerResult
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),  # web3 keeps its sockets open
@@ -291,6 +292,33 @@ def test_folder__of_another_run__is_left_alone(tmp_path: Path) -> None:
     assert list(folder.days()) == [{"day": 0}]
     folder.begin(other, "anvil", fresh=True)
     assert list(folder.days()) == []
+
+
+def test_folder__begun_on_a_chain_that_was_not_there__is_free(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "out")
+    folder.begin(SETTINGS, "http://127.0.0.1:1", fresh=False)
+    folder.begin(SETTINGS, "anvil", fresh=False)
+
+
+def test_folder__of_a_chain_that_stays__is_not_lost_to_one_that_does_not(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "out")
+    folder.begin(SETTINGS, "anvil", fresh=False)
+    folder.keep_day(0, {"day": 0})
+    with pytest.raises(PilotError, match=r"holds another run \(chain 'anvil'\); .*--fresh"):
+        folder.begin(SETTINGS, "embedded", fresh=False, stays=False)
+    assert list(folder.days()) == [{"day": 0}]
+    folder.begin(SETTINGS, "embedded", fresh=True, stays=False)
+    folder.keep_day(0, {"day": 0})
+    folder.begin(SETTINGS, "embedded", fresh=False, stays=False)
+    assert list(folder.days()) == []
+
+
+@pytest.mark.parametrize(
+    ("alone", "cost", "percent"),
+    [(200, 150, 25.0), (200, 300, -50.0), (1, -1, None), (-100, -200, None), (0, 0, None)],
+)
+def test_peer_result__percent__only_of_a_bill(alone: int, cost: int, percent: float | None) -> None:
+    assert PeerResult("Ana", alone=alone, cost=cost).saved_percent == percent
 
 
 def test_folder__damaged__says_so(tmp_path: Path) -> None:

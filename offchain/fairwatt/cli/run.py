@@ -12,6 +12,7 @@ from fairwatt.cli._case_options import CASE, START
 from fairwatt.cli._progress import progress_bar
 from fairwatt.cli._text import Column, echo_json, echo_table, json_option, plural
 from fairwatt.forecast import FORECASTS
+from fairwatt.profiles import utc
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -169,14 +170,14 @@ def run(
         written = bills(
             prepared,
             folder.days(),
-            folder.path / "bills",
+            folder.bills,
             lambda what: bar.update(task, description=what),
         )
     if as_json:
         echo_json(_document(results))
         return
     _show(results)
-    click.echo(f"written   {page}; {plural(written, 'bill')} in {folder.path / 'bills'}")
+    click.echo(f"written   {page}; {plural(written, 'bill')} in {folder.bills}")
 
 
 def _show(results: Results) -> None:
@@ -186,7 +187,8 @@ def _show(results: Results) -> None:
     currency = case.currency
     click.secho(case.title, bold=True)
     click.echo(
-        f"{plural(results.days, 'day')}, {plural(len(results.peers), 'peer')}, periods of "
+        f"{plural(results.days, 'day')} from {utc(settings.start)}, "
+        f"{plural(len(results.peers), 'peer')}, periods of "
         f"{settings.period_seconds // 60} minutes, {settings.forecast} forecast; money in "
         f"{currency}, energy in kWh"
     )
@@ -199,7 +201,7 @@ def _show(results: Results) -> None:
         return [f"{getattr(peer, field) / 1000:,.1f}" for peer in peers]
 
     def money(field: str) -> list[str]:
-        return [f"{getattr(peer, field) / 1e9:,.2f}" for peer in peers]
+        return [f"{getattr(peer, field) / 1e9:z,.2f}" for peer in peers]
 
     echo_table(
         [
@@ -214,7 +216,7 @@ def _show(results: Results) -> None:
             Column(
                 "",
                 "%",
-                [f"{100 * peer.saved / abs(peer.alone or 1):.1f}" for peer in peers],
+                ["" if (part := peer.saved_percent) is None else f"{part:.1f}" for peer in peers],
             ),
         ],
         len(peers),

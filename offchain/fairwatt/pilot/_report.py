@@ -93,13 +93,14 @@ def _head(results: Results) -> str:
     failed = " and failed meters" if settings.faults is not None else ""
     told = (
         f"All peers together paid <b>{total.cost / 1e9:,.2f} {currency}</b> instead of "
-        f"{total.alone / 1e9:,.2f} alone with their suppliers: <b>{saved:,.2f} {currency} "
-        f"({_percent(total.saved, total.alone)})</b> saved. They traded {shared:,.1f} kWh with "
+        f"{total.alone / 1e9:,.2f} alone with their suppliers: <b>{saved:,.2f} {currency}"
+        f"{_percent(total)}</b> saved. They traded {shared:,.1f} kWh with "
         f"each other. Forecast errors{failed} cost {errors:,.2f} {currency}. Every clearing was "
         "proved on chain, and every balance is, to the nano-token, what the bills make it."
     )
     span = (
-        f"{results.days} days from {utc(settings.start)}, {len(results.peers)} peers, periods of "
+        f"{results.days} {'day' if results.days == 1 else 'days'} from {utc(settings.start)}, "
+        f"{len(results.peers)} peers, periods of "
         f"{settings.period_seconds // 60} minutes, {settings.forecast} forecast, storages and "
         f"vehicles {STORAGE[settings.storage]}"
     )
@@ -125,8 +126,8 @@ def _row(peer: PeerResult) -> list[str]:
     return [
         peer.name,
         *(f"{energy / 1000:,.1f}" for energy in energies),
-        *(f"{amount / 1e9:,.2f}" for amount in money),
-        _percent(peer.saved, peer.alone).removesuffix(" %"),
+        *(f"{amount / 1e9:z,.2f}" for amount in money),
+        "" if (part := peer.saved_percent) is None else f"{part:.1f}",
     ]
 
 
@@ -206,5 +207,5 @@ def _cells(row: Sequence[str]) -> str:
     return "".join(f"<td>{escape(cell)}</td>" for cell in row)
 
 
-def _percent(part: int, whole: int) -> str:
-    return f"{100 * part / abs(whole):.1f} %" if whole else "0.0 %"
+def _percent(total: PeerResult) -> str:
+    return "" if (part := total.saved_percent) is None else f" ({part:.1f} %)"

@@ -46,6 +46,13 @@ class PeerResult:
         """Against being alone."""
         return self.alone - self.cost
 
+    @property
+    def saved_percent(self) -> float | None:
+        """Of the bill alone; None where that is none to save from, or saves more than all of it."""
+        if self.alone <= 0 or self.saved > self.alone:
+            return None
+        return 100 * self.saved / self.alone
+
 
 @dataclass
 class Results:

@@ -193,7 +193,7 @@ def run(
     prepared = prepare(settings)
     if fresh and chain == ANVIL:
         OwnAnvil(folder.path).forget()
-    folder.begin(settings, chain, fresh=fresh or not outlives(chain))
+    folder.begin(settings, chain, fresh=fresh, stays=outlives(chain))
     path = deployment_settings or CASES.parent / "deployments" / "local.toml"
     with connected(chain, folder.path):
         runner = _Runner(prepared, folder, Settings.load(path), chain, say)

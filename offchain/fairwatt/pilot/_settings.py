@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from fairwatt.deployment import Deployment
 from fairwatt.errors import PilotError
 from fairwatt.files import read, write
+from fairwatt.pilot._node import outlives
 from fairwatt.tomltext import short
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ STORAGE: Final = {"home": "planned by their owners", "market": "scheduled by the
 """Who says when storages and vehicles charge, and how that is told."""
 
 _RUN, _DEPLOYMENT, _DAYS, _PLANS = "run.json", "deployment.json", "days", "plans"
+_BILLS: Final = "bills"
 _FORMAT: Final = 1
 
 
@@ -80,8 +82,16 @@ class RunFolder:
 
     path: Path
 
-    def begin(self, settings: RunSettings, chain: str, *, fresh: bool) -> None:
+    def begin(self, settings: RunSettings, chain: str, *, fresh: bool, stays: bool = True) -> None:
         """Open the folder for a run, as it was left or emptied of a former run.
+
+        Parameters
+        ----------
+        fresh
+            Forget whatever the folder holds.
+        stays
+            Whether the chain outlives the process. On one that does not, a run begins anew; but
+            what the folder holds of a chain that stays is not forgotten for it.
 
         Raises
         ------
@@ -91,14 +101,17 @@ class RunFolder:
             If it cannot be written.
         """
         document = {"format": _FORMAT, "chain": chain, **settings.to_document()}
-        if self._run.exists() and not fresh and (kept := self._read(self._run)) != document:
+        kept = self._read(self._run) if self._run.exists() and not fresh else document
+        # Where nothing was deployed, as on a chain that was not there, nothing is lost.
+        held = stays or outlives(str(kept.get("chain")))
+        if kept != document and held and (self.deployment or any(self.days())):
             differs = [key for key in document if kept.get(key) != document[key]]
             shown = ", ".join(f"{key} {short(kept.get(key))}" for key in differs)
             raise PilotError(
                 f"{self.path} holds another run ({shown}); choose another folder (--out), or "
                 "--fresh to begin anew in this one"
             )
-        if fresh:
+        if fresh or not stays or kept != document:
             self.forget()
         for folder in (self.path, self.path / _DAYS, self.path / _PLANS):
             folder.mkdir(parents=True, exist_ok=True)
@@ -106,10 +119,17 @@ class RunFolder:
 
     def forget(self) -> None:
         """Remove everything of a former run, and nothing else."""
+        if self._run.exists():  # with other peers there are other bills
+            shutil.rmtree(self.path / _BILLS, ignore_errors=True)
         for folder in (_DAYS, _PLANS):
             shutil.rmtree(self.path / folder, ignore_errors=True)
         for name in (_DEPLOYMENT, _RUN):
             (self.path / name).unlink(missing_ok=True)
+
+    @property
+    def bills(self) -> Path:
+        """Where the bills go."""
+        return self.path / _BILLS
 
     @property
     def deployment(self) -> Deployment | None:
