@@ -375,8 +375,8 @@ def _show_limits(result: Derived, asked: _Asked) -> None:
             Column("highest", "after", [f"{p.max():.3f}" for p in after.price_per_kwh]),
             Column("spilt", "kWh", behind(after.curtailed_kwh())),
             Column("unserved", "kWh", behind(after.unserved_kwh())),
-            Column("bills", "before", [f"{bill:,.2f}" for bill in bills[0]]),
-            Column("", "after", [f"{bill:,.2f}" for bill in bills[1]]),
+            Column("bills", "before", [f"{bill:z,.2f}" for bill in bills[0]]),
+            Column("", "after", [f"{bill:z,.2f}" for bill in bills[1]]),
         ],
         len(zones),
     )

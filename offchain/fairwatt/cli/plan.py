@@ -126,9 +126,9 @@ def _agree(case: Case, picture: Path | None, *, as_json: bool) -> None:
     echo_table(
         [
             Column("peer", "", names, is_text=True),
-            Column("buys", "kWh", [f"{energy:,.2f}" for energy in traded[0]]),
-            Column("sells", "kWh", [f"{energy:,.2f}" for energy in traded[1]]),
-            Column("cost", case.currency, [f"{cost:,.2f}" for cost in result.costs]),
+            Column("buys", "kWh", [f"{energy:z,.2f}" for energy in traded[0]]),
+            Column("sells", "kWh", [f"{energy:z,.2f}" for energy in traded[1]]),
+            Column("cost", case.currency, [f"{cost:z,.2f}" for cost in result.costs]),
         ],
         len(names),
     )
@@ -163,10 +163,10 @@ def _show(result: Plan, case: Case) -> None:
         [
             Column("peer", "", [peer.name for peer in community.peers], is_text=True),
             *(
-                Column(title, "kWh", [f"{value:,.2f}" for value in total])
+                Column(title, "kWh", [f"{value:z,.2f}" for value in total])
                 for title, total in zip(titles, totals, strict=True)
             ),
-            Column("bill", case.currency, [f"{bill:,.2f}" for bill in bills]),
+            Column("bill", case.currency, [f"{bill:z,.2f}" for bill in bills]),
         ],
         len(community.peers),
     )
@@ -194,7 +194,7 @@ def _show_periods(result: Plan, case: Case) -> None:
         [
             Column("period", "", times[shown], is_text=True),
             *(
-                Column(title, "kWh", [f"{value:,.2f}" for value in values])
+                Column(title, "kWh", [f"{value:z,.2f}" for value in values])
                 for title, values in zip(titles, sums, strict=True)
             ),
             *(

@@ -155,10 +155,10 @@ def _show(case: Case, result: Study) -> None:
     echo_table(
         [
             Column("design", "", [each.title for each in outcomes], is_text=True),
-            Column("cost", "", [f"{each.cost:,.2f}" for each in outcomes]),
-            Column("gain", "", [f"{gain:,.2f}" for gain in gains]),
+            Column("cost", "", [f"{each.cost:z,.2f}" for each in outcomes]),
+            Column("gain", "", [f"{gain:z,.2f}" for gain in gains]),
             Column("", "%", [f"{100 * gain / alone:.1f}" if alone else "" for gain in gains]),
-            Column("kept", "", [f"{each.kept:,.2f}" for each in outcomes]),
+            Column("kept", "", [f"{each.kept:z,.2f}" for each in outcomes]),
             Column("self-", "cons. %", _percent(e.figures.self_consumption for e in outcomes)),
             Column("self-", "suff. %", _percent(e.figures.self_sufficiency for e in outcomes)),
             Column("peak", "kW", [f"{each.figures.peak_import_kw:,.1f}" for each in outcomes]),
@@ -186,11 +186,11 @@ def _show_peers(result: Study) -> None:
     peers = result.community.peers
     columns = [
         Column("peer", "", [peer.name for peer in peers], is_text=True),
-        Column("alone", "pays", [f"{bill:,.2f}" for bill in result.alone.bills]),
+        Column("alone", "pays", [f"{bill:z,.2f}" for bill in result.alone.bills]),
     ]
     for outcome in result.outcomes[1:]:
         first, _, rest = outcome.title.partition(" ")
-        columns.append(Column(first, rest, [f"{gain:,.2f}" for gain in result.gains(outcome)]))
+        columns.append(Column(first, rest, [f"{gain:z,.2f}" for gain in result.gains(outcome)]))
     click.secho("What each peer saves against being alone", bold=True)
     echo_table(columns, len(peers))
 
