@@ -69,7 +69,8 @@ Examples:
   fairwatt order sign order.json --deployment D.json --keystore key.json \\
       --out signed.json
   fairwatt order check signed.json --deployment D.json --wallet 0x...
-  fairwatt order place signed.json --network URL --deployment D.json --account me --send
+  fairwatt order place signed.json --network URL --deployment D.json \\
+      --account me --send
 """
 )
 def order() -> None:
