@@ -118,8 +118,8 @@ markets fuzz weakened coverage: compile
 	@$(BIN)/python -m tests.proofs $@ $(ARGS)
 
 # As many runs and as long as you like: make machine EXAMPLES=20 STEPS=300
-machine: EXAMPLES ?= 8
-machine: STEPS ?= 200
+machine: EXAMPLES ?= 4
+machine: STEPS ?= 120
 machine: compile
 	$(call say,$(EXAMPLES) runs of up to $(STEPS) steps)
 	@EXAMPLES=$(EXAMPLES) STEPS=$(STEPS) $(BIN)/pytest -s tests/contracts/test_state_machine.py
