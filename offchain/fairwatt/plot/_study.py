@@ -129,6 +129,7 @@ def _draw_peers(axes: Axes, study: Study, currency: str) -> None:
     """Gain of every peer in every design."""
     peers = study.community.peers
     values = np.array([study.gains(each) for each in study.outcomes[1:]]).T
+    worse = [study.worse_off(each) for each in study.outcomes[1:]]
     bound = float(np.max(np.abs(values), initial=0.0)) or 1.0
     axes.imshow(
         np.sign(values) * np.sqrt(np.abs(values) / bound),
@@ -143,9 +144,9 @@ def _draw_peers(axes: Axes, study: Study, currency: str) -> None:
         axes.set_yticks(range(len(peers)), [peer.name for peer in peers], fontsize=8)
         for (row, column), value in np.ndenumerate(values):
             axes.text(
-                column, row, f"{value:,.2f}", ha="center", va="center", fontsize=7.5,
+                column, row, f"{value:z,.2f}", ha="center", va="center", fontsize=7.5,
                 color="white" if abs(value) > _DARK * bound else INK,
-                fontweight="bold" if value < 0 else "normal",
+                fontweight="bold" if peers[row].name in worse[column] else "normal",
             )  # fmt: skip
     else:
         axes.set_yticks([])
