@@ -15,9 +15,14 @@ from tests.proofs.compiled import ROOT, UNOPTIMIZED, compiled
 SYMBOLIC = Path(__file__).parent / "symbolic"
 
 
+def sources() -> list[str]:
+    """The symbolic checks, by their paths below the root of the repository."""
+    return [path.relative_to(ROOT).as_posix() for path in sorted(SYMBOLIC.glob("*.sol"))]
+
+
 def prepare(root: Path) -> None:
     """Write what forge would leave below `root`."""
-    names = [path.relative_to(ROOT).as_posix() for path in sorted(SYMBOLIC.glob("*.sol"))]
+    names = sources()
     wanted = ["abi", "metadata", "storageLayout", "evm.bytecode", "evm.deployedBytecode"]
     made = compiled(names, [*wanted, "evm.methodIdentifiers"], settings=UNOPTIMIZED)
     for name in names:

@@ -419,8 +419,16 @@ contract ProofSymbolic {
         cell.low &= 3;
         cell.width &= 3;
         cell.askFill &= 3;
-        cell.askTotal &= 3;
         cell.bidFill &= 3;
-        cell.bidTotal &= 3;
+        cell.askTotal = _oneOfFour(cell.askTotal);
+        cell.bidTotal = _oneOfFour(cell.bidTotal);
+    }
+
+    /// @dev Two bits, each number on a path of its own: the proof divides by it, and by a number that is known solvers can.
+    function _oneOfFour(uint256 number) private pure returns (uint256) {
+        number &= 3;
+        if (number == 0) return 0;
+        if (number == 1) return 1;
+        return number == 2 ? 2 : 3;
     }
 }
