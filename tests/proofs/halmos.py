@@ -20,11 +20,12 @@ def sources() -> list[str]:
     return [path.relative_to(ROOT).as_posix() for path in sorted(SYMBOLIC.glob("*.sol"))]
 
 
-def prepare(root: Path) -> None:
-    """Write what forge would leave below `root`."""
+def prepare(root: Path, changed: dict[str, str] | None = None) -> None:
+    """Write what forge would leave below `root`; `changed` as for `compiled`."""
     names = sources()
     wanted = ["abi", "metadata", "storageLayout", "evm.bytecode", "evm.deployedBytecode"]
-    made = compiled(names, [*wanted, "evm.methodIdentifiers"], settings=UNOPTIMIZED)
+    wanted.append("evm.methodIdentifiers")
+    made = compiled(names, wanted, changed=changed, settings=UNOPTIMIZED)
     for name in names:
         for contract, each in made["contracts"][name].items():
             evm = each["evm"]
