@@ -216,11 +216,8 @@ def coverage_command(
 @main.command("halmos")
 @click.option("--function", default="check_", show_default=True, help="Checks to run, by prefix.")
 @click.option("--timeout", default=120, show_default=True, help="Seconds for a question.")
-@click.option("--solver", default="z3", show_default=True, help="As halmos names it.")
-@click.option(
-    "--without", help="Error whose checks are taken out of the proof."
-)
-def halmos_command(function: str, timeout: int, solver: str, without: str | None) -> None:
+@click.option("--without", help="Error whose checks are taken out of the proof.")
+def halmos_command(function: str, timeout: int, without: str | None) -> None:
     """Try to break every check in `symbolic/` with symbolic arguments."""
     root = ROOT / ".build" / "halmos"
     changed = {}
@@ -233,7 +230,7 @@ def halmos_command(function: str, timeout: int, solver: str, without: str | None
             text = rule.removed(text)
         changed[weakened.PROOF] = text
     halmos.prepare(root, changed)
-    options = ["--loop", "16", "--solver", solver, "--solver-timeout-branching", "50ms"]
+    options = ["--loop", "16", "--solver-timeout-branching", "50ms"]
     limit = ["--solver-timeout-assertion", f"{timeout}s"]
     sys.exit(halmos.run(root, ["--function", function, *options, *limit]))
 

@@ -1,18 +1,36 @@
 """Run halmos on the checks in `symbolic/`, without Foundry.
 
 halmos lets forge compile and reads what it leaves in `out/`. Here the compiler of the project
-writes the same files, and a `forge` that does nothing stands first on the path.
+writes the same files, and a `forge` that does nothing stands first on the path. Its questions go to
+Bitwuzla and, where that does not know after a while, to z3: either is at a loss with some that
+the other answers at once.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 
 from tests.proofs.compiled import ROOT, UNOPTIMIZED, compiled
 
 SYMBOLIC = Path(__file__).parent / "symbolic"
+
+_BITWUZLA_SECONDS = 15
+_SOLVER = """#!/bin/sh
+answer=$(timeout {seconds} {python} -c '
+import sys
+from bitwuzla import Option, Options, Parser, TermManager
+options = Options()
+options.set(Option.PRODUCE_MODELS, True)
+Parser(TermManager(), options).parse(sys.argv[1])
+' "$1" 2>/dev/null)
+case "$answer" in
+sat* | unsat*) echo "$answer" ;;
+*) exec {z3} "$1" ;;
+esac
+"""
 
 
 def sources() -> list[str]:
@@ -43,10 +61,16 @@ def prepare(root: Path, changed: dict[str, str] | None = None) -> None:
             out = root / "out" / Path(name).name / f"{contract}.json"
             out.parent.mkdir(parents=True, exist_ok=True)
             out.write_text(json.dumps(artifact))
-    forge = root / "bin" / "forge"
-    forge.parent.mkdir(exist_ok=True)
-    forge.write_text("#!/bin/sh\n# Everything is compiled.\n")
-    forge.chmod(0o755)
+    _write_script(root / "bin" / "forge", "#!/bin/sh\n# Everything is compiled.\n")
+    z3 = Path(sys.executable).with_name("z3")
+    solver = _SOLVER.format(seconds=_BITWUZLA_SECONDS, python=sys.executable, z3=z3)
+    _write_script(root / "bin" / "solver", solver)
+
+
+def _write_script(path: Path, text: str) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
 
 
 def run(root: Path, options: list[str]) -> int:
@@ -57,4 +81,5 @@ def run(root: Path, options: list[str]) -> int:
     # It clears a live display that it has not started, which rich 14 does not take.
     UI.clear_live = lambda self: None
     os.environ["PATH"] = f"{root / 'bin'}{os.pathsep}{os.environ['PATH']}"
-    return int(_main(["--root", str(root), *options]).exitcode)
+    solver = ["--solver-command", str(root / "bin" / "solver"), "--solver-threads", "1"]
+    return int(_main(["--root", str(root), *solver, *options]).exitcode)
