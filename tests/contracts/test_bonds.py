@@ -13,6 +13,7 @@ from tests.community import (
     C3,
     DAY,
     HOUR,
+    HOURLY,
     NANO,
     NOTICE,
     TERMS,
@@ -624,13 +625,14 @@ def wants(cost: int, means: int, most: int, limit: int = 10**6) -> dict[str, int
 COST = LIMIT * ENERGY
 
 
-def test_excuse__peer_emptied_its_account__owes_nothing(desk: Desk) -> None:
-    spend(desk, desk.victim, COST - 1)
+@pytest.mark.parametrize("left", [COST - 1, 0])
+def test_excuse__peer_emptied_its_account__owes_nothing(desk: Desk, left: int) -> None:
+    spend(desk, desk.victim, left)
     desk.to_gate()
     receipt = desk.excuse(desk.order)
     where = {"market": desk.market, "sessionStart": desk.start, "peer": desk.victim.peer}
     assert events(receipt) == [
-        event(desk.bonds.PeerExcused, **where, wants=wants(COST, COST - 1, ENERGY))
+        event(desk.bonds.PeerExcused, **where, wants=wants(COST, left, ENERGY))
     ]
     hashes = desk.clear(*desk.others)
     assert desk.claim() == EXCUSED
@@ -665,7 +667,7 @@ def test_excuse__withdrawal_requested_after_the_gate__does_not_count(desk: Desk)
 
 def test_excuse__orders_that_cost_too_much_together__are_all_excused(desk: Desk) -> None:
     more = desk.community.sign(
-        desk.victim, ask(7, 3), bid(50_000, 9_000),
+        desk.victim, bid(50_000, 9_000), ask(7, 3),
         market=desk.market, session=desk.start, nonce=3,
     )  # fmt: skip
     total = COST + 50_000 * 9_000
@@ -731,6 +733,7 @@ def test_excuse__orders_that_are_not_one_peers_in_sequence__revert(desk: Desk) -
     next_hour = community.sign(
         desk.victim, bid(5, 5), market=desk.market, session=desk.start + HOUR, nonce=9
     )
+    elsewhere = community.sign(desk.victim, bid(5, 5), market=HOURLY, session=desk.start, nonce=9)
     community.send(book.cancel, desk.market, desk.start, 2, sender=desk.victim.wallet)
     desk.to_gate()
     with reverts(desk.bonds.OrdersMissing):
@@ -740,6 +743,7 @@ def test_excuse__orders_that_are_not_one_peers_in_sequence__revert(desk: Desk) -
         (second, desk.order),
         (desk.order, desk.others[0]),
         (desk.order, next_hour),
+        (desk.order, elsewhere),
     ):
         last = orders[-1].order
         with reverts(desk.bonds.OrdersUnsorted, peer=last.peer, nonce=last.nonce):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.community import HOURLY, NOTICE, Community, Member, bid
+from tests.community import HOURLY, NOTICE, Community, Member, ask, bid
 from tests.contracts.registry import change_wallet, new_wallet
 from tests.outcomes import event, events, reverts
 
@@ -87,6 +87,18 @@ def test_cancel__placed_order__unlocks_what_it_locked(
     assert tuple(book.sessionState(HOURLY, start)) == (0, True, False)
     assert book.isCancelled(HOURLY, start, member.peer, 3)
     assert not is_placed(book, start, member)
+
+
+def test_cancel__placed_ask__had_locked_nothing(
+    community: Community, book: Any, start: int
+) -> None:
+    seller = community.admit(Role.PROSUMER)
+    community.place(community.sign(seller, ask(100_000, 1_000), nonce=3))
+    receipt = cancel(community, seller.wallet, start, 3)
+    assert events(receipt) == [
+        event(book.OrderCancelled, market=HOURLY, sessionStart=start, peer=seller.peer, nonce=3)
+    ]
+    assert not is_placed(book, start, seller)
 
 
 @pytest.mark.parametrize("nonce", [2, 4])

@@ -115,6 +115,7 @@ def _walk(node: Any) -> Iterator[Any]:
 # Branches that no test can take both ways, by a part of their text, and why.
 EXPLAINED: dict[tuple[str, str], str] = {
     ("ClearingProof", "sums.length == size"): "what is carried was compared with its hash before",
+    ("ClearingProof", "t < last"): "it is left after the last period, before the link to the next",
     ("ClearingProof", "lane < LANES"): "only called where some lane is out of bounds",
     ("ClearingProof", "lane < 4"): "only called where some lane is between the prices",
     ("Ledger", "free >= 0 || requested == 0"): "only asked about what is below zero",
