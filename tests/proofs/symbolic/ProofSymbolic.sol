@@ -5,15 +5,17 @@ import {ClearingProof} from "../../../contracts/ClearingProof.sol";
 import {Link} from "../../../contracts/MarketTypes.sol";
 
 /// @title What `ClearingProof` accepts is optimal, for all small books and all proposals for them
-/// @notice Prices, energies, the whole proposal and the clearing it is compared with are symbolic, of two bits unless
-/// something else is said. Each check is one that halmos tries to break. What the proof refuses reverts, and there is
+/// @notice Prices, energies, the whole proposal and the clearing it is compared with are symbolic, of two bits,
+/// or of one if there is a flexible order. Each check is one that halmos tries to break. What the proof refuses reverts, and there is
 /// nothing more to be said of it.
 contract ProofSymbolic {
     using ClearingProof for ClearingProof.Tally;
 
     int256 private constant FLOOR = 0;
-    int256 private constant CAP = 3;
     uint256 private constant LIMIT_WH = 2 ** 30 - 1;
+    /// @notice The largest price and energy, and the cap.
+    uint256 private constant ONE_BIT = 1;
+    uint256 private constant TWO_BITS = 3;
 
     /// @notice A book of an ask and a bid.
     struct Book {
@@ -88,8 +90,8 @@ contract ProofSymbolic {
     }
 
     function _oneNode(Book memory book, Cell memory cell) private view returns (Traded memory) {
-        _shrink(book);
-        _shrink(cell);
+        _shrink(book, TWO_BITS);
+        _shrink(cell, TWO_BITS);
         return this.proveOneNode(_cell(cell, 0), _detail(0, cell), _rows(book), cell.holds);
     }
 
@@ -100,7 +102,14 @@ contract ProofSymbolic {
         bytes calldata rows,
         uint256[2] calldata holds
     ) external pure returns (Traded memory traded) {
-        ClearingProof.Tally memory tally = ClearingProof.open(1, 1, FLOOR, CAP, cells, details);
+        ClearingProof.Tally memory tally = ClearingProof.open(
+            1,
+            1,
+            FLOOR,
+            int256(TWO_BITS),
+            cells,
+            details
+        );
         uint256 row = _offset(rows);
         _add(tally, 0, row, traded);
         _add(tally, 0, row + 64, traded);
@@ -142,9 +151,11 @@ contract ProofSymbolic {
         uint256 flowWh,
         uint256 other
     ) private view {
-        _shrink(book);
-        _shrink(cell[0]);
-        _shrink(cell[1]);
+        _shrink(book, TWO_BITS);
+        for (uint256 i; i < 2; ++i) {
+            _keepOneSide(cell[i], i == 0);
+            _shrink(cell[i], TWO_BITS);
+        }
         link = Link(0, 1, 0, link.tariffMicroPerKWh & 3, link.capacityWh & 3);
         flowWh &= 3;
         other &= 3;
@@ -174,7 +185,14 @@ contract ProofSymbolic {
         bytes calldata flows,
         uint256[2][2] calldata holds
     ) external pure returns (Traded memory traded) {
-        ClearingProof.Tally memory tally = ClearingProof.open(2, 1, FLOOR, CAP, cells, details);
+        ClearingProof.Tally memory tally = ClearingProof.open(
+            2,
+            1,
+            FLOOR,
+            int256(TWO_BITS),
+            cells,
+            details
+        );
         uint256 row = _offset(rows);
         _add(tally, 0, row, traded);
         _add(tally, 1, row + 64, traded);
@@ -222,15 +240,20 @@ contract ProofSymbolic {
         uint256[2] memory exchangedWh,
         uint256 other
     ) private view {
-        _shrink(book);
-        battery.chargeWh &= 3;
-        battery.dischargeWh &= 3;
-        battery.capacityWh &= 3;
-        battery.wear &= 3;
-        for (uint256 i; i < 4; ++i) _shrink(cell[i]);
-        uint256 charged = exchangedWh[0] & 3;
-        uint256 discharged = exchangedWh[1] & 3;
-        other &= 3;
+        _shrink(book, ONE_BIT);
+        battery.chargeWh &= ONE_BIT;
+        battery.dischargeWh &= ONE_BIT;
+        battery.capacityWh &= ONE_BIT;
+        battery.wear &= ONE_BIT;
+        for (uint256 i; i < 2; ++i) {
+            _keepOneSide(cell[i], i == 0);
+            _shrink(cell[i], ONE_BIT);
+            cell[2 + i].low &= ONE_BIT;
+            cell[2 + i].width &= ONE_BIT;
+        }
+        uint256 charged = exchangedWh[0] & ONE_BIT;
+        uint256 discharged = exchangedWh[1] & ONE_BIT;
+        other &= ONE_BIT;
         Traded memory traded = this.proveFlexible(
             _twoPeriods(cell, ranks),
             bytes.concat(
@@ -266,7 +289,14 @@ contract ProofSymbolic {
         bytes calldata schedule,
         uint256[2][2] calldata holds
     ) external pure returns (Traded memory traded) {
-        ClearingProof.Tally memory tally = ClearingProof.open(2, 2, FLOOR, CAP, cells, details);
+        ClearingProof.Tally memory tally = ClearingProof.open(
+            2,
+            2,
+            FLOOR,
+            int256(ONE_BIT),
+            cells,
+            details
+        );
         uint256 row = _offset(rows);
         _add(tally, 0, row, traded);
         _add(tally, 0, row + 64, traded);
@@ -408,25 +438,33 @@ contract ProofSymbolic {
         return abi.encodePacked(number, cell.tail);
     }
 
-    function _shrink(Book memory book) private pure {
-        book.ask &= 3;
-        book.bid &= 3;
-        book.askWh &= 3;
-        book.bidWh &= 3;
+    function _shrink(Book memory book, uint256 bits) private pure {
+        book.ask &= bits;
+        book.bid &= bits;
+        book.askWh &= bits;
+        book.bidWh &= bits;
     }
 
-    function _shrink(Cell memory cell) private pure {
-        cell.low &= 3;
-        cell.width &= 3;
-        cell.askFill &= 3;
-        cell.bidFill &= 3;
-        cell.askTotal = _oneOfFour(cell.askTotal);
-        cell.bidTotal = _oneOfFour(cell.bidTotal);
+    function _shrink(Cell memory cell, uint256 bits) private pure {
+        cell.low &= bits;
+        cell.width &= bits;
+        cell.askFill &= bits;
+        cell.bidFill &= bits;
+        cell.askTotal = _oneOfFour(cell.askTotal & bits);
+        cell.bidTotal = _oneOfFour(cell.bidTotal & bits);
+    }
+
+    /// @dev Nothing is said of orders that a cell does not have: what is marginal of them would not be true (P3).
+    function _keepOneSide(Cell memory cell, bool isAsk) private pure {
+        if (isAsk) (cell.bidFill, cell.bidTotal) = (0, 0);
+        else (cell.askFill, cell.askTotal) = (0, 0);
+        for (uint256 i; i < 2; ++i) {
+            if (cell.holds[i] != 0) cell.holds[i] = isAsk ? 1 : 2;
+        }
     }
 
     /// @dev Two bits, each number on a path of its own: the proof divides by it, and by a number that is known solvers can.
     function _oneOfFour(uint256 number) private pure returns (uint256) {
-        number &= 3;
         if (number == 0) return 0;
         if (number == 1) return 1;
         return number == 2 ? 2 : 3;
