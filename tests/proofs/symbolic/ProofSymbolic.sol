@@ -5,9 +5,9 @@ import {ClearingProof} from "../../../contracts/ClearingProof.sol";
 import {Link} from "../../../contracts/MarketTypes.sol";
 
 /// @title What `ClearingProof` accepts is optimal, for all small books and all proposals for them
-/// @notice Prices, energies, the whole proposal and the clearing it is compared with are symbolic: of two bits, or of one,
-/// which are energies where there is a link and all of them where there is a flexible order. Each check is one that halmos
-/// tries to break. What the proof refuses reverts, and there is nothing more to be said of it.
+/// @notice Prices, energies, the whole proposal and the clearing it is compared with are symbolic: of two bits at one
+/// node, of one bit elsewhere. Each check is one that halmos tries to break. What the proof refuses reverts, and there is
+/// nothing more to be said of it.
 contract ProofSymbolic {
     using ClearingProof for ClearingProof.Tally;
 
@@ -90,8 +90,8 @@ contract ProofSymbolic {
     }
 
     function _oneNode(Book memory book, Cell memory cell) private view returns (Traded memory) {
-        _shrink(book, TWO_BITS, TWO_BITS);
-        _shrink(cell, TWO_BITS, TWO_BITS);
+        _shrink(book, TWO_BITS);
+        _shrink(cell, TWO_BITS);
         return this.proveOneNode(_cell(cell, 0), _detail(0, cell), _rows(book), cell.holds);
     }
 
@@ -151,12 +151,12 @@ contract ProofSymbolic {
         uint256 flowWh,
         uint256 other
     ) private view {
-        _shrink(book, TWO_BITS, ONE_BIT);
+        _shrink(book, ONE_BIT);
         for (uint256 i; i < 2; ++i) {
             _keepOneSide(cell[i], i == 0);
-            _shrink(cell[i], TWO_BITS, ONE_BIT);
+            _shrink(cell[i], ONE_BIT);
         }
-        link = Link(0, 1, 0, link.tariffMicroPerKWh & 3, link.capacityWh & 1);
+        link = Link(0, 1, 0, link.tariffMicroPerKWh & 1, link.capacityWh & 1);
         flowWh &= ONE_BIT;
         other &= ONE_BIT;
         Traded memory traded = this.proveTwoNodes(
@@ -207,7 +207,8 @@ contract ProofSymbolic {
     // ----------------------------------------------------------------------------------------------- a flexible order
 
     /// @notice An ask in the first of two periods, a bid in the second, and a battery that begins empty and of which nothing
-    /// is wanted at the end: it carries what is of most welfare, and of that the most energy.
+    /// is wanted at the end: it carries what is of most welfare, and of that the most energy. All energies are 1 Wh, and
+    /// every cell has one optimal price.
     /// @param cell At the node in either period, then those of the battery.
     /// @param exchangedWh Charged in the first period and discharged in the second.
     /// @param other Energy of any other clearing.
@@ -240,15 +241,17 @@ contract ProofSymbolic {
         uint256[2] memory exchangedWh,
         uint256 other
     ) private view {
-        _shrink(book, ONE_BIT, ONE_BIT);
+        _shrink(book, ONE_BIT);
         (book.askWh, book.bidWh) = (1, 1);
         (battery.chargeWh, battery.dischargeWh, battery.capacityWh) = (1, 1, 1);
         battery.wear &= ONE_BIT;
         for (uint256 i; i < 2; ++i) {
             _keepOneSide(cell[i], i == 0);
-            _shrink(cell[i], ONE_BIT, ONE_BIT);
+            _shrink(cell[i], ONE_BIT);
             cell[2 + i].low &= ONE_BIT;
-            cell[2 + i].width &= ONE_BIT;
+            // The lowest price is the highest, and no order is named to hold it.
+            (cell[i].width, cell[2 + i].width) = (0, 0);
+            cell[i].holds = [uint256(0), 0];
         }
         uint256 charged = exchangedWh[0] & ONE_BIT;
         uint256 discharged = exchangedWh[1] & ONE_BIT;
@@ -437,20 +440,20 @@ contract ProofSymbolic {
         return abi.encodePacked(number, cell.tail);
     }
 
-    function _shrink(Book memory book, uint256 prices, uint256 energies) private pure {
-        book.ask &= prices;
-        book.bid &= prices;
-        book.askWh &= energies;
-        book.bidWh &= energies;
+    function _shrink(Book memory book, uint256 bits) private pure {
+        book.ask &= bits;
+        book.bid &= bits;
+        book.askWh &= bits;
+        book.bidWh &= bits;
     }
 
-    function _shrink(Cell memory cell, uint256 prices, uint256 energies) private pure {
-        cell.low &= prices;
-        cell.width &= prices;
-        cell.askFill &= energies;
-        cell.bidFill &= energies;
-        cell.askTotal = _oneOfFour(cell.askTotal & energies);
-        cell.bidTotal = _oneOfFour(cell.bidTotal & energies);
+    function _shrink(Cell memory cell, uint256 bits) private pure {
+        cell.low &= bits;
+        cell.width &= bits;
+        cell.askFill &= bits;
+        cell.bidFill &= bits;
+        cell.askTotal = _oneOfFour(cell.askTotal & bits);
+        cell.bidTotal = _oneOfFour(cell.bidTotal & bits);
     }
 
     /// @dev Nothing is said of orders that a cell does not have: what is marginal of them would not be true (P3).
