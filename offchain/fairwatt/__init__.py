@@ -2,7 +2,7 @@
 
 From what knows nothing of the rest to what uses all of it:
 
-    units, errors, files, jsontext, tomltext, highs
+    units, errors, extras, files, jsontext, tomltext, highs
                     what everything else stands on
     market          a book of limit orders on a network, its clearing, its proof
     community       peers, assets, suppliers, a horizon; `profiles` and `cases` read them from files

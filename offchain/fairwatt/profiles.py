@@ -29,6 +29,7 @@ import pandas as pd
 
 from fairwatt.community import Horizon
 from fairwatt.errors import CaseError
+from fairwatt.extras import how_to_install
 from fairwatt.tomltext import hint, short
 from fairwatt.units import SECONDS_PER_DAY
 
@@ -321,9 +322,7 @@ def _read(path: Path, place: str) -> pd.DataFrame:
     except FileNotFoundError as error:
         raise CaseError(place, f"there is no file {path}") from error
     except ImportError as error:
-        raise CaseError(
-            place, "Parquet files need the package pyarrow: pip install 'fairwatt[parquet]'"
-        ) from error
+        raise CaseError(place, f"a Parquet file {how_to_install('pyarrow', 'parquet')}") from error
     except CaseError:
         raise
     except (OSError, EOFError, zlib.error) as error:

@@ -370,4 +370,4 @@ def test_commands__without_the_extra__say_how_to_install_it(
     monkeypatch.setitem(sys.modules, "simbench", None)
     result = run("grid", "check", "1-LV-semiurb5--2-sw")
     assert result.exit_code == 1
-    assert "pip install 'fairwatt[grid]'" in result.stderr
+    assert "pip install --editable '.[grid]'" in result.stderr

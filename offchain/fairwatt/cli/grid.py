@@ -73,7 +73,7 @@ def grid() -> None:
 
     A node of the market is a feeder of the grid (or a bus), a link is the line or the transformer
     through which it is fed. Power flows are AC, by pandapower; grids are those of SimBench:
-    pip install 'fairwatt[grid]'.
+    pip install --editable '.[grid]'.
 
     \b
     Examples:

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from fairwatt.errors import GridError
+from fairwatt.extras import how_to_install
 
 __all__ = ["pandapower", "simbench"]
 
@@ -27,6 +28,4 @@ def _loaded(name: str) -> Any:
             warnings.simplefilter("ignore")  # deprecations between these packages and pandas
             return import_module(name)
     except ImportError as error:
-        raise GridError(
-            f"{name} is missing, which grids need; install it with: pip install 'fairwatt[grid]'"
-        ) from error
+        raise GridError(f"a grid {how_to_install(name, 'grid')}") from error

@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fairwatt.errors import FileError, MeterDataError
+from fairwatt.extras import how_to_install
 from fairwatt.profiles import utc
 from fairwatt.units import WH_PER_KWH
 
@@ -257,7 +258,7 @@ def _replace(path: Path, write: Callable[[Path], object]) -> None:
             raise
     except ImportError as error:
         raise FileError(
-            str(path), "Parquet files need the package pyarrow: pip install 'fairwatt[parquet]'"
+            str(path), f"a Parquet file {how_to_install('pyarrow', 'parquet')}"
         ) from error
     except OSError as error:
         raise FileError(str(path), (error.strerror or str(error)).lower()) from error

@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fairwatt.errors import MeterDataError
+from fairwatt.extras import how_to_install
 from fairwatt.metering._batch import MICRO, Batch, Readings, common_step
 from fairwatt.metering._clock import Clock, SkippedTime
 from fairwatt.metering._data import Channel
@@ -69,7 +70,7 @@ def _guarded(path: Path, read: Callable[[], pd.DataFrame]) -> pd.DataFrame:
         raise MeterDataError(str(path), "there is no such file") from error
     except ImportError as error:
         raise MeterDataError(
-            str(path), "Parquet files need the package pyarrow: pip install 'fairwatt[parquet]'"
+            str(path), f"a Parquet file {how_to_install('pyarrow', 'parquet')}"
         ) from error
     except UnicodeDecodeError as error:
         raise MeterDataError(str(path), f"is not UTF-8 text ({error}); save it as UTF-8") from error
