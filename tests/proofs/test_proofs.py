@@ -79,12 +79,13 @@ def test_weakened__rules__are_all_of_the_proof() -> None:
 
 def test_halmos__symbolic_checks__compile_and_name_every_function_of_lanes() -> None:
     names = halmos.sources()
-    made = compiled(names, ["evm.methodIdentifiers"])["contracts"]
+    made = compiled(names, ["abi"])["contracts"]
     checks = " ".join(
-        method
+        entry["name"]
         for name in names
         for contract in made[name].values()
-        for method in contract["evm"]["methodIdentifiers"]
+        for entry in contract["abi"]
+        if entry["type"] == "function"
     )
     lanes = (ROOT / "contracts" / "Lanes.sol").read_text()
     functions = re.findall(r"function (\w+)\([^)]*\) internal", lanes)
