@@ -24,6 +24,7 @@ from fairwatt.oracle import ClearingRun, Finding, Oracle, Refusal
 from fairwatt.orders import SignedOrder
 from fairwatt.readings import bring
 from fairwatt.session import propose
+from fairwatt.units import moment
 from tests.community import (
     C2,
     C3,
@@ -604,7 +605,7 @@ def test_clear__gate_still_open__waits(community: Community) -> None:
     gate = TERMS.gate_closure(start)
     community.travel_to(gate - 10)
     height = block()
-    with pytest.raises(OracleError, match=rf"gate of session {start} closes at {gate}"):
+    with pytest.raises(OracleError, match=rf"gate of session {start} closes at {moment(gate)}"):
         oracle(community, send=True).clear(start, [])
     assert block() == height
     assert said_to_clearing(community, arguments_of(community, start)).name == "GateStillOpen"
@@ -614,7 +615,7 @@ def test_clear__deadline_passed__says_so(community: Community) -> None:
     start = community.open_session()
     deadline = TERMS.clearing_deadline(start)
     community.travel_to(deadline + 1)
-    with pytest.raises(OracleError, match=rf"had to be cleared by {deadline}"):
+    with pytest.raises(OracleError, match=rf"had to be cleared by {moment(deadline)}"):
         oracle(community, send=True).clear(start, [])
     assert said_to_clearing(community, arguments_of(community, start)).name == "ClearingTooLate"
 
@@ -1054,7 +1055,7 @@ def test_reconcile__session_not_over__waits(community: Community) -> None:
     seller, _ = producer_and_consumer(community)
     start = community.open_session()
     reading = community.read(seller, start, 1)
-    with pytest.raises(OracleError, match=f"ends at {start + HOUR}"):
+    with pytest.raises(OracleError, match=f"ends at {moment(start + HOUR)}"):
         oracle(community, send=True).reconcile(start, [reading])
     assert said_to_readings(community, start, reading).name == "SessionNotOver"
 
@@ -1063,7 +1064,7 @@ def test_reconcile__settlement_deadline_passed__says_so(community: Community) ->
     start, seller, _ = cleared_day(community)
     reading = community.read(seller, start, KWH)
     community.travel_to(TERMS.settlement_deadline(start) + 1)
-    with pytest.raises(OracleError, match=f"settled by {TERMS.settlement_deadline(start)}"):
+    with pytest.raises(OracleError, match=f"settled by {moment(TERMS.settlement_deadline(start))}"):
         oracle(community, send=True).reconcile(start, [reading])
     assert said_to_readings(community, start, reading).name == "SettlementTooLate"
 
@@ -1092,7 +1093,8 @@ def test_check__community_at_work__finds_all_well(community: Community) -> None:
     texts = "\n".join(finding.text for finding in findings)
     assert f"answers at block {block()}" in texts
     assert "ether for gas" in texts
-    assert f"gate of session {first + 3 * HOUR} closes in" in texts
+    gate = moment(TERMS.gate_closure(first + 3 * HOUR))
+    assert f"gate of session {first + 3 * HOUR} closes at {gate}" in texts
     assert "network 1 is in force for it" in texts
     assert f"session {first + 2 * HOUR} is cleared" in texts
     assert f"session {first} is cleared" in texts
@@ -1119,7 +1121,9 @@ def test_check__market_before_its_first_session__misses_none(community: Communit
     market = community.chain.create_market(terms, sender=community.market_operator)
     findings = oracle(community, market).check()
     assert not any("was never cleared" in finding.text for finding in findings)
-    assert f"gate of session {first} closes in" in findings[2].text
+    assert (
+        f"gate of session {first} closes at {moment(terms.gate_closure(first))}" in findings[2].text
+    )
 
 
 def test_check__network_not_in_force__is_bad(community: Community) -> None:

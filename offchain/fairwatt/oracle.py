@@ -36,6 +36,7 @@ from fairwatt.session import (
     propose,
     settle_reading,
 )
+from fairwatt.units import moment
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -272,8 +273,8 @@ class Oracle:
         now, (opens, gate) = self.chain.now(), snapshot.book_times(self.market, start)
         if not opens <= now < gate:
             raise OracleError(
-                f"receipts for session {start} are issued while its book is open, from {opens} to "
-                f"{gate - 1}; it is {now}"
+                f"receipts for session {start} are issued while its book is open, from "
+                f"{moment(opens)} until {moment(gate)}; it is {moment(now)}"
             )
         bond = snapshot.bond(manager)
         if bond.secured_wei < bond.penalty_wei:
@@ -326,9 +327,13 @@ class Oracle:
         now, gate = self.chain.now(), session.terms.gate_closure(start)
         deadline = session.terms.clearing_deadline(start)
         if now < gate:
-            raise OracleError(f"the gate of session {start} closes at {gate}, it is {now}; wait")
+            raise OracleError(
+                f"the gate of session {start} closes at {moment(gate)}, it is {moment(now)}; wait"
+            )
         if now > deadline:
-            raise OracleError(f"session {start} had to be cleared by {deadline}, it is {now}")
+            raise OracleError(
+                f"session {start} had to be cleared by {moment(deadline)}, it is {moment(now)}"
+            )
 
         orders = list(orders)
         of_peers = dict.fromkeys(signed.order.peer for signed in orders)
@@ -428,9 +433,11 @@ class Oracle:
         now, end = self.chain.now(), terms.session_end(start)
         deadline = terms.settlement_deadline(start)
         if now < end:
-            raise OracleError(f"session {start} ends at {end}, it is {now}; wait")
+            raise OracleError(f"session {start} ends at {moment(end)}, it is {moment(now)}; wait")
         if now > deadline:
-            raise OracleError(f"session {start} had to be settled by {deadline}, it is {now}")
+            raise OracleError(
+                f"session {start} had to be settled by {moment(deadline)}, it is {moment(now)}"
+            )
 
         readings = list(readings)
         snapshot.foresee(self.market, start, [signed.reading.peer for signed in readings])
@@ -529,9 +536,9 @@ class Oracle:
         findings.append(Finding(wei > 0, paid))
         terms = snapshot.terms(self.market)
         start = terms.next_open_session(now)
-        gate = terms.gate_closure(start)
+        gate = moment(terms.gate_closure(start))
         findings.append(
-            Finding(True, f"market {self.market}: gate of session {start} closes in {gate - now} s")
+            Finding(True, f"market {self.market}: gate of session {start} closes at {gate}")
         )
         if terms.manager not in (NOBODY, self.signer.address):
             turn = f"{terms.manager} alone clears for {terms.exclusive_window_seconds} s after it"
@@ -543,10 +550,10 @@ class Oracle:
         else:
             findings.append(Finding(True, f"network {terms.network} is in force for it"))
         # The last session with a closed gate, and the last that can no longer be cleared.
-        closed = start - terms.session_seconds
+        first, closed = snapshot.first_session(self.market), start - terms.session_seconds
         over = terms.session_at(now - 1 + terms.gate_lead_seconds - terms.clearing_window_seconds)
         for before in dict.fromkeys((closed, over)):
-            if not terms.first_session_start <= before <= closed:
+            if not first <= before <= closed:
                 continue
             cleared = snapshot.is_cleared(self.market, before)
             if cleared or now <= terms.clearing_deadline(before):

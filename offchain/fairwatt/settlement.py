@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fairwatt.errors import OracleError
 from fairwatt.oracle import Refusal
+from fairwatt.units import moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -121,8 +122,8 @@ def settle(
     now, deadline = oracle.chain.now(), terms.reading_deadline(start)
     if final and now <= deadline:
         raise OracleError(
-            f"readings of session {start} are awaited until {deadline}, it is {now}; the final run "
-            "comes after that"
+            f"readings of session {start} are awaited until {moment(deadline)}, it is "
+            f"{moment(now)}; the final run comes after that"
         )
     positions = snapshot.total_positions_wh(oracle.market, start)
     sound, doubtful, known, before = [], [], set[int](), set[int]()

@@ -6,6 +6,7 @@ one, so that nothing is ever rounded. Communities, plans and pictures are in kWh
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Final
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "WEI_PER_NANO",
     "WEI_PER_TOKEN",
     "WH_PER_KWH",
+    "moment",
 ]
 
 MICRO: Final = 10**6
@@ -29,3 +31,11 @@ WH_PER_KWH: Final = 1000
 SECONDS_PER_HOUR: Final = 3600
 SECONDS_PER_DAY: Final = 86_400
 """Of a day without a change of clocks."""
+
+
+def moment(seconds: int) -> str:
+    """A time of the chain, in Unix seconds, for people to read: `2026-06-01 12:00:00 UTC`."""
+    try:
+        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    except (ValueError, OverflowError, OSError):
+        return f"{seconds} s after 1970"  # later than calendars go

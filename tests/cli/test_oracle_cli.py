@@ -29,6 +29,7 @@ from fairwatt.market import Side
 from fairwatt.orders import Order, Step
 from fairwatt.session import MarketTerms
 from fairwatt.simulation import Simulation
+from fairwatt.units import moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -208,10 +209,20 @@ def write(path: Path, document: object) -> None:
     path.write_text(json.dumps(document), encoding="utf-8")
 
 
+def test_oracle__market_is_new__has_no_session_to_clear_or_reconcile(day: Day) -> None:
+    for command, folder, which in (
+        ("clear", day.orders[2:], "whose gate is closed"),
+        ("reconcile", day.readings[2:], "that is over"),
+    ):
+        assert day.process(command, *folder, code=1) == (
+            f"error: market 1 has no session yet {which}; its first begins at {moment(day.start)}\n"
+        )
+
+
 def test_oracle__a_market_day__is_dry_unless_told_to_send_and_does_nothing_twice(day: Day) -> None:
     gate = TERMS.gate_closure(day.start)
     assert day.process("clear", *day.orders, code=1).startswith(
-        f"error: the gate of session {day.start} closes at {gate}, it is "
+        f"error: the gate of session {day.start} closes at {moment(gate)}, it is "
     )
     day.node.travel_to(gate)
     height = day.node.block()

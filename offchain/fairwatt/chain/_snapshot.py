@@ -218,6 +218,13 @@ class Snapshot:
             solver_fee_nano=terms.solverFeeNano,
         )
 
+    def first_session(self, market: int) -> int:
+        """Start of the first session whose gate was open when the market was created."""
+        (created,) = self._events(self.contracts.order_book, "MarketCreated", market=market)
+        with explained("block"):
+            block = ape.networks.provider.get_block(int(created.block_number))
+        return self.terms(market).next_open_session(int(block.timestamp))
+
     def markets(self) -> dict[int, MarketTerms]:
         """The terms of every market, by number."""
         count = self._read(self.contracts.order_book.marketCount)

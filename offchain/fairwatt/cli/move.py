@@ -17,7 +17,7 @@ from fairwatt.deployment import Deployment
 from fairwatt.errors import ContractError, FairwattError, SignatureError
 from fairwatt.files import read
 from fairwatt.moves import Move, SignedMove
-from fairwatt.units import NANO
+from fairwatt.units import NANO, moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -134,15 +134,11 @@ def _advance(chain: Chain, signed: SignedMove, signer: Signer) -> str:
                 return "was carried out, or taken back by its wallet"
             raise
         requested = next(log for log in receipt.events if log.event_name == "WithdrawalRequested")
-        return f"asked for, can be carried out from {_date(requested.availableFrom)} on"
+        return f"asked for, can be carried out from {moment(requested.availableFrom)} on"
     account = chain.snapshot().account(wanted.peer)
     ready = account.withdrawal_requested_at + int(ledger.WITHDRAWAL_DELAY_SECONDS())
     if chain.now() < ready:
-        return f"waits until {_date(ready)}"
+        return f"waits until {moment(ready)}"
     receipt = chain.send(ledger.completeMove, wanted.peer, sender=signer)
     moved = next(log for log in receipt.events if log.event_name == "Moved")
     return f"moved {moved.amountNano / NANO:,.9f} token to account {moved.account}"
-
-
-def _date(time: int) -> str:
-    return f"{datetime.fromtimestamp(time, UTC):%Y-%m-%d %H:%M} UTC"

@@ -21,11 +21,12 @@ from fairwatt.cli._folder import load_folder
 from fairwatt.cli._text import echo_json, json_option, plural, printable, value, wei
 from fairwatt.continuous import SignedContinuousOrder
 from fairwatt.deployment import Deployment
-from fairwatt.errors import FileError, OrderError, ReadingError, ReceiptError
+from fairwatt.errors import FileError, OracleError, OrderError, ReadingError, ReceiptError
 from fairwatt.meter import SignedReading
 from fairwatt.oracle import Oracle
 from fairwatt.orders import SignedOrder
 from fairwatt.receipts import SignedReceipt
+from fairwatt.units import moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -107,7 +108,8 @@ def clear(
     with connected(send) as run:
         terms = run.chain.snapshot().terms(run.market)
         if session is None:
-            session = terms.next_open_session(run.chain.now()) - terms.session_seconds
+            after = terms.next_open_session(run.chain.now())
+            session = _one_before(after, run, "whose gate is closed")
         result = run.clear(session, signed.values(), _issued(orders).values())
     if result.proposal is None:
         _say(as_json, {"session": session, "cleared": True, "sent": False}, "is cleared already")
@@ -251,7 +253,8 @@ def reconcile(
         terms = run.chain.snapshot().terms(run.market)
         named = session is not None
         if session is None:
-            session = terms.session_at(run.chain.now()) - terms.session_seconds
+            after = terms.session_at(run.chain.now())
+            session = _one_before(after, run, "that is over")
         result = run.reconcile(session, signed.values(), estimate=named)
     document = {
         "session": session,
@@ -340,6 +343,17 @@ def _issued(orders: Path) -> dict[str, SignedReceipt]:
             f"is no receipt: {unreadable[0]['reason']}; mend it or move it away",
         )
     return issued
+
+
+def _one_before(start: int, run: Oracle, which: str) -> int:
+    """The session before that of `start`, unless it was before the market."""
+    snapshot = run.chain.snapshot()
+    first = snapshot.first_session(run.market)
+    if start <= first:
+        raise OracleError(
+            f"market {run.market} has no session yet {which}; its first begins at {moment(first)}"
+        )
+    return start - snapshot.terms(run.market).session_seconds
 
 
 def _refusals(refused: tuple[Refusal, ...]) -> list[dict[str, Any]]:

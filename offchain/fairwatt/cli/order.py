@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -28,6 +27,7 @@ from fairwatt.errors import OrderError, SignatureError
 from fairwatt.files import read
 from fairwatt.market import Side
 from fairwatt.orders import FlexibleOrder, Order, SignedOrder, Step, order_from_document
+from fairwatt.units import moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -315,7 +315,4 @@ def _show(checked: Order | FlexibleOrder, signer: str, wallet: str | None) -> No
 
 
 def _time(seconds: int) -> str:
-    try:
-        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC ({seconds})"
-    except (ValueError, OverflowError, OSError):
-        return str(seconds)  # later than calendars go
+    return f"{moment(seconds)} ({seconds})"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,7 +14,7 @@ from fairwatt.cli._text import echo_json, json_option, printable, value
 from fairwatt.deployment import Deployment
 from fairwatt.errors import ChainError
 from fairwatt.session import NOBODY
-from fairwatt.units import MICRO, NANO, WEI_PER_NANO
+from fairwatt.units import MICRO, NANO, WEI_PER_NANO, moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -231,12 +230,12 @@ def withdraw(
                 raise ChainError(f"peer {number} has requested nothing; name the TOKENS to request")
             ready = asked.withdrawal_requested_at + wait
             if chain.now() < ready:
-                raise ChainError(f"what peer {number} requested is paid from {_date(ready)} on")
+                raise ChainError(f"what peer {number} requested is paid from {moment(ready)} on")
             _do(chain, send, ledger.withdraw, sender=wallet)
             said = f"peer {number} is paid up to {value(asked.withdrawal_nano)}"
         else:
             _do(chain, send, ledger.requestWithdrawal, tokens, sender=wallet)
-            said = f"peer {number} can take {value(tokens)} from {_date(chain.now() + wait)} on"
+            said = f"peer {number} can take {value(tokens)} from {moment(chain.now() + wait)} on"
     _say(as_json, {"peer": number, "requestedNano": tokens, "sent": send}, said)
 
 
@@ -357,13 +356,9 @@ def _show(record: Peer, account: Account, node: str | None) -> None:
         (
             "withdrawal",
             account.withdrawal_nano,
-            f"requested {_date(account.withdrawal_requested_at)}",
+            f"requested {moment(account.withdrawal_requested_at)}",
         ),
     )
     rows += [(name, f"{value(nano)}, {what}") for name, nano, what in others if nano]
     for name, text in rows:
         click.echo(printable(f"{name:11} {text}"))
-
-
-def _date(time: int) -> str:
-    return f"{datetime.fromtimestamp(time, UTC):%Y-%m-%d %H:%M} UTC"

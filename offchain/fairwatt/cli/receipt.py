@@ -17,6 +17,7 @@ from fairwatt.errors import ContractError, FairwattError, OrderError, ReceiptErr
 from fairwatt.files import read
 from fairwatt.orders import SignedOrder
 from fairwatt.receipts import SignedReceipt
+from fairwatt.units import moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,14 +91,17 @@ def check(
     promise = answer.receipt
     click.echo(f"signer      {signer}{'' if manager is None else ', the manager'}")
     click.echo(f"promises    market {promise.market}, peer {promise.peer}, nonce {promise.nonce}")
-    click.echo(f"            in the clearing of session {promise.session_start}")
-    click.echo(f"issued at   {promise.issued_at}")
+    click.echo(
+        f"            in the clearing of session {promise.session_start}, "
+        f"{moment(promise.session_start)}"
+    )
+    click.echo(f"issued at   {moment(promise.issued_at)}")
     if state:
         click.echo(
             f"bond        {wei(state['bondWei'])}, of which {wei(state['securedWei'])} stay; "
             f"a breach costs {wei(state['penaltyWei'])}"
         )
-        click.echo(f"challenge   until {state['challengeDeadline']}")
+        click.echo(f"challenge   until {moment(state['challengeDeadline'])}")
         click.echo(f"state       {state['state']}")
 
 
