@@ -40,6 +40,7 @@ from fairwatt.chain import Role, Signer, connect, project
 from fairwatt.continuous import ContinuousOrder
 from fairwatt.market import Side
 from fairwatt.moves import Move
+from fairwatt.orders import FlexibleOrder
 from fairwatt.receipts import OrderReceipt
 from fairwatt.session import NetworkVersion
 
@@ -384,14 +385,16 @@ def bonds(meter: Meter) -> None:
     community.send(contracts.token.approve, bonds, TOKENS, sender=payer)
     meter.send("bonds.deposit", bonds.deposit, manager.address, 20 * 10**18, sender=payer)
     meter.send("bonds.requestWithdrawal", bonds.requestWithdrawal, 10**18, sender=manager)
-    assert manager.key is not None
-    issued = OrderReceipt.of(lost.order, terms.gate_closure(start) - 1)
-    receipt = issued.signed_by(manager.key, community.chain.receipt_domain).to_message(lost)
     poor = Member(1, community.supplier.wallet, members[0].meter, GRID)  # without funds
     wish = community.sign(poor, bid(9, 9), market=market, session=start)
     community.travel_to(terms.gate_closure(start))
-    shown = [{"order": wish.order.to_message(), "signature": wish.signature}]
-    meter.send("bonds.excuse: 1 order of 1 period", bonds.excuse, shown, sender=manager)
+    before = ape.chain.snapshot()
+    name = "bonds.excuse: 1 order of 1 period"
+    meter.send(name, bonds.excuse, [wish.to_struct()], sender=manager)
+    ape.chain.restore(before)
+    wish, vehicle = (_vehicle(community, member, market, start) for member in (poor, members[-1]))
+    name = "bonds.excuse: 1 flexible order of 1 period"
+    meter.send(name, bonds.excuse, [wish.to_struct()], sender=manager)
     before = ape.chain.snapshot()
     community.send(contracts.order_book.pause, sender=community.guardian)
     meter.send("bonds.witnessPause", bonds.witnessPause, market, start, sender=payer)
@@ -402,10 +405,33 @@ def bonds(meter: Meter) -> None:
     name, scanned = "bonds.scan: 10 orders", (lost.order.struct_hash, bytes(32), hashes)
     meter.send(name, bonds.scan, *scanned, sender=payer)
     ape.chain.restore(before)
-    arguments = (receipt, bytes(32), hashes)
-    meter.send("bonds.challenge: 10 orders", bonds.challenge, *arguments, sender=payer)
+    assert manager.key is not None
+    for which, signed in ((", a flexible one missing", vehicle), ("", lost)):
+        issued = OrderReceipt.of(signed.order, terms.gate_closure(start) - 1)
+        receipt = issued.signed_by(manager.key, community.chain.receipt_domain)
+        arguments = (receipt.to_message(signed), bytes(32), hashes)
+        before = ape.chain.snapshot()
+        meter.send(f"bonds.challenge: 10 orders{which}", bonds.challenge, *arguments, sender=payer)
+        ape.chain.restore(before)
     community.travel_to(bonds.bondOf(manager.address).availableFrom)
     meter.send("bonds.withdraw", bonds.withdraw, sender=manager)
+
+
+def _vehicle(community: Community, member: Member, market: int, start: int) -> SignedOrder:
+    order = FlexibleOrder(
+        market=market,
+        peer=member.peer,
+        session_start=start,
+        first_period=0,
+        periods=1,
+        charge_wh=9,
+        discharge_wh=0,
+        capacity_wh=9,
+        start_wh=0,
+        wanted_wh=9,
+        value_micro_per_kwh=9,
+    )
+    return order.signed_by(member.key, community.chain.order_domain)
 
 
 SCENARIOS = (registry, rosters, token, ledger, order_book, clear, reconcile, trade, bonds)
