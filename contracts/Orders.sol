@@ -9,14 +9,14 @@ import {FlexibleOrder, Market, Order, Side} from "./MarketTypes.sol";
 /// @title What makes an order an order
 /// @notice The rules an order obeys that is placed on chain or for which a receipt binds, its EIP-712 hash, and what it can
 /// cost. An admissible order can be in a clearing whatever else is in it, as far as its peer can pay and its connection
-/// carries what the peer orders together; where it can be in none, it is not admissible.
+/// carries what the peer orders together.
 ///
 /// A curve has only one form (see `Order` for its layout): every lane of it is for a period of the session, the steps of a
 /// period stand in the first rows, and neither the first nor the last block nor the last row is empty.
 ///
-/// A flexible order is held to what a clearing requires of it: `ClearingProof.addFlexible` takes its window and what it
-/// holds, `Clearing` the connection and the role of its peer. Its value lies within floor and cap, for as that of a limit
-/// price: then so do optimal prices (see docs/proof.md).
+/// A flexible order is held to what a clearing asks of it: `ClearingProof.addFlexible` of its window and of what it holds,
+/// `Clearing` of the connection and the role of its peer. Its value lies within floor and cap as limit prices do: then
+/// there are optimal prices within them (see docs/proof.md).
 library Orders {
     using Orders for IPeerRegistry.Peer;
     using Orders for Order;
@@ -101,11 +101,8 @@ library Orders {
             role: peer.role,
             bounds: bounds
         });
-        if (order.isFlexible()) _requireTerms(order.flexible(), limits);
-        else _requireCurve(order, limits);
-    }
+        if (order.isFlexible()) return _requireTerms(order.flexible(), limits);
 
-    function _requireCurve(Order calldata order, Limits memory limits) private pure {
         uint256 rows = _requireShape(order, limits.periods);
         uint256 mostRows;
         for (uint256 block_; block_ < order.blocks; ++block_) {
