@@ -304,14 +304,12 @@ contract Clearing is IClearing {
             }
             require(peer != 0 && next <= start + orders.length, OrdersMalformed(at - start));
             _turnTo(work, peer, head, rosters);
-            bytes32 orderHash = Orders.hash(
-                Orders.flexibleOf(
-                    work.market,
-                    uint32(peer),
-                    work.sessionStart,
-                    uint32(head >> 184),
-                    terms
-                )
+            bytes32 orderHash = Orders.flexibleHashWith(
+                work.market,
+                uint32(peer),
+                work.sessionStart,
+                uint32(head >> 184),
+                terms
             );
             _take(work, head, orderHash, false);
             _requireSigner(work, head, _digest(work.message, orderHash), signature);

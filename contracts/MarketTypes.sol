@@ -43,7 +43,8 @@ struct Order {
 /// node; what it holds after the last one is bought by its owner, up to `wantedWh`, at `valueMicroPerKWh`. So a vehicle
 /// starts with 0, wants what it needs and does not discharge; a battery starts with and wants what it holds.
 ///
-/// Clearings and receipts have the terms in one word, from `firstPeriod` in the highest bits to `valueMicroPerKWh` in the lowest.
+/// Clearings and receipts have the terms in one word, from `firstPeriod` in the highest bits to `valueMicroPerKWh` in the
+/// lowest.
 /// @param firstPeriod Of its window; 0 is the first of the session.
 /// @param periods Length of its window, at least 1.
 /// @param chargeWh Most that it takes in one period.

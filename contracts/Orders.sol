@@ -261,23 +261,45 @@ library Orders {
 
     /// @notice The flexible order that it is; reverts if its curve is not a word of terms.
     function flexible(Order calldata order) internal pure returns (FlexibleOrder memory) {
-        require(
-            order.curve.length == TERMS_BYTES,
-            CurveMalformed(order.peer, order.nonce, order.curve.length)
-        );
+        uint256 terms = _terms(order);
         return
-            flexibleOf(
+            FlexibleOrder(
                 order.market,
                 order.peer,
                 order.sessionStart,
                 order.nonce,
-                uint256(bytes32(order.curve))
+                uint16(terms >> 240),
+                uint16(terms >> 224),
+                uint32(terms >> 192),
+                uint32(terms >> 160),
+                uint32(terms >> 128),
+                uint32(terms >> 96),
+                uint32(terms >> 64),
+                uint32(terms >> 32),
+                int32(uint32(terms))
             );
+    }
+
+    function _terms(Order calldata order) private pure returns (uint256) {
+        require(
+            order.curve.length == TERMS_BYTES,
+            CurveMalformed(order.peer, order.nonce, order.curve.length)
+        );
+        return uint256(bytes32(order.curve));
     }
 
     /// @notice EIP-712 hash of the order, without the domain; of the flexible order if it is one.
     function hash(Order calldata order) internal pure returns (bytes32) {
-        if (order.isFlexible()) return hash(order.flexible());
+        if (order.isFlexible()) {
+            return
+                flexibleHashWith(
+                    order.market,
+                    order.peer,
+                    order.sessionStart,
+                    order.nonce,
+                    _terms(order)
+                );
+        }
         return
             hashWith(
                 order.market,
@@ -320,29 +342,32 @@ library Orders {
         return keccak256(abi.encode(FLEXIBLE_ORDER_TYPEHASH, order));
     }
 
-    /// @notice The flexible order whose terms are packed into a word (see `FlexibleOrder`).
-    function flexibleOf(
+    /// @notice As `hash`, of a flexible order whose terms are packed into a word (see `FlexibleOrder`). It is not made of
+    /// `flexible`, for clearings: a struct that a function returns is written to memory twice.
+    function flexibleHashWith(
         uint32 market,
         uint32 peer,
         uint40 sessionStart,
         uint32 nonce,
         uint256 terms
-    ) internal pure returns (FlexibleOrder memory) {
+    ) internal pure returns (bytes32) {
         return
-            FlexibleOrder(
-                market,
-                peer,
-                sessionStart,
-                nonce,
-                uint16(terms >> 240),
-                uint16(terms >> 224),
-                uint32(terms >> 192),
-                uint32(terms >> 160),
-                uint32(terms >> 128),
-                uint32(terms >> 96),
-                uint32(terms >> 64),
-                uint32(terms >> 32),
-                int32(uint32(terms))
+            hash(
+                FlexibleOrder(
+                    market,
+                    peer,
+                    sessionStart,
+                    nonce,
+                    uint16(terms >> 240),
+                    uint16(terms >> 224),
+                    uint32(terms >> 192),
+                    uint32(terms >> 160),
+                    uint32(terms >> 128),
+                    uint32(terms >> 96),
+                    uint32(terms >> 64),
+                    uint32(terms >> 32),
+                    int32(uint32(terms))
+                )
             );
     }
 

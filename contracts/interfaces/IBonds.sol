@@ -9,8 +9,9 @@ import {Order} from "../MarketTypes.sol";
 ///
 ///     Receipt(uint32 market,uint32 peer,uint40 sessionStart,uint32 nonce,bytes32 orderHash,uint40 issuedAt)
 ///
-/// where `orderHash` is the EIP-712 hash of the order, a curve or a flexible order, without its domain. It promises: this order is in the clearing of
-/// its session. A manager keeps a bond here; whoever shows a receipt, and that its order is missing, makes the bond pay.
+/// where `orderHash` is the EIP-712 hash of the order, a curve or a flexible one, without its domain. It promises: this
+/// order is in the clearing of its session. A manager keeps a bond here; whoever shows a receipt, and that its order is
+/// missing, makes the bond pay.
 ///
 /// The promise is that of a manager who clears in its exclusive window, with everything it needs for it, so it is broken
 /// no less if the manager is silent: whether somebody else then clears without the order, or nobody does and the session
@@ -28,8 +29,8 @@ import {Order} from "../MarketTypes.sol";
 /// R6  The order is none of those in the clearing; the challenger brings their hashes, of which the clearing keeps the
 ///     chained hash. A long list may come in several transactions (`scan`).
 /// R7  The clearing could have contained it: it is admissible (see `Orders`) and signed by the key of its peer's wallet, it
-///     is not cancelled, and no other order is placed under its nonce. How many orders a clearing has room for is for the
-///     manager to count before it signs; for flexible ones there is an end to it.
+///     is not cancelled, and no other order is placed under its nonce. For how many flexible orders a clearing has room the
+///     manager has to know before it signs.
 /// R8  The manager has no excuse: in its exclusive window it showed orders of the peer for the session that together cost
 ///     it at the worst more than it can spend then, or want more in a period than its connection carries. Nor was
 ///     clearing seen paused in that window.

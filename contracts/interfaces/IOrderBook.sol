@@ -171,8 +171,9 @@ interface IOrderBook {
 
     function domainSeparator() external view returns (bytes32);
 
-    /// @notice Reverts with the reason why a signed order, of either kind, may be in no clearing, if there is one. It says nothing about
-    /// gate and funds, nor of an order placed under its nonce; what only the code of a wallet accepts has to be placed.
+    /// @notice Reverts with the reason why a signed order, of either kind, may be in no clearing, if there is one. It says
+    /// nothing about gate and funds, nor of an order placed under its nonce; what only the code of a wallet accepts has to be
+    /// placed.
     /// @return orderHash EIP-712 hash of the order, without the domain.
     function requireValid(
         Order calldata order,
