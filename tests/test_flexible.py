@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from fairwatt import calldata
 from fairwatt.eip712 import Domain
 from fairwatt.errors import OracleError, OrderError
+from fairwatt.expansion import most_flexible_orders
 from fairwatt.market import Certificate, Clearing, Side
 from fairwatt.orders import FlexibleOrder, Order, SignedOrder, Step, order_from_document
 from fairwatt.session import propose
@@ -213,6 +214,16 @@ def test_positions__of_the_calldata__are_those_of_the_proposal(drawn: Drawn) -> 
 def test_propose__no_room__is_refused(terms: tuple[int, ...], periods: int, problem: str) -> None:
     with pytest.raises(OracleError, match=problem):
         cleared(session_on(ONE, periods), [flexible(EV, 3, *terms)], {EV: 0})
+
+
+@pytest.mark.parametrize(("periods", "room"), [(1, 238), (24, 78), (25, 58), (96, 18), (127, 13)])
+def test_room__for_flexible_orders__is_what_is_left_by_the_network(periods: int, room: int) -> None:
+    assert most_flexible_orders(session_on(TWO, periods)) == room
+
+
+def test_room__in_a_large_network__is_none() -> None:
+    on = replace(ONE, nodes=tuple(map(str, range(21))))
+    assert most_flexible_orders(session_on(on, 96)) == 0
 
 
 # ------------------------------------------------------------------------------------------- orders

@@ -39,16 +39,18 @@ if TYPE_CHECKING:
     from fairwatt.orders import SignedOrder
     from fairwatt.session import Session
 
-__all__ = ["MAX_CELLS", "Expansion", "most_flexible_orders"]
+__all__ = ["MAX_CELLS", "PROVABLE_CELLS", "Expansion", "most_flexible_orders"]
 
 MAX_CELLS: Final = 1 << 15
-"""The most cells that a clearing has room for."""
+"""The most cells that calldata can name."""
+PROVABLE_CELLS: Final = 1_920
+"""Cells that are proved within the 2^24 gas of a transaction: 80 nodes in 24 periods."""
 
 
 def most_flexible_orders(session: Session) -> int:
-    """How many flexible orders there is room for, each with a cell in every period."""
+    """How many flexible orders every chain has the gas for, each a node in all periods."""
     nodes = len(session.versions[-1].network.nodes)
-    return max(0, MAX_CELLS // (words_of(len(session.versions)) * LANES) - nodes)
+    return max(0, PROVABLE_CELLS // (words_of(len(session.versions)) * LANES) - nodes)
 
 
 @dataclass(frozen=True)

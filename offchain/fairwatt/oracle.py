@@ -170,8 +170,8 @@ class Oracle:
         flexible order counts as one for each period of the session's blocks, whatever its window:
         in the proof it is a node in all of them.
     most_flexible
-        Flexible orders that are taken for a session; by default as many as the calldata of a
-        clearing can name the cells of.
+        Flexible orders that are taken for a session; by default as many as can be proved within
+        the gas that every chain has for a transaction (see `fairwatt.expansion`).
     """
 
     chain: Chain

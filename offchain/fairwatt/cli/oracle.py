@@ -47,8 +47,7 @@ _RECEIPTS = "receipts"
 @click.option(
     "--most-flexible",
     type=click.IntRange(0),
-    help="Flexible orders that are taken for a session; by default all whose cells a clearing "
-    "can name.",
+    help="Flexible orders that are taken for a session; by default as many as 2^24 gas prove.",
 )
 @click.pass_context
 def oracle(

@@ -243,7 +243,12 @@ class _Runner:
         self.base = self.terms.first_session_start
         self.simulation = Simulation(self.prepared.truth, self.chain, NETWORK, members, operators)
         self.oracle = Oracle(
-            self.chain, NETWORK, self.manager, send=True, most_steps=self._most_steps
+            self.chain,
+            NETWORK,
+            self.manager,
+            send=True,
+            most_steps=self._most_steps,
+            most_flexible=sum(len(peer.assets) for peer in self.prepared.truth.peers),
         )
         self.founder = founder
         self.senders = (self.manager, *(members[each.name].wallet for each in self._suppliers))
