@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {Calldata} from "./Calldata.sol";
 import {Lanes} from "./Lanes.sol";
 import {Link} from "./MarketTypes.sol";
 
@@ -273,8 +274,8 @@ library ClearingProof {
             uint256 caps = Lanes.all(_biased(tally.cap));
             uint256 count = tally.nodes * tally.blocks;
             for (uint256 b; b < count; ++b) {
-                uint256 lows = _calldata(source);
-                uint256 widths = _calldata(source + 32);
+                uint256 lows = Calldata.word(source);
+                uint256 widths = Calldata.word(source + 32);
                 uint256 low = Lanes.biased(lows.even());
                 uint256 high = low + widths.even();
                 bool inBounds = floors.atMost(low) && high.atMost(caps);
@@ -304,7 +305,7 @@ library ClearingProof {
             }
             uint256 next; // cells come in ascending order
             for (uint256 at; at < details.length;) {
-                uint256 head = _calldata(start + at);
+                uint256 head = Calldata.word(start + at);
                 uint256 cell = (head >> 240) & 0x7fff;
                 uint256 size = head >> 255 == 0 ? 10 : 42;
                 require(
@@ -314,7 +315,7 @@ library ClearingProof {
                 next = cell + 1;
                 uint256 target = tally.given + cell * 64;
                 if (size == 42) {
-                    uint256 marginal = _calldata(start + at + 10);
+                    uint256 marginal = Calldata.word(start + at + 10);
                     require(
                         marginal >> 192 <= (marginal >> 128) & MASK_64 &&
                             (marginal >> 64) & MASK_64 <= marginal & MASK_64,
@@ -387,7 +388,7 @@ library ClearingProof {
             uint256 unused = tally.periods % LANES;
             require(
                 blocks == tally.blocks &&
-                    (unused == 0 || _calldata(end - 32) << (32 * unused) == 0),
+                    (unused == 0 || Calldata.word(end - 32) << (32 * unused) == 0),
                 UnknownPeriod(tally.periods)
             );
         }
@@ -456,8 +457,8 @@ library ClearingProof {
             // slither-disable-next-line divide-before-multiply (rounded down to the block)
             uint256 pair = row + (lane / LANES) * 64;
             uint256 shift = 224 - 32 * (lane % LANES);
-            uint256 limit = ((_calldata(pair) >> shift) & 0xffffffff) ^ Lanes.BIAS;
-            uint256 step = (_calldata(pair + 32) >> shift) & 0xffffffff;
+            uint256 limit = ((Calldata.word(pair) >> shift) & 0xffffffff) ^ Lanes.BIAS;
+            uint256 step = (Calldata.word(pair + 32) >> shift) & 0xffffffff;
             (uint256 low, uint256 high) = _prices(tally, node, period);
             require(
                 step > 1 && low < high && limit == (highest ? high : low),
@@ -477,8 +478,8 @@ library ClearingProof {
     ) private pure {
         unchecked {
             uint256 half = (position - tally.position) >> 6; // counted through, the even one of a block first
-            uint256 limits = _calldata(row).even();
-            uint256 steps = _calldata(row + 32).even();
+            uint256 limits = Calldata.word(row).even();
+            uint256 steps = Calldata.word(row + 32).even();
             for (uint256 last = half | 1; half <= last; ++half) {
                 // slither-disable-next-line unused-return (what is certain was added before)
                 (, , uint256 marginal, uint256 between) = Lanes.biased(limits).fill(
@@ -498,8 +499,8 @@ library ClearingProof {
                     _add(position, askFills);
                     _add(position + 64, bidFills);
                 }
-                limits = _calldata(row).odd();
-                steps = _calldata(row + 32).odd();
+                limits = Calldata.word(row).odd();
+                steps = Calldata.word(row + 32).odd();
                 grid += 32;
                 position += 32;
             }
@@ -623,7 +624,7 @@ library ClearingProof {
             flow.capacityWh = link.capacityWh;
             uint256 tariff = link.tariffMicroPerKWh;
             while (flow.period < end) {
-                flow.flowWh = _calldata(place) >> 216;
+                flow.flowWh = Calldata.word(place) >> 216;
                 _addFlow(tally, flow, tariff);
                 place += stride;
                 ++flow.period;
@@ -771,7 +772,7 @@ library ClearingProof {
     ) private pure returns (int256 chargedWh) {
         unchecked {
             uint256 period = flow.period;
-            uint256 lane = _calldata(order.schedule) >> 224;
+            uint256 lane = Calldata.word(order.schedule) >> 224;
             order.schedule += 4;
             (uint256 energyWh, bool charges) = (lane >> 1, lane & 1 == 1);
             flow.source = _cell(tally, order.peerNode, period);
@@ -1024,7 +1025,7 @@ library ClearingProof {
     function _ranks(Tally memory tally, uint256 cell) private pure returns (uint256) {
         unchecked {
             // slither-disable-next-line divide-before-multiply (rounded down to the block)
-            uint256 word = _calldata(tally.ranks + (cell / LANES) * 96);
+            uint256 word = Calldata.word(tally.ranks + (cell / LANES) * 96);
             return (word >> (224 - 32 * (cell % LANES))) & 0xffffffff;
         }
     }
@@ -1112,13 +1113,6 @@ library ClearingProof {
         // solhint-disable-next-line no-inline-assembly
         assembly ("memory-safe") {
             mstore(place, add(mload(place), lanes))
-        }
-    }
-
-    function _calldata(uint256 place) private pure returns (uint256 word) {
-        // solhint-disable-next-line no-inline-assembly
-        assembly ("memory-safe") {
-            word := calldataload(place)
         }
     }
 }
