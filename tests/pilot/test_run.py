@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from fairwatt.cases import Case
 from fairwatt.cli import main
 from fairwatt.errors import PilotError
 from fairwatt.pilot import RunFolder, RunSettings
@@ -78,26 +79,28 @@ def scheduled(folder: Path) -> dict[str, Any]:
 FAULTS = """
 [[faults]]
 kind = "outage"
-peers = ["Ana"]
+peers = ["{0}"]
 days = [2]
 
 [[faults]]
 kind = "late"
 hours = 30
-peers = ["Bo"]
+peers = ["{1}"]
 days = [2]
 
 [[faults]]
 kind = "under-report"
 share_hidden = 0.3
-peers = ["Cy"]
+peers = ["{2}"]
 """
 
 
 @pytest.fixture(scope="module")
 def failing(folder: Path) -> dict[str, Any]:
-    """The same with meters that fail."""
-    (folder / "faults.toml").write_text(FAULTS, encoding="utf-8")
+    """The same with meters that fail, those of the first three peers."""
+    case = Case.load(folder / CASE if (folder / CASE).is_dir() else CASE)
+    names = [peer.name for peer in case.community.peers]
+    (folder / "faults.toml").write_text(FAULTS.format(*names), encoding="utf-8")
     more = ("--storage", "market", "--faults", "faults.toml")
     return finished(folder, "--out", "failing", *more)
 
