@@ -65,7 +65,7 @@ def days(clear: Clear, peers: Sequence[int] = (100, 400)) -> Iterator[Result]:
     """
     for count in peers:
         sent = clear(*community_day(count))
-        yield Result(f"day96_gas_{count}", sent.gas / (count * PERIODS), "gas/order")
+        yield Result(f"day96_gas_{count}", sent.gas / (count * PERIODS), "gas/order/period")
     yield Result(
         "proof_over_floor", sent.gas, "gas", "calldata floor", calldata_floor(sent.calldata)
     )

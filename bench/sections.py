@@ -124,11 +124,10 @@ prices and bills.
 run`, from the forecast to settled readings, on the chain in the process and on anvil by the rules
 of mainnet; `pilot_day_CHAIN_STAGE` is how long each stage takes: plan and orders, publishing
 tariffs, signing, clearing with its proof (orders checked one by one, solved, verified, asked of
-the contract, sent), signing the readings, reconciling. `pilot_year_day` is a day of 24 hours on
-anvil, accounted for and compared with what it might have been, the median of thirty; `pilot_year`
-is a year of such days. `pilot_year_memory` is the largest resident size of that process, pictures
-and bills included, and `pilot_year_memory_growth` how much more it is than after half as many
-days.
+the contract, sent), signing the readings, reconciling. `pilot_year` is all of `fairwatt run iberia
+--start 2019-01-01 --days 365 --chain anvil`, pictures and bills included, `pilot_year_day` the
+median of its days, and `pilot_year_memory` the largest resident size of its process, beside that
+of a run over the first thirty days. The limits are what we set ourselves.
 """,
         prefixes=("pilot_",),
     ),
