@@ -40,6 +40,7 @@ from fairwatt.chain import Role, Signer, connect, project
 from fairwatt.continuous import ContinuousOrder
 from fairwatt.market import Side
 from fairwatt.moves import Move
+from fairwatt.orders import FlexibleOrder
 from fairwatt.receipts import OrderReceipt
 from fairwatt.session import NetworkVersion
 
@@ -289,6 +290,41 @@ def clear(meter: Meter) -> None:
     community.chain.clearing_arguments(proposal, community.solver)
     receipt = community.clear(proposal)
     meter.take("clearing.clear: 2 orders, 1 of them placed, 3 nodes, 1 period", receipt)
+    for devices in (1, 4):
+        start = community.open_session(day)
+        orders = _orders(community, members[:10], day, 96, session=start)
+        orders[1:1] = _vehicles(community, members[0], day, start, devices)
+        proposal = community.propose(*orders)
+        community.close_gate(proposal)
+        community.chain.clearing_arguments(proposal, community.solver)
+        plural = "s" if devices > 1 else ""
+        name = f"clearing.clear: 10 orders, {devices} vehicle{plural}, 3 nodes, 96 periods"
+        meter.take(name, community.clear(proposal))
+        community.travel_to(proposal.session.terms.session_end(start))
+
+
+def _vehicles(
+    community: Community, member: Member, market: int, start: int, count: int
+) -> list[SignedOrder]:
+    """Of one peer, each for a quarter of the day; each gets all that it wants."""
+    return [
+        FlexibleOrder(
+            market=market,
+            peer=member.peer,
+            session_start=start,
+            nonce=at + 1,
+            first_period=24 * at,
+            periods=24,
+            charge_wh=100,
+            discharge_wh=0,
+            capacity_wh=1_000,
+            wear_micro_per_kwh=0,
+            start_wh=0,
+            wanted_wh=1_000,
+            value_micro_per_kwh=95_000,
+        ).signed_by(member.key, community.chain.order_domain)
+        for at in range(count)
+    ]
 
 
 def _orders(
