@@ -420,6 +420,7 @@ library ClearingProof {
                             _isCarried(position, one * limitWh),
                             EnergyAboveConnection((word - words) / 32, limitWh)
                         );
+                        if (sold != 0 && bought != 0) _net(position);
                     }
                     if (sold != 0) lanes = Lanes.take(position, sums, prices, totals) << 1;
                     if (bought != 0) {
@@ -555,30 +556,31 @@ library ClearingProof {
         }
     }
 
-    /// @dev Whether the peer's connection carries what it sells, and what it buys; takes off what it does of both, for it
-    /// trades that with itself.
+    /// @dev Whether the peer's connection carries what it sells, and what it buys.
     function _isCarried(uint256 position, uint256 limits) private pure returns (bool) {
         unchecked {
-            for (uint256 at = position; at < position + 64; at += 32) {
-                (uint256 sold, uint256 bought) = (_load(at), _load(at + 64));
-                if (!(sold.atMost(limits) && bought.atMost(limits))) return false;
-                if (sold != 0 && bought != 0) _net(at, sold, bought);
+            for (uint256 at = position; at < position + 128; at += 32) {
+                if (!_load(at).atMost(limits)) return false;
             }
             return true;
         }
     }
 
-    function _net(uint256 at, uint256 sold, uint256 bought) private pure {
+    /// @dev Takes off what the peer both sells and buys, for it trades that with itself.
+    function _net(uint256 position) private pure {
         unchecked {
-            if (sold.nonZero() & bought.nonZero() == 0) return;
-            for (uint256 lane; lane < 4; ++lane) {
-                (uint256 s, uint256 b) = (sold.at(lane), bought.at(lane));
-                uint256 own = (s < b ? s : b) << (192 - 64 * lane);
-                sold -= own;
-                bought -= own;
+            for (uint256 at = position; at < position + 64; at += 32) {
+                (uint256 sold, uint256 bought) = (_load(at), _load(at + 64));
+                if (sold.nonZero() & bought.nonZero() == 0) continue;
+                for (uint256 lane; lane < 4; ++lane) {
+                    (uint256 s, uint256 b) = (sold.at(lane), bought.at(lane));
+                    uint256 own = (s < b ? s : b) << (192 - 64 * lane);
+                    sold -= own;
+                    bought -= own;
+                }
+                _store(at, sold);
+                _store(at + 64, bought);
             }
-            _store(at, sold);
-            _store(at + 64, bought);
         }
     }
 
