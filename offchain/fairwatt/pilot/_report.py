@@ -34,6 +34,9 @@ _TEXTS: Final = {
     "prices": "Above, the price at every node where anybody traded, and the tariffs of the "
     "supplier; below, what peers traded with each other and what their suppliers delivered and "
     "took, by the meters.",
+    "stores": "Beneath the price: what storages gave and were charged with and what vehicles took, "
+    "each by its own meter, and what all storages held; dotted, what they can hold. Nobody but its "
+    "owner knows what a vehicle holds.",
     "flows": "The market has no pairs: of every period's trades each buyer has the same share of "
     "what each seller sold.",
     "savings": "Against being alone with the supplier, with the same assets, planned by the same "
@@ -59,6 +62,8 @@ def report(results: Results, folder: Path) -> Path:
     pictures.mkdir(parents=True, exist_ok=True)
     parts = [_head(results)]
     for name, title in RUN_PICTURES.items():
+        if name == "stores" and not results.stores:
+            continue
         draw_run(results, name, pictures / f"{name}.png")
         parts.append(
             f"<h2>{title}</h2>\n<p>{_TEXTS[name]}</p>\n"

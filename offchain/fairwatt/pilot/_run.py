@@ -398,6 +398,7 @@ class _Day:
             "orders": {name: len(steps) for name, steps in plan.steps.items() if steps},
             "flexibleOrders": len(plan.devices),
             "assetCosts": done.costs,
+            "stored": [each.to_document() for each in done.stored],
             "compared": compared,
             "seconds": self.seconds,
         }
