@@ -93,6 +93,16 @@ peers = ["Bo"]
 days = [2]
 
 [[faults]]
+kind = "replay"
+peers = ["Bo"]
+days = [1]
+
+[[faults]]
+kind = "replay"
+earlier = true
+peers = ["Ana"]
+
+[[faults]]
 kind = "under-report"
 share_hidden = 0.3
 peers = ["Cy"]
@@ -170,8 +180,15 @@ def test_run__meters_fail__estimates_are_settled_then_replaced_and_told(
     assert set(told) == {(1, "Bo"), (1, "Cy"), (2, "Ana"), (2, "Bo"), (2, "Cy")}
     # Bo had hardly traded on the first day, so its reading is doubted, and settled in the end.
     assert told[1, "Bo"]["told"].startswith("held back until the final run: it counts")
+    # Its owner brings it again, and nothing is paid twice: every balance is held to the bills.
+    assert told[1, "Bo"]["told"].endswith("it was brought again; passed over by the contract")
     assert told[1, "Bo"]["settledNano"] == before["imbalancesNano"]["Bo"]
-    # Ana had bought, and is taken to have taken just that; no reading ever replaces it.
+    # Ana had bought, and is taken to have taken just that; no reading ever replaces it, least of
+    # all that of the first day, when there was none to replay.
+    assert told[2, "Ana"]["told"] == (
+        "one of an earlier day was brought for this one; refused by the contract "
+        "(ReadingSignerMismatch); estimated for good"
+    )
     assert second["meteredWh"]["Ana"] is None
     assert min(second["positionsWh"]["Ana"]) < 0 == told[2, "Ana"]["settledNano"]
     # Bo had sold: what it brought is charged as if it had not been there, and then given back.
@@ -190,6 +207,7 @@ def test_run__meters_fail__estimates_are_settled_then_replaced_and_told(
     page = (folder / "failing" / "report.html").read_text(encoding="utf-8")
     assert "Meters that failed" in page
     assert "estimated for good" in page
+    assert "refused by the contract (ReadingSignerMismatch)" in page
     bills = {
         bill["account"]["name"]: bill
         for path in (folder / "failing" / "bills").glob("*.json")
