@@ -25,6 +25,7 @@ from fairwatt.errors import CaseError, ChainError, PilotError
 from fairwatt.fleet import Fleet
 from fairwatt.forecast import Outlook, expected
 from fairwatt.founding import NETWORK, Founder
+from fairwatt.imbalances import settle_reading
 from fairwatt.oracle import Oracle
 from fairwatt.orders import FlexibleOrder, SignedOrder
 from fairwatt.pilot._faults import Faults, Reception
@@ -32,7 +33,8 @@ from fairwatt.pilot._node import ANVIL, OwnAnvil, connected, outlives
 from fairwatt.pilot._planning import DayPlan, Levels, plan_day, with_levels
 from fairwatt.pilot._replays import replay
 from fairwatt.profiles import Profiles
-from fairwatt.session import MarketTerms, propose, settle_reading
+from fairwatt.proposal import propose
+from fairwatt.session import MarketTerms
 from fairwatt.settlement import settle
 from fairwatt.simulation import Simulation
 from fairwatt.units import NANO, SECONDS_PER_DAY, SECONDS_PER_HOUR, WEI_PER_TOKEN
@@ -45,11 +47,12 @@ if TYPE_CHECKING:
     from fairwatt.deployment import Deployment
     from fairwatt.fleet import Arrival
     from fairwatt.founding import Member
+    from fairwatt.imbalances import Tariff
     from fairwatt.meter import SignedReading
     from fairwatt.orders import Order
     from fairwatt.pilot._planning import Done
     from fairwatt.pilot._settings import RunFolder, RunSettings
-    from fairwatt.session import Session, Tariff
+    from fairwatt.session import Session
 
 __all__ = ["STAGES", "Prepared", "Progress", "prepare", "run"]
 
