@@ -16,6 +16,7 @@ import time
 import traceback
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -35,9 +36,13 @@ sys.exit((asked.recv(1) or b"\\xff")[0])
 
 
 @contextmanager
-def forked(folder: Path) -> Iterator[dict[str, str]]:
-    """Serve `fairwatt` from a new folder; gives the environment in which a shell finds it."""
-    folder.mkdir()
+def forked() -> Iterator[dict[str, str]]:
+    """Serve `fairwatt`; gives the environment in which a shell finds it."""
+    with TemporaryDirectory() as folder:  # for addresses of sockets have little room
+        yield from _served(Path(folder))
+
+
+def _served(folder: Path) -> Iterator[dict[str, str]]:
     command, address = folder / "fairwatt", folder / "socket"
     (folder / "ask.py").write_text(ASK, encoding="utf-8")
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -SI "{folder}/ask.py" "$@"\n')

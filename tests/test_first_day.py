@@ -52,7 +52,7 @@ def test_first_day__line_by_line__prints_what_is_shown(port: str, tmp_path: Path
     shutil.copy(ROOT / "deployments" / "local.toml", tmp_path / "deployments")
     commands = console_blocks(PAGE)
     assert len(commands) > 25
-    with forked(tmp_path / "forked") as environment:
+    with forked() as environment:
         for shown in commands:
             run = subprocess.run(
                 ["bash", "-c", shown.command.replace(PORT, port)],

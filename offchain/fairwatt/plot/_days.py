@@ -30,6 +30,7 @@ __all__ = [
 _NODE_COLOURS: Final = (BLUE, RED, GREEN, "#8a6bb1", "#c58fb0", INK)
 _MOST_NODES: Final = 6
 _MOST_HOURLY_DAYS: Final = 14  # beyond, days are drawn
+_INSTANT: Final = 1e-6  # days
 
 
 def is_hourly(results: Results) -> bool:
@@ -102,7 +103,8 @@ def time_axis(axes: Axes, results: Results) -> None:
     axes.xaxis.set_major_locator(locator)
     formatter = mdates.ConciseDateFormatter(locator, tz=zone)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_formatter(formatter)
-    axes.set_xlim(bounds[0], bounds[-1])
+    # Without its very end, or the midnight after a single day would date the axis.
+    axes.set_xlim(bounds[0], bounds[-1] - _INSTANT)
 
 
 def plain(axes: Axes) -> None:
