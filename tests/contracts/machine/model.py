@@ -9,8 +9,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from fairwatt.imbalances import Tariff
 from fairwatt.orders import Order
-from fairwatt.session import Tariff
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
     from fairwatt.chain import Role, Signer
     from fairwatt.orders import SignedOrder
+    from fairwatt.proposal import Proposal
     from fairwatt.receipts import SignedReceipt
-    from fairwatt.session import MarketTerms, Proposal
+    from fairwatt.session import MarketTerms
 
 Key = tuple[int, int]
 """Peer and nonce."""
