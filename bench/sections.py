@@ -156,7 +156,8 @@ P peers on a ring of five nodes, 96 periods, one signature per peer; gas per pee
 charges for the same calldata whatever it does (EIP-7623). `reconcile_gas_400`: that day reconciled
 with its meters, per peer, which is 96 periods. All of it on anvil by the rules of mainnet (Osaka),
 everybody having traded before. Days of more than about a hundred peers come in several parts, and
-so do their readings: nodes do not pass on transactions of more than 128 KiB.
+so do their readings: nodes do not pass on transactions of more than 128 KiB. `ring_gas_NxT`: N
+nodes on a ring in T periods, two peers at every node, beside the most that a transaction may use.
 
 The aims were 7,000 gas per order, 300 per order and period of a day, 250 per peer and period of a
 reconciliation, and 1.5 times the floor. They are not met. Where the gas goes, by a trace of every
@@ -180,7 +181,7 @@ instruction (`debug_traceCall`):
   signer, 109 in the registry (51 of it storage; a supplier's tariffs are read once for all
   readings of a transaction), 39 in the ledger, 26 for its event.
 """,
-        prefixes=("order_gas_", "day96_gas_", "reconcile_gas_", "proof_over_floor"),
+        prefixes=("order_gas_", "day96_gas_", "ring_gas_", "reconcile_gas_", "proof_over_floor"),
     ),
     Section(
         name="cow",
