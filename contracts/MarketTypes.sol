@@ -22,11 +22,14 @@ enum Side {
 /// for every block, one after the other: limit prices in micro-token per kWh (int32; a bid pays at most this, an ask
 /// receives at least this), and steps, energyWh << 1 | 1 for an ask, | 0 for a bid, with energyWh below 2^31. A lane
 /// without a step is zero in both words. So a period has as many steps as there are rows, or less.
+///
+/// What takes an order of either kind takes it in this shape: a flexible one has no blocks, and its terms for a curve, packed
+/// into a word (see `FlexibleOrder`). It is hashed and signed as a `FlexibleOrder` nevertheless.
 /// @param peer Identifier in the peer registry; the peer trades at its node.
 /// @param sessionStart Start of the first period of the session.
 /// @param nonce Tells the orders of a peer for one session apart; any order, gaps allowed.
 /// @param firstBlock The first block that the curve is for.
-/// @param blocks How many it is for.
+/// @param blocks How many it is for; 0 for a flexible order.
 /// @param curve 64 bytes for each block and row.
 struct Order {
     uint32 market;
@@ -43,7 +46,8 @@ struct Order {
 /// node; what it holds after the last one is bought by its owner, up to `wantedWh`, at `valueMicroPerKWh`. So a vehicle
 /// starts with 0, wants what it needs and does not discharge; a battery starts with and wants what it holds.
 ///
-/// A clearing has the terms in one word, from `firstPeriod` in the highest bits to `valueMicroPerKWh` in the lowest.
+/// Clearings and receipts have the terms in one word, from `firstPeriod` in the highest bits to `valueMicroPerKWh` in the
+/// lowest.
 /// @param firstPeriod Of its window; 0 is the first of the session.
 /// @param periods Length of its window, at least 1.
 /// @param chargeWh Most that it takes in one period.

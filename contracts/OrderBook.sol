@@ -148,6 +148,7 @@ contract OrderBook is IOrderBook, AccessControlDefaultAdminRules, EIP712, Pausab
     function place(Order calldata order, bytes calldata signature) external whenNotPaused {
         Market memory market = _requireOpen(order.market, order.sessionStart);
         bytes32 orderHash = requireValid(order, signature);
+        require(!order.isFlexible(), FlexibleNotPlaced(order.peer, order.nonce));
         PeerBook storage placed = _peerBooks[order.market][order.sessionStart][order.peer];
         require(placed.orderHash == 0, AlreadyPlaced(order.peer, placed.nonce));
         uint256 blocks = order.curve.length / Orders.PAIR_BYTES;

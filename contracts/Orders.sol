@@ -1,15 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
+
 import {IPeerRegistry} from "./interfaces/IPeerRegistry.sol";
 import {FlexibleOrder, Market, Order, Side} from "./MarketTypes.sol";
 
 /// @title What makes an order an order
-/// @notice The rules an order obeys that is placed on chain, its EIP-712 hash, and what it can cost. A curve has only one
-/// form (see `Order` for its layout): every lane of it is for a period of the session, the steps of a period stand in the
-/// first rows, and neither the first nor the last block nor the last row is empty.
+/// @notice The rules an order obeys that is placed on chain or for which a receipt binds, its EIP-712 hash, and what it can
+/// cost. An admissible order can be in a clearing whatever else is in it, as far as its peer can pay and its connection
+/// carries what the peer orders together.
+///
+/// A curve has only one form (see `Order` for its layout): every lane of it is for a period of the session, the steps of a
+/// period stand in the first rows, and neither the first nor the last block nor the last row is empty.
+///
+/// A flexible order is held to what a clearing asks of it: `ClearingProof.addFlexible` of its window and of what it holds,
+/// `Clearing` of the connection and the role of its peer. Its value lies within floor and cap as limit prices do: then
+/// there are optimal prices within them (see docs/proof.md).
 library Orders {
     using Orders for IPeerRegistry.Peer;
+    using Orders for Order;
 
     /// @notice The curve is not one row of its blocks or several.
     error CurveMalformed(uint32 peer, uint32 nonce, uint256 curveBytes);
@@ -37,8 +47,18 @@ library Orders {
         uint256 energyWh,
         uint256 limitWh
     );
-    /// @notice The limit price lies outside the network's floor and cap.
+    /// @notice The limit price, or the value at the end, lies outside the network's floor and cap.
     error LimitOutOfBounds(uint32 peer, uint32 nonce, int32 priceMicroPerKWh);
+    /// @notice The window of a flexible order is empty, or goes on after the session.
+    error WindowMalformed(uint32 peer, uint32 nonce, uint256 firstPeriod, uint256 periods);
+    /// @notice A flexible order wants less than it has, or more than it holds.
+    error LevelsMalformed(
+        uint32 peer,
+        uint32 nonce,
+        uint256 startWh,
+        uint256 wantedWh,
+        uint256 capacityWh
+    );
 
     bytes32 internal constant ORDER_TYPEHASH = keccak256(
         "Order(uint32 market,uint32 peer,uint40 sessionStart,uint32 nonce,uint16 firstBlock,uint16 blocks,bytes curve)"
@@ -50,6 +70,8 @@ library Orders {
     uint256 internal constant LANES = 8;
     /// @notice Prices and steps of a block in one row.
     uint256 internal constant PAIR_BYTES = 64;
+    /// @notice The terms of a flexible order.
+    uint256 internal constant TERMS_BYTES = 32;
 
     /// @notice What the steps of an order are held against.
     struct Limits {
@@ -59,7 +81,7 @@ library Orders {
         IPeerRegistry.PriceBounds bounds;
     }
 
-    /// @notice Requires that the order is well formed and that its peer may trade so.
+    /// @notice Requires that the order, of either kind, is well formed and that its peer may trade so.
     /// @param peer The peer's record in force when the session starts.
     /// @param bounds The network's price floor and cap.
     function requireAdmissible(
@@ -68,7 +90,6 @@ library Orders {
         IPeerRegistry.Peer memory peer,
         IPeerRegistry.PriceBounds memory bounds
     ) internal pure {
-        uint256 rows = _requireShape(order, market.periodsPerSession);
         require(peer.standing == IPeerRegistry.Standing.Active, PeerNotActive(order.peer));
         require(
             peer.network == market.network,
@@ -80,6 +101,9 @@ library Orders {
             role: peer.role,
             bounds: bounds
         });
+        if (order.isFlexible()) return _requireTerms(order.flexible(), limits);
+
+        uint256 rows = _requireShape(order, limits.periods);
         uint256 mostRows;
         for (uint256 block_; block_ < order.blocks; ++block_) {
             uint256 blockRows;
@@ -96,9 +120,66 @@ library Orders {
         require(mostRows == rows, CurveNotTight(order.peer, order.nonce));
     }
 
+    function _requireTerms(FlexibleOrder memory order, Limits memory limits) private pure {
+        require(
+            order.periods > 0 && uint256(order.firstPeriod) + order.periods <= limits.periods,
+            WindowMalformed(order.peer, order.nonce, order.firstPeriod, order.periods)
+        );
+        require(
+            order.startWh <= order.wantedWh && order.wantedWh <= order.capacityWh,
+            LevelsMalformed(
+                order.peer,
+                order.nonce,
+                order.startWh,
+                order.wantedWh,
+                order.capacityWh
+            )
+        );
+        int32 value = order.valueMicroPerKWh;
+        require(
+            limits.bounds.floorMicroPerKWh <= value && value <= limits.bounds.capMicroPerKWh,
+            LimitOutOfBounds(order.peer, order.nonce, value)
+        );
+        _requireSide(order, limits, Side.Bid, order.chargeWh);
+        _requireSide(order, limits, Side.Ask, order.dischargeWh);
+    }
+
+    function _requireSide(
+        FlexibleOrder memory order,
+        Limits memory limits,
+        Side side,
+        uint256 energyWh
+    ) private pure {
+        require(
+            energyWh == 0 || mayTrade(limits.role, side),
+            SideNotAllowed(order.peer, limits.role, side)
+        );
+        require(
+            energyWh <= limits.energyWh,
+            EnergyAboveConnection(
+                order.peer,
+                order.nonce,
+                order.firstPeriod,
+                energyWh,
+                limits.energyWh
+            )
+        );
+    }
+
     /// @notice The most the order can cost its peer, in nano-token: bids filled at their limit, and asks filled at a
-    /// negative limit.
+    /// negative limit. The order must be admissible.
+    ///
+    /// What a flexible order does in an accepted clearing is worth no less to its peer than anything else that it may do, at
+    /// the prices paid: they are optimal, midpoints too, so its charging, holding and discharging are what these prices
+    /// imply. To do nothing is worth value * startWh. If it holds L in the end and pays M, then
+    ///
+    ///     value * L - wear * discharged - M >= value * startWh,  so  M <= value * (L - startWh) - wear * discharged
+    ///
+    /// and it charges L - startWh, or discharges startWh - L, at least. L lies between 0 and `wantedWh`, and no further from
+    /// `startWh` than it may charge, or discharge, in all its periods. It may have to pay that, where all prices are its
+    /// value (its value and wear, if it is below zero).
     function worstCaseNano(Order calldata order) internal pure returns (uint256 costNano) {
+        if (order.isFlexible()) return _worstCaseNano(order.flexible());
         uint256 pairs = order.curve.length / PAIR_BYTES;
         for (uint256 pair; pair < pairs; ++pair) {
             for (uint256 lane; lane < LANES; ++lane) {
@@ -109,18 +190,30 @@ library Orders {
         }
     }
 
+    function _worstCaseNano(FlexibleOrder memory order) private pure returns (uint256) {
+        int256 value = order.valueMicroPerKWh;
+        int256 loss = -value - int256(uint256(order.wearMicroPerKWh));
+        uint256 periods = order.periods;
+        if (value > 0) {
+            uint256 gainedWh = Math.min(order.wantedWh - order.startWh, periods * order.chargeWh);
+            return uint256(value) * gainedWh;
+        }
+        return loss > 0 ? uint256(loss) * Math.min(order.startWh, periods * order.dischargeWh) : 0;
+    }
+
     /// @notice Room for the energies of a session, to be added to; its last block may go on beyond it.
     function noEnergies(uint256 periods) internal pure returns (uint256[] memory) {
         return new uint256[]((periods + LANES - 1) * 2);
     }
 
-    /// @notice Adds what the order bids and asks in each period to the energies of a session: those bid in the period at
-    /// 2 * period, those asked after it. The curve must not go on beyond the session.
+    /// @notice Adds what the order bids and asks in each period, or charges and discharges, to the energies of a session: those
+    /// bid in the period at 2 * period, those asked after it. The order must be admissible.
     /// @return mostWh The largest energy that it has added to.
     function addEnergies(
         Order calldata order,
         uint256[] memory energyWh
     ) internal pure returns (uint256 mostWh) {
+        if (order.isFlexible()) return _addEnergies(order.flexible(), energyWh);
         uint256 pairs = order.curve.length / PAIR_BYTES;
         for (uint256 pair; pair < pairs; ++pair) {
             uint256 first = (order.firstBlock + (pair % order.blocks)) * LANES;
@@ -131,6 +224,18 @@ library Orders {
                 energyWh[place] += stepWh;
                 if (energyWh[place] > mostWh) mostWh = energyWh[place];
             }
+        }
+    }
+
+    function _addEnergies(
+        FlexibleOrder memory order,
+        uint256[] memory energyWh
+    ) private pure returns (uint256 mostWh) {
+        uint256 first = uint256(order.firstPeriod) * 2;
+        for (uint256 place = first; place < first + uint256(order.periods) * 2; place += 2) {
+            energyWh[place] += order.chargeWh;
+            energyWh[place + 1] += order.dischargeWh;
+            mostWh = Math.max(mostWh, Math.max(energyWh[place], energyWh[place + 1]));
         }
     }
 
@@ -149,8 +254,52 @@ library Orders {
         return role != IPeerRegistry.Role.Operator;
     }
 
-    /// @notice EIP-712 hash of the order, without the domain.
+    /// @notice Whether it is a flexible order in the shape of an `Order` (see there).
+    function isFlexible(Order calldata order) internal pure returns (bool) {
+        return order.blocks == 0;
+    }
+
+    /// @notice The flexible order that it is; reverts if its curve is not a word of terms.
+    function flexible(Order calldata order) internal pure returns (FlexibleOrder memory) {
+        uint256 terms = _terms(order);
+        return
+            FlexibleOrder(
+                order.market,
+                order.peer,
+                order.sessionStart,
+                order.nonce,
+                uint16(terms >> 240),
+                uint16(terms >> 224),
+                uint32(terms >> 192),
+                uint32(terms >> 160),
+                uint32(terms >> 128),
+                uint32(terms >> 96),
+                uint32(terms >> 64),
+                uint32(terms >> 32),
+                int32(uint32(terms))
+            );
+    }
+
+    function _terms(Order calldata order) private pure returns (uint256) {
+        require(
+            order.curve.length == TERMS_BYTES,
+            CurveMalformed(order.peer, order.nonce, order.curve.length)
+        );
+        return uint256(bytes32(order.curve));
+    }
+
+    /// @notice EIP-712 hash of the order, without the domain; of the flexible order if it is one.
     function hash(Order calldata order) internal pure returns (bytes32) {
+        if (order.isFlexible()) {
+            return
+                flexibleHashWith(
+                    order.market,
+                    order.peer,
+                    order.sessionStart,
+                    order.nonce,
+                    _terms(order)
+                );
+        }
         return
             hashWith(
                 order.market,
@@ -193,7 +342,8 @@ library Orders {
         return keccak256(abi.encode(FLEXIBLE_ORDER_TYPEHASH, order));
     }
 
-    /// @notice As `hash`, of a flexible order whose terms are packed into a word (see `FlexibleOrder`).
+    /// @notice As `hash`, of a flexible order whose terms are packed into a word (see `FlexibleOrder`). It is not made of
+    /// `flexible`, for clearings: a struct that a function returns is written to memory twice.
     function flexibleHashWith(
         uint32 market,
         uint32 peer,

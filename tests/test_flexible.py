@@ -273,9 +273,34 @@ def test_document__wrong_field__says_which(field: str, value: Any, problem: str)
 
 
 @pytest.mark.parametrize(
-    ("start", "wanted", "value", "cost"),
-    [(0, 9, 7, 63), (4, 9, 7, 35), (4, 9, -7, 28), (9, 9, 7, 0)],
+    ("terms", "bid_price", "paid"),
+    [
+        pytest.param((9, 0, 20, 0, 12, 7, 3), None, 12 * 7, id="charges what it wants"),
+        pytest.param((2, 0, 20, 0, 12, 7, 3), None, 4 * 7, id="charges what it can"),
+        pytest.param((0, 9, 20, 4, 4, -7, 3), -4, 4 * 4, id="gets rid of all"),
+        pytest.param((0, 1, 20, 4, 4, -7, 3), -4, 2 * 4, id="gets rid of what it can"),
+    ],
 )
-def test_worst_case__is_the_value_gained(start: int, wanted: int, value: int, cost: int) -> None:
-    terms = replace(TERMS, start_wh=start, wanted_wh=wanted, value_micro_per_kwh=value)
-    assert terms.worst_case_nano == cost
+def test_worst_case__at_the_prices_that_make_it_so__is_what_it_pays(
+    terms: tuple[int, ...], bid_price: int | None, paid: int
+) -> None:
+    """No less could be set aside for it: somebody asks its value, or bids that and its wear."""
+    other = (
+        [Step(at, Side.ASK, terms[5], 50) for at in range(2)]
+        if bid_price is None
+        else [Step(at, Side.BID, bid_price, 50) for at in range(2)]
+    )
+    on = session_on(replace(ONE, price_floor_micro_per_kwh=-1_000), 2)
+    storage = flexible(EV, 2, *terms)
+    proposal = cleared(on, [order(SELLER, other), storage], {SELLER: 0, EV: 0})
+    assert proposal.payments_nano[EV] == -paid == -storage.order.worst_case_nano
+
+
+@some
+@given(drawn=sessions(st.sampled_from([1, 2, 4])))
+def test_worst_case__random_session__is_never_exceeded(drawn: Drawn) -> None:
+    proposal = cleared(*drawn)
+    for signed in proposal.orders:
+        if isinstance(signed.order, FlexibleOrder):  # of whom each peer has but one
+            paid = -proposal.payments_nano.get(signed.order.peer, 0)
+            assert paid <= signed.order.worst_case_nano

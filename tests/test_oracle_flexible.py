@@ -6,11 +6,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from eth_account import Account
 
-from fairwatt.chain import Role
+from fairwatt.chain import Role, project
+from fairwatt.chain import test_signer as local_signer
 from fairwatt.oracle import Oracle
 from fairwatt.orders import SignedOrder
-from tests.community import NANO, QUARTERS, Community, Member, ask, bid
+from tests.community import C3, NANO, QUARTERS, Community, Member, ask, bid
 from tests.contracts.test_flexible_orders import flexible
 
 if TYPE_CHECKING:
@@ -75,30 +77,40 @@ def _of_a_consumer(community: Community, _: Member) -> SignedOrder:
     return flexible(community, community.admit(Role.CONSUMER), IDLE)
 
 
-def _of_a_producer(community: Community, _: Member) -> SignedOrder:
-    return flexible(community, community.admit(Role.PRODUCER), IDLE)
+def _of_a_contract_wallet(community: Community, _: Member) -> SignedOrder:
+    owner = local_signer(9)
+    assert owner.key is not None
+    wallet = owner.account.deploy(project().ContractWallet, owner.address)
+    meter = Account.create().address
+    receipt = community.send(
+        community.chain.contracts.registry.admit,
+        wallet.address,
+        (Role.STORAGE, 1, C3, meter, 1, 10**6, 1),
+        sender=community.registrar,
+    )
+    return flexible(community, Member(int(receipt.events[-1].peer), owner, owner.key, C3), IDLE)
 
 
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (_unknown, "there is no peer 99"),
-        (_suspended, "the peer may not trade in this market"),
-        (_cancelled, "it is cancelled"),
-        (_by_another, "it is not signed by the key of the peer's wallet 0x"),
-        (_of_a_consumer, "a consumer never sells"),
-        (_of_a_producer, "a producer never buys"),
+        (_unknown, "PeerNotActive: peer=99"),
+        (_suspended, "PeerNotActive: peer="),
+        (_cancelled, "OrderIsCancelled: peer="),
+        (_by_another, "WrongSigner: peer="),
+        (_of_a_contract_wallet, "it is not signed by the key of the peer's wallet 0x"),
+        (_of_a_consumer, "SideNotAllowed: "),
         (
             lambda community, member: flexible(community, member, IDLE, periods=5),
-            "its window ends with period 4; the session has 4 periods",
+            "WindowMalformed: ",
         ),
         (
             lambda community, member: flexible(community, member, (4, 4, 9, 0, 0, 4_000_001, 0)),
-            "its value 4000001 lies outside of -500000 to 4000000",
+            "LimitOutOfBounds: ",
         ),
         (
             lambda community, member: flexible(community, member, (250_001, 4, 9, 0, 0, 0, 0)),
-            "with it the peer's bids in period 0 come to 250001 Wh, more than the connection's",
+            "EnergyAboveConnection: ",
         ),
     ],
 )
@@ -122,3 +134,28 @@ def test_collect__more_than_its_steps__is_refused(community: Community) -> None:
     accepted, (refusal,) = oracle.collect(start, both, community.chain.snapshot())
     assert len(accepted) == 1
     assert refusal.reason == "the peer hands in more than 15 steps; it can place orders"
+
+
+def test_collect__more_than_the_clearing_has_room_for__are_refused(community: Community) -> None:
+    """Those with receipts come first, so no promise is broken by what comes later."""
+    oracle = Oracle(community.chain, QUARTERS, community.solver, most_flexible=2)
+    orders = [flexible(community, community.admit(Role.STORAGE, tokens=1), IDLE) for _ in range(4)]
+    start = community.open_session(QUARTERS)
+    promised = {signed.order.struct_hash for signed in orders[1:3]}
+    accepted, refused = oracle.collect(start, orders, community.chain.snapshot(), promised)
+    assert {signed.order.struct_hash for signed in accepted} == promised
+    assert {entry.reason for entry in refused} == {"the clearing has room for 2 flexible orders"}
+    assert len(refused) == 2
+
+
+def test_collect__two_orders_beyond_the_connection_together__is_refused(
+    community: Community,
+) -> None:
+    member = community.admit(Role.STORAGE, tokens=1, connection_w=16)  # 4 Wh in a quarter
+    both = [flexible(community, member, IDLE, nonce=nonce) for nonce in range(2)]
+    oracle = Oracle(community.chain, QUARTERS, community.solver)
+    start = community.open_session(QUARTERS)
+    _, (refusal,) = oracle.collect(start, both, community.chain.snapshot())
+    assert refusal.reason == (
+        "with it the peer's bids in period 0 come to 8 Wh, more than the connection's 4 Wh"
+    )

@@ -152,25 +152,47 @@ def test_issue__orders_that_are_taken__have_receipts_that_name_them(office: Offi
     assert again == run
 
 
-def test_issue__flexible_order__is_taken_and_gets_no_receipt(office: Office) -> None:
-    """The bonds could not tell whether it is in a clearing; it costs nothing to leave it out."""
-    community = office.community
-    battery = community.admit(Role.STORAGE, tokens=1)
-    terms = {"charge_wh": 4, "discharge_wh": 4, "capacity_wh": 9, "start_wh": 0, "wanted_wh": 0}
-    prices = {"value_micro_per_kwh": 0, "wear_micro_per_kwh": 0}
-    signed = FlexibleOrder(
-        office.market, battery.peer, office.start, first_period=0, periods=1, **terms, **prices
-    ).signed_by(battery.key, community.chain.order_domain)
-    run = office.oracle.issue(office.start, [*office.orders, signed])
+def vehicle(office: Office, member: Member, nonce: int = 0, **terms: int) -> SignedOrder:
+    """Takes 4 kWh for at most 0.1 token/kWh, by default."""
+    window = {"first_period": 0, "periods": 1}
+    energies = {"charge_wh": 4_000, "discharge_wh": 0, "capacity_wh": 4_000, "wanted_wh": 4_000}
+    rest = {"start_wh": 0, "value_micro_per_kwh": 100_000}
+    where = {"market": office.market, "peer": member.peer, "session_start": office.start}
+    order = FlexibleOrder(nonce=nonce, **(where | window | energies | rest | terms))
+    return order.signed_by(member.key, office.community.chain.order_domain)
+
+
+def test_issue__flexible_order__is_promised_and_kept(office: Office) -> None:
+    orders = [vehicle(office, office.buyer), *office.orders[1:]]
+    run = office.oracle.issue(office.start, orders)
     assert run.refused == ()
-    assert {answered for answered, _ in run.answered} == set(office.orders)
+    assert {answered for answered, _ in run.answered} == set(orders)
     receipts = [answer for _, answer in run.answered]
+    assert SignedReceipt.from_document(receipts[0].to_document()) == receipts[0]
     office.to_gate()
-    done = office.oracle.clear(office.start, [*office.orders, signed], receipts)
-    assert (done.refused, done.excused) == ((), ())
+    # It comes before another that was handed in under its nonce, of whichever kind.
+    done = office.oracle.clear(office.start, [office.orders[0], *orders], receipts)
+    assert [entry.reason for entry in done.refused] == [
+        "the peer signed another order with this nonce"
+    ]
+    assert done.excused == ()
     assert done.proposal is not None
-    assert signed in done.proposal.orders
-    assert {*office.orders} <= {*done.proposal.orders}
+    assert set(done.proposal.orders) == set(orders)
+    for signed, answer in run.answered:
+        with pytest.raises(ContractError) as refusal:
+            office.community.chain.challenge(signed, answer, office.community.outsider)
+        assert refusal.value.name == "OrderIsThere"
+
+
+def test_issue__more_flexible_orders_than_there_is_room_for__are_refused(office: Office) -> None:
+    """Nothing is promised that no clearing could hold, and what was promised stays."""
+    oracle = replace(office.oracle, most_flexible=1)
+    first, second = vehicle(office, office.buyer), vehicle(office, office.rival)
+    answers = office.issue(first)
+    for orders in ((first, second), (second, first)):
+        run = oracle.issue(office.start, orders, answers)
+        assert run.answered == ((first, answers[0]),)
+        assert run.refused[0].reason == "the clearing has room for 1 flexible orders"
 
 
 def test_issue__second_order_under_a_promised_nonce__changes_nothing(office: Office) -> None:
@@ -246,6 +268,47 @@ def test_clear__placed_order_takes_the_connection_of_a_promised_one__is_excused(
     ]
     assert [(entry.peer, entry.nonce) for entry in run.excused] == [(office.buyer.peer, 0)]
     assert office.claim(office.buyer) is Claim.EXCUSED
+
+
+def test_clear__flexible_order_that_cannot_be_paid_or_carried__is_excused(office: Office) -> None:
+    """The buyer empties its account; the connection of the rival is taken by a placed order."""
+    community = office.community
+    orders = [vehicle(office, office.buyer), office.orders[1], vehicle(office, office.rival)]
+    answers = office.issue(*orders)
+    ledger = community.chain.contracts.ledger
+    community.send(ledger.requestWithdrawal, NANO, sender=office.buyer.wallet)
+    limit = 10**6
+    community.place(
+        community.sign(
+            office.rival, bid(100, limit), market=office.market, session=office.start, nonce=1
+        )
+    )
+    office.to_gate()
+    run = office.oracle.clear(office.start, orders, answers)
+    assert run.receipt is not None
+    assert [entry.peer for entry in run.excused] == [office.buyer.peer, office.rival.peer]
+    assert all("and is excused" in entry.reason for entry in run.excused)
+    for signed, member in ((orders[0], office.buyer), (orders[2], office.rival)):
+        assert office.claim(member) is Claim.EXCUSED
+        mine = office.receipt_of(answers, member)
+        with pytest.raises(ContractError) as refusal:
+            community.chain.challenge(signed, mine, community.outsider)
+        assert refusal.value.name == "NothingOwed"
+
+
+def test_clear__flexible_order_was_lost__is_paid_from_the_bond(office: Office) -> None:
+    """Although the peer handed in a curve as well, which is in the clearing."""
+    chain = office.community.chain
+    lost = vehicle(office, office.buyer, nonce=1)
+    answers = office.issue(lost)
+    office.to_gate()
+    run = office.oracle.clear(office.start, office.orders, answers)
+    assert [(entry.peer, entry.nonce) for entry in run.excused] == [(office.buyer.peer, 1)]
+    assert "left out without an excuse" in run.excused[0].reason
+    paid = chain.challenge(lost, answers[0], office.community.outsider)
+    assert paid is not None
+    assert paid.events[0].event_name == "ReceiptBroken"
+    assert office.claim(office.buyer) is Claim.PAID
 
 
 def cancelled(office: Office) -> None:

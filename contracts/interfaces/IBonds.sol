@@ -9,8 +9,9 @@ import {Order} from "../MarketTypes.sol";
 ///
 ///     Receipt(uint32 market,uint32 peer,uint40 sessionStart,uint32 nonce,bytes32 orderHash,uint40 issuedAt)
 ///
-/// where `orderHash` is the EIP-712 hash of the order without its domain. It promises: this order is in the clearing of
-/// its session. A manager keeps a bond here; whoever shows a receipt, and that its order is missing, makes the bond pay.
+/// where `orderHash` is the EIP-712 hash of the order, a curve or a flexible one, without its domain. It promises: this
+/// order is in the clearing of its session. A manager keeps a bond here; whoever shows a receipt, and that its order is
+/// missing, makes the bond pay.
 ///
 /// The promise is that of a manager who clears in its exclusive window, with everything it needs for it, so it is broken
 /// no less if the manager is silent: whether somebody else then clears without the order, or nobody does and the session
@@ -27,8 +28,9 @@ import {Order} from "../MarketTypes.sol";
 ///     session's clearing deadline.
 /// R6  The order is none of those in the clearing; the challenger brings their hashes, of which the clearing keeps the
 ///     chained hash. A long list may come in several transactions (`scan`).
-/// R7  The clearing could have contained it: it is admissible and signed by the key of its peer's wallet, it is not
-///     cancelled, and no other order is placed under its nonce.
+/// R7  The clearing could have contained it: it is admissible (see `Orders`) and signed by the key of its peer's wallet, it
+///     is not cancelled, and no other order is placed under its nonce. For how many flexible orders a clearing has room the
+///     manager has to know before it signs.
 /// R8  The manager has no excuse: in its exclusive window it showed orders of the peer for the session that together cost
 ///     it at the worst more than it can spend then, or want more in a period than its connection carries. Nor was
 ///     clearing seen paused in that window.
@@ -43,7 +45,7 @@ interface IBonds {
         uint256 availableFrom;
     }
 
-    /// @notice An order with its peer's signature.
+    /// @notice An order of either kind, in the shape of an `Order` (see there), with its peer's signature.
     struct SignedOrder {
         Order order;
         bytes signature;
@@ -58,9 +60,9 @@ interface IBonds {
     }
 
     /// @notice What orders of a peer come to together.
-    /// @param costNano Their worst case, without what is locked for a placed one.
+    /// @param costNano Their worst case (see `Orders.worstCaseNano`), without what is locked for a placed one.
     /// @param meansNano What the peer can spend.
-    /// @param mostWh The most that they bid, or ask, in any period.
+    /// @param mostWh The most that they bid and charge, or ask and discharge, in any period.
     /// @param limitWh The most that its connection carries in a period.
     struct Wants {
         uint256 costNano;

@@ -11,7 +11,8 @@ import {FlexibleOrder, Market, Order} from "../MarketTypes.sol";
 /// nothing is written for an order that is cleared.
 ///
 /// A flexible order is not placed: its proof is made together with that of all others. It is handed to a solver, shares
-/// the nonces of the peer's orders and is cancelled as they are.
+/// the nonces of the peer's orders and is cancelled as they are. It is held to no less than a placed one (`requireValid`),
+/// so a receipt for it can bind (`IBonds`).
 ///
 /// Requirements
 /// R1  Only the market operator creates markets. In a market the book of a session opens before it closes, and what
@@ -20,8 +21,8 @@ import {FlexibleOrder, Market, Order} from "../MarketTypes.sol";
 /// R2  Orders are placed while the book is open: from the registry's notice before the session's end to gate closure.
 /// R3  A placed order is admissible (see `Orders`), signed by the key of its peer's wallet or accepted by the wallet's
 ///     code (see `Signatures`), and not cancelled.
-/// R4  A peer has at most one order placed for a session, of at most `maxPlacedBlocks` blocks in all its rows, with its
-///     worst case locked. Being alone, it never takes the peer beyond its connection, so no clearing has to refuse it.
+/// R4  A peer has at most one order placed for a session, a curve of at most `maxPlacedBlocks` blocks in all its rows, with
+///     its worst case locked. Being alone, it never takes the peer beyond its connection, so no clearing has to refuse it.
 /// R5  Only the peer cancels its orders, while the book is open.
 /// R6  A clearing takes every placed order of its session, and no cancelled one. Only the clearing takes. Where nothing
 ///     is placed and nothing cancelled it need not ask for any order.
@@ -94,6 +95,8 @@ interface IOrderBook {
     error AlreadyPlaced(uint32 peer, uint32 nonce);
     /// @notice R4
     error TooManyBlocks(uint32 peer, uint256 blocks, uint256 maxPlacedBlocks);
+    /// @notice R4: a flexible order is handed in.
+    error FlexibleNotPlaced(uint32 peer, uint32 nonce);
     /// @notice R5
     error NotThePeer(address caller);
     /// @notice R5: all orders below a nonce were cancelled before. (The largest nonce is cancelled by itself only.)
@@ -160,16 +163,17 @@ interface IOrderBook {
         uint40 sessionStart
     ) external view returns (uint256 opens, uint256 gateClosure);
 
-    /// @notice The EIP-712 digest a wallet signs.
+    /// @notice The EIP-712 digest a wallet signs; of an order of either kind.
     function orderDigest(Order calldata order) external view returns (bytes32);
 
-    /// @notice The EIP-712 digest a wallet signs.
+    /// @notice As `orderDigest`, of the message itself.
     function flexibleOrderDigest(FlexibleOrder calldata order) external view returns (bytes32);
 
     function domainSeparator() external view returns (bytes32);
 
-    /// @notice Reverts with the reason why a signed order may be in no clearing, if there is one. It says nothing about
-    /// gate and funds, nor of an order placed under its nonce; what only the code of a wallet accepts has to be placed.
+    /// @notice Reverts with the reason why a signed order, of either kind, may be in no clearing, if there is one. It says
+    /// nothing about gate and funds, nor of an order placed under its nonce; what only the code of a wallet accepts has to be
+    /// placed.
     /// @return orderHash EIP-712 hash of the order, without the domain.
     function requireValid(
         Order calldata order,

@@ -39,10 +39,16 @@ if TYPE_CHECKING:
     from fairwatt.orders import SignedOrder
     from fairwatt.session import Session
 
-__all__ = ["MAX_CELLS", "Expansion"]
+__all__ = ["MAX_CELLS", "Expansion", "most_flexible_orders"]
 
 MAX_CELLS: Final = 1 << 15
 """The most cells that a clearing has room for."""
+
+
+def most_flexible_orders(session: Session) -> int:
+    """How many flexible orders there is room for, each with a cell in every period."""
+    nodes = len(session.versions[-1].network.nodes)
+    return max(0, MAX_CELLS // (words_of(len(session.versions)) * LANES) - nodes)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import TYPE_CHECKING, TypeAlias
 
-from fairwatt.chain import Standing
 from fairwatt.continuous import ContinuousBook
 from fairwatt.errors import (
     ChainError,
@@ -22,6 +21,7 @@ from fairwatt.errors import (
     OracleError,
     SignatureError,
 )
+from fairwatt.expansion import most_flexible_orders
 from fairwatt.imbalances import Imbalance, estimate_imbalance, settle_reading
 from fairwatt.lanes import LANES, words_of
 from fairwatt.market import Side
@@ -163,6 +163,9 @@ class Oracle:
         the clearing; by default four a period, or as many as it may place if that is more. A
         flexible order counts as one for each period of the session's blocks, whatever its window:
         in the proof it is a node in all of them.
+    most_flexible
+        Flexible orders that are taken for a session; by default as many as the calldata of a
+        clearing can name the cells of.
     """
 
     chain: Chain
@@ -170,6 +173,7 @@ class Oracle:
     signer: Signer
     send: bool = False
     most_steps: int | None = None
+    most_flexible: int | None = None
 
     def collect(
         self,
@@ -198,6 +202,7 @@ class Oracle:
         steps: Counter[int] = Counter()
         most_steps = self._most_steps(snapshot)
         cells = words_of(snapshot.terms(self.market).periods_per_session) * LANES
+        flexible, most_flexible = 0, self._most_flexible(start, snapshot)
         refused = []
         domain = self.chain.order_domain
         # Of two orders with one nonce the promised one is taken, or else the one with the lower
@@ -226,6 +231,8 @@ class Oracle:
                 reason = "the peer signed another order with this nonce"
             elif steps[order.peer] + _step_count(order, cells) > most_steps:
                 reason = f"the peer hands in more than {most_steps} steps; it can place orders"
+            elif isinstance(order, FlexibleOrder) and flexible >= most_flexible:
+                reason = f"the clearing has room for {most_flexible} flexible orders"
             elif _block_count(order) > MOST_PLACED_BLOCKS:
                 reason = f"its curve has more than {MOST_PLACED_BLOCKS} blocks"
             else:
@@ -233,6 +240,7 @@ class Oracle:
             if reason is None:
                 accepted[key] = signed
                 steps[order.peer] += _step_count(order, cells)
+                flexible += isinstance(order, FlexibleOrder)
                 wanted += _wanted_wh(order)
             else:
                 refused.append(Refusal(order.peer, reason, order.nonce))
@@ -280,8 +288,6 @@ class Oracle:
         accepted, refused = self.collect(start, orders, snapshot, out)
         domain, answered = self.chain.receipt_domain, []
         for signed in accepted:
-            if isinstance(signed.order, FlexibleOrder):
-                continue  # the bonds know nothing of them
             answer = out.get(signed.order.struct_hash)
             if answer is None:
                 receipt = OrderReceipt.of(signed.order, now)
@@ -626,11 +632,7 @@ class Oracle:
 
     def _excuse_peer(self, shown: Sequence[SignedOrder], snapshot: Snapshot) -> str:
         """Excuse a peer by its orders; says what came of it."""
-        listed = [
-            {"order": signed.order.to_message(), "signature": signed.signature}
-            for signed in shown
-            if not snapshot.is_cancelled(signed.order)
-        ]
+        listed = [signed.to_struct() for signed in shown if not snapshot.is_cancelled(signed.order)]
         excuse = self.chain.contracts.bonds.excuse
         try:
             self.chain.simulate(excuse, listed, sender=self.signer)
@@ -649,16 +651,18 @@ class Oracle:
         terms = snapshot.terms(self.market)
         return max(LANES * terms.max_placed_blocks, 4 * terms.periods_per_session)
 
+    def _most_flexible(self, start: int, snapshot: Snapshot) -> int:
+        if self.most_flexible is not None:
+            return self.most_flexible
+        return most_flexible_orders(snapshot.session(self.market, start))
+
     def _objection(
         self, signed: SignedOrder, snapshot: Snapshot, wanted: Mapping[_Want, int]
     ) -> str | None:
         """Why an order is refused; `wanted` is what is wanted by the orders taken before it."""
         order = signed.order
         try:
-            if isinstance(order, FlexibleOrder):
-                _require_flexible(order, snapshot)
-            else:
-                snapshot.require_valid(signed)
+            snapshot.require_valid(signed)
             peer = snapshot.peer(order.peer, order.session_start)
             if len(signed.signature) != 65 or signed.signer(self.chain.order_domain) != peer.wallet:
                 if isinstance(order, FlexibleOrder):
@@ -763,38 +767,6 @@ def _step_count(order: Order | FlexibleOrder, cells: int) -> int:
 def _block_count(order: Order | FlexibleOrder) -> int:
     """Blocks of an order in all its rows; a few steps may take many."""
     return 0 if isinstance(order, FlexibleOrder) else len(order.curve.words) // PAIR_BYTES
-
-
-def _require_flexible(order: FlexibleOrder, snapshot: Snapshot) -> None:
-    """Require that a clearing may contain a flexible order, whoever signed it.
-
-    Raises
-    ------
-    ChainError, OracleError
-        With the reason why it may not.
-    """
-    terms = snapshot.terms(order.market)
-    peer = snapshot.peer(order.peer, order.session_start)
-    network = snapshot.session(order.market, order.session_start).versions[-1].network
-    floor, cap = network.price_floor_micro_per_kwh, network.price_cap_micro_per_kwh
-    reason = None
-    if peer.standing is not Standing.ACTIVE or peer.network != terms.network:
-        reason = "the peer may not trade in this market"
-    elif order.window.stop > terms.periods_per_session:
-        reason = (
-            f"its window ends with period {order.window.stop - 1}; the session has "
-            f"{terms.periods_per_session} periods"
-        )
-    elif not floor <= order.value_micro_per_kwh <= cap:
-        reason = f"its value {order.value_micro_per_kwh} lies outside of {floor} to {cap}"
-    elif order.charge_wh and not peer.role.buys:
-        reason = f"a {peer.role.name.lower()} never buys"
-    elif order.discharge_wh and not peer.role.sells:
-        reason = f"a {peer.role.name.lower()} never sells"
-    elif snapshot.is_cancelled(order):
-        reason = "it is cancelled"
-    if reason is not None:
-        raise OracleError(reason)
 
 
 def _wanted_wh(order: Order | FlexibleOrder) -> Counter[_Want]:

@@ -237,8 +237,12 @@ class Order:
             nonce=document["nonce"],
         )
 
+    def to_struct(self) -> dict[str, Any]:
+        """The `Order` of the contracts, which take orders of both kinds as one: the message."""
+        return self.to_message()
+
     def to_message(self) -> dict[str, Any]:
-        """The EIP-712 message, the curve in hex; also what the contract takes as its struct."""
+        """The EIP-712 message, the curve in hex."""
         curve = self.curve
         return {
             "market": self.market,
@@ -404,8 +408,20 @@ class FlexibleOrder:
             self.value_micro_per_kwh,
         )
 
+    def to_struct(self) -> dict[str, Any]:
+        """The `Order` of the contracts: it has no blocks, and its terms for a curve."""
+        return {
+            "market": self.market,
+            "peer": self.peer,
+            "sessionStart": self.session_start,
+            "nonce": self.nonce,
+            "firstBlock": 0,
+            "blocks": 0,
+            "curve": "0x" + self.terms.hex(),
+        }
+
     def to_message(self) -> dict[str, Any]:
-        """The EIP-712 message; also what the contract takes as its struct."""
+        """The EIP-712 message."""
         fields = asdict(self)
         return {field: fields[_FIELDS[field]] for field in _FLEXIBLE_MESSAGE}
 
@@ -446,10 +462,12 @@ class FlexibleOrder:
         """The most the order can cost its peer, in nano-token.
 
         At the prices of a clearing its schedule is worth no less than to do nothing, so it pays no
-        more than what it gains in value.
+        more than what it gains in value, less its wear; `Orders.worstCaseNano` of the contracts.
         """
-        value = self.value_micro_per_kwh
-        return max(0, value * (self.wanted_wh - self.start_wh), -value * self.start_wh)
+        value, wear = self.value_micro_per_kwh, self.wear_micro_per_kwh
+        gained = min(self.wanted_wh - self.start_wh, self.periods * self.charge_wh)
+        lost = min(self.start_wh, self.periods * self.discharge_wh)
+        return value * gained if value > 0 else max(0, -value - wear) * lost
 
 
 def order_from_document(document: Mapping[str, Any]) -> Order | FlexibleOrder:
@@ -489,6 +507,10 @@ class SignedOrder:
             If the bytes are no signature.
         """
         return recover(self.order.typed_data(domain), self.signature)
+
+    def to_struct(self) -> dict[str, Any]:
+        """The `SignedOrder` of the bonds."""
+        return {"order": self.order.to_struct(), "signature": self.signature}
 
     def to_document(self) -> dict[str, Any]:
         """As JSON: the order and the signature in hex."""

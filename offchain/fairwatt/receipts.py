@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fairwatt.eip712 import TypedData, recover, require_fits, sign, signature_from_hex
 from fairwatt.errors import ReceiptError, SignatureError
-from fairwatt.orders import Order
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
 
     from fairwatt.eip712 import Domain
-    from fairwatt.orders import SignedOrder
+    from fairwatt.orders import FlexibleOrder, Order, SignedOrder
 
 __all__ = ["OrderReceipt", "SignedReceipt"]
 
@@ -44,7 +43,7 @@ class OrderReceipt:
     Parameters
     ----------
     order_hash
-        EIP-712 hash of the order without its domain, `Order.struct_hash`.
+        EIP-712 hash of the order without its domain: `struct_hash` of orders of both kinds.
     issued_at
         When the manager took the order, UTC Unix seconds.
 
@@ -67,7 +66,7 @@ class OrderReceipt:
             raise ReceiptError("receipt.orderHash", f"must have {_HASH_BYTES} bytes")
 
     @classmethod
-    def of(cls, order: Order, issued_at: int) -> OrderReceipt:
+    def of(cls, order: Order | FlexibleOrder, issued_at: int) -> OrderReceipt:
         """The receipt for an order."""
         return cls(
             market=order.market,
@@ -128,8 +127,6 @@ class SignedReceipt:
         ReceiptError, SignatureError
             If it is for another order, or another key signed.
         """
-        if not isinstance(signed.order, Order):
-            raise ReceiptError("receipt", "is for an order in steps; flexible orders get none")
         expected = OrderReceipt.of(signed.order, self.receipt.issued_at)
         if self.receipt != expected:
             raise ReceiptError("receipt", "is for another order than this one")
@@ -148,7 +145,7 @@ class SignedReceipt:
     def to_message(self, signed: SignedOrder) -> dict[str, Any]:
         """The `Receipt` struct of the bonds, with the order that it is for."""
         return {
-            "signed": {"order": signed.order.to_message(), "signature": signed.signature},
+            "signed": signed.to_struct(),
             "issuedAt": self.receipt.issued_at,
             "signature": self.signature,
         }

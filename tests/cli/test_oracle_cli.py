@@ -26,7 +26,7 @@ from fairwatt.cli import main
 from fairwatt.continuous import ContinuousOrder
 from fairwatt.deployment import CONTRACTS, Deployment
 from fairwatt.market import Side
-from fairwatt.orders import Order, Step
+from fairwatt.orders import FlexibleOrder, Order, Step
 from fairwatt.session import MarketTerms
 from fairwatt.simulation import Simulation
 from fairwatt.units import moment
@@ -509,11 +509,22 @@ def managed(day: Day, tmp_path: Path) -> Managed:
             key, peer = day.keys[name], day.peers[name]
             role = chain.snapshot().peer(peer).role
             side = Side.BID if role is Role.CONSUMER else Side.ASK
-            order = Order(2, peer, start, (Step(0, side, 100_000, 1_000),))
+            curve = Order(2, peer, start, (Step(0, side, 100_000, 1_000),))
+            order = _flexible(curve, role) if name == "P4" else curve
             signed = order.signed_by(key, chain.order_domain)
             write(tmp_path / "orders" / f"{name}.json", signed.to_document())
             write(tmp_path / "kept" / f"{name}.json", signed.to_document())
     return Managed(day, tmp_path, start)
+
+
+def _flexible(order: Order, role: Role) -> FlexibleOrder:
+    """What the order says, as one of a vehicle or a storage: it may take 1 kWh, or give it."""
+    charge, discharge = (1_000, 0) if role.buys else (0, 1_000)
+    window = {"first_period": 0, "periods": 1, "capacity_wh": 1_000, "wanted_wh": 1_000}
+    return FlexibleOrder(
+        order.market, order.peer, order.session_start, charge_wh=charge, discharge_wh=discharge,
+        start_wh=discharge, value_micro_per_kwh=100_000, **window,
+    )  # fmt: skip
 
 
 def test_receipts__from_bond_to_challenge(managed: Managed) -> None:

@@ -15,6 +15,7 @@ from tests.community import (
     HOUR,
     HOURLY,
     NANO,
+    NETWORK,
     NOTICE,
     TERMS,
     WITHDRAWAL_DELAY,
@@ -30,7 +31,8 @@ from fairwatt.chain import test_signer as local_signer
 from fairwatt.eip712 import Domain
 from fairwatt.errors import SignatureError
 from fairwatt.lanes import chained
-from fairwatt.orders import SignedOrder
+from fairwatt.market import Side
+from fairwatt.orders import FlexibleOrder, SignedOrder
 from fairwatt.receipts import OrderReceipt, SignedReceipt
 
 if TYPE_CHECKING:
@@ -45,11 +47,16 @@ EXCLUSIVE = 1_200
 LIMIT, ENERGY = 100_000, 2_000  # of the victim's order
 NOBODY = "0x" + "0" * 40
 OPEN, EXCUSED, PAID = range(3)
+EITHER = pytest.mark.parametrize("desk", ["curve", "flexible"], indirect=True)
+"""Whichever kind the victim's order is of: it costs the same at the worst, and takes as much."""
 
 
 @dataclass
 class Desk:
-    """A manager with a bond of 25 tokens in a market of its own, and who trades there."""
+    """A manager with a bond of 25 tokens in a market of its own, and who trades there.
+
+    The victim's order is a bid, or that of a vehicle.
+    """
 
     community: Community
     bonds: Any
@@ -64,7 +71,7 @@ class Desk:
     others: tuple[SignedOrder, ...]
 
     @classmethod
-    def open(cls, community: Community) -> Desk:
+    def open(cls, community: Community, kind: str = "curve") -> Desk:
         manager, bonds = community.solver, community.chain.contracts.bonds
         terms = replace(
             TERMS, manager=manager.address, exclusive_window_seconds=EXCLUSIVE, solver_fee_nano=7
@@ -82,8 +89,19 @@ class Desk:
                 community.sign(seller, ask(50_000, 5_000), **options),
             ),
         )  # fmt: skip
+        if kind == "flexible":
+            desk.order = desk.vehicle(victim)
         desk.fund(community.outsider, 25 * TOKEN)
         return desk
+
+    def vehicle(self, member: Member, **terms: int) -> SignedOrder:
+        """One that takes `ENERGY` for at most `LIMIT`, by default."""
+        energies = {"charge_wh": ENERGY, "capacity_wh": ENERGY, "wanted_wh": ENERGY}
+        rest = {"discharge_wh": 0, "start_wh": 0, "value_micro_per_kwh": LIMIT}
+        window = {"first_period": 0, "periods": 1}
+        where = {"market": self.market, "session_start": self.start}
+        order = FlexibleOrder(peer=member.peer, **(where | window | energies | rest | terms))
+        return order.signed_by(member.key, self.community.chain.order_domain)
 
     def fund(self, payer: Signer, wei: int) -> Receipt:
         token, community = self.community.chain.contracts.token, self.community
@@ -130,9 +148,7 @@ class Desk:
         )
 
     def excuse(self, *orders: SignedOrder, sender: Signer | None = None) -> Receipt:
-        listed = [
-            {"order": signed.order.to_message(), "signature": signed.signature} for signed in orders
-        ]
+        listed = [signed.to_struct() for signed in orders]
         sender = sender or self.manager
         return self.community.send(self.bonds.excuse, listed, sender=sender)
 
@@ -164,8 +180,8 @@ def local_wallet(desk: Desk, signed: SignedOrder) -> str:
 
 
 @pytest.fixture
-def desk(community: Community) -> Desk:
-    return Desk.open(community)
+def desk(community: Community, request: pytest.FixtureRequest) -> Desk:
+    return Desk.open(community, getattr(request, "param", "curve"))
 
 
 # ------------------------------------------------------------------------------------------ bonds
@@ -237,6 +253,33 @@ def test_deposit__token_takes_a_fee__reverts(desk: Desk, odd: tuple[Any, Any]) -
     desk.community.send(token.setFee, 100, sender=admin)
     with reverts(bonds.DepositIncomplete, expectedWei=100, receivedWei=90):
         desk.community.send(bonds.deposit, admin.address, 100, sender=admin)
+
+
+def test_token_that_returns_false__is_not_taken_for_paid(desk: Desk, odd: tuple[Any, Any]) -> None:
+    """Neither by a deposit, nor by a challenge, nor by a withdrawal."""
+    bonds, token = odd
+    community, admin, manager = desk.community, desk.community.admin, desk.manager
+    assert manager.key is not None
+    domain = Domain(community.chain.receipt_domain.chain_id, str(bonds.address))
+    receipt = OrderReceipt.of(desk.order.order, desk.terms.gate_closure(desk.start) - 1)
+    message = receipt.signed_by(manager.key, domain).to_message(desk.order)
+    hashes = desk.clear(*desk.others)
+
+    def refuse(method: Any, *arguments: Any, sender: Signer) -> None:
+        community.send(token.setRefusing, True, sender=admin)
+        with reverts(bonds.SafeERC20FailedOperation, token=token.address):
+            community.send(method, *arguments, sender=sender)
+        community.send(token.setRefusing, False, sender=admin)
+
+    refuse(bonds.deposit, manager.address, 100, sender=admin)
+    community.send(bonds.deposit, manager.address, 100, sender=admin)
+    refuse(bonds.challenge, message, bytes(32), hashes, sender=community.outsider)
+    community.send(bonds.requestWithdrawal, 60, sender=manager)
+    community.travel_to(bonds.bondOf(manager.address).availableFrom)
+    refuse(bonds.withdraw, sender=manager)
+    assert tuple(bonds.bondOf(manager.address))[:2] == (100, 60)
+    community.send(bonds.withdraw, sender=manager)
+    assert (token.balanceOf(manager.address), token.balanceOf(bonds)) == (60, 40)
 
 
 def test_deposit__token_that_calls_back__cannot_reenter(desk: Desk, odd: tuple[Any, Any]) -> None:
@@ -343,6 +386,7 @@ def void(desk: Desk) -> list[bytes]:
     return []
 
 
+@EITHER
 @pytest.mark.parametrize(
     "broken", [cleared_by_the_manager, cleared_by_an_outsider, cleared_empty, void]
 )
@@ -356,6 +400,7 @@ def test_challenge__order_is_missing__pays_peer_and_challenger(
     assert (desk.held(), desk.claim()) == (25 * TOKEN - PENALTY, PAID)
 
 
+@EITHER
 def test_challenge__order_is_there__reverts(desk: Desk) -> None:
     hashes = desk.clear(desk.order, *desk.others)
     with reverts(desk.bonds.OrderIsThere, orderHash=desk.order.order.struct_hash, index=0):
@@ -531,6 +576,7 @@ def test_challenge__wallet_was_changed__pays_the_new_one(desk: Desk) -> None:
 # ----------------------------------------------------------------- what no clearing could contain
 
 
+@EITHER
 def test_challenge__order_was_cancelled__reverts(desk: Desk) -> None:
     community, book = desk.community, desk.community.chain.contracts.order_book
     community.send(book.cancel, desk.market, desk.start, 0, sender=desk.victim.wallet)
@@ -557,6 +603,7 @@ def _error(contract: str, name: str) -> Any:
     return next(error for error in errors if error.name == name)
 
 
+@EITHER
 def test_challenge__order_that_the_peer_did_not_sign__reverts(desk: Desk) -> None:
     book = desk.community.chain.contracts.order_book
     forged = replace(desk.order, signature=desk.others[0].signature)
@@ -565,7 +612,8 @@ def test_challenge__order_that_the_peer_did_not_sign__reverts(desk: Desk) -> Non
         desk.challenge(hashes, signed=forged)
 
 
-def test_challenge__order_that_only_a_wallets_code_accepts__reverts(desk: Desk) -> None:
+@pytest.mark.parametrize("kind", ["curve", "flexible"])
+def test_challenge__order_that_only_a_wallets_code_accepts__reverts(desk: Desk, kind: str) -> None:
     """It could change its mind: refuse in the clearing, accept in the challenge."""
     community, owner = desk.community, local_signer(9)
     assert owner.key is not None
@@ -578,10 +626,11 @@ def test_challenge__order_that_only_a_wallets_code_accepts__reverts(desk: Desk) 
         sender=community.registrar,
     )
     peer = int(receipt.events[-1].peer)
-    order = community.order(
-        replace(desk.victim, peer=peer), bid(9, 9), market=desk.market, session=desk.start
+    member = replace(desk.victim, peer=peer, wallet=owner)
+    options = {"market": desk.market, "session": desk.start}
+    signed = (
+        desk.vehicle(member) if kind == "flexible" else community.sign(member, bid(9, 9), **options)
     )
-    signed = order.signed_by(owner.key, community.chain.order_domain)
     hashes = desk.clear(*desk.others)
     with reverts(desk.bonds.OrderNotOfKey, peer=peer, nonce=0, signer=owner.address):
         desk.challenge(hashes, signed=signed)
@@ -608,6 +657,93 @@ def test_challenge__another_order_placed__is_no_way_out_but_under_the_same_nonce
         later.challenge(hashes, signed=order)
 
 
+# --------------------------------------------------------------------------------- flexible orders
+
+
+def test_challenge__receipt_of_a_curve_shown_with_a_flexible_order__reverts(desk: Desk) -> None:
+    """Of the same peer under the same nonce, and the other way round."""
+    community, vehicle = desk.community, desk.vehicle(desk.victim)
+    hashes = desk.clear(*desk.others)
+    for signed, receipt in ((vehicle, desk.receipt()), (desk.order, desk.receipt(vehicle))):
+        claimed = replace(receipt, receipt=OrderReceipt.of(signed.order, receipt.receipt.issued_at))
+        signer = claimed.signer(community.chain.receipt_domain)
+        with reverts(desk.bonds.ReceiptSignerMismatch, manager=desk.manager.address, signer=signer):
+            desk.challenge(hashes, signed=signed, receipt=receipt)
+
+
+@pytest.mark.parametrize("size", [0, 31, 33, 64])
+def test_challenge__terms_that_are_no_word__revert(desk: Desk, size: int) -> None:
+    hashes = desk.clear(*desk.others)
+    message = desk.receipt().to_message(desk.vehicle(desk.victim))
+    message["signed"]["order"]["curve"] = bytes(size)
+    malformed = {"peer": desk.victim.peer, "nonce": 0, "curveBytes": size}
+    challenge, sender = desk.bonds.challenge, desk.community.outsider
+    with reverts(desk.bonds.CurveMalformed, **malformed):
+        desk.community.send(challenge, message, bytes(32), hashes, sender=sender)
+
+
+def test_challenge__flexible_order_that_no_clearing_could_contain__reverts(desk: Desk) -> None:
+    """A manager may sign what it likes: it is bound to nothing that it could not do."""
+    community = desk.community
+    community.chain.create_network(replace(NETWORK, links=()), sender=community.dso)
+    stranger = community.admit(Role.STORAGE, network=2)
+    consumer = community.admit(Role.CONSUMER, connection_w=ENERGY - 1)
+    hashes = desk.clear(*desk.others)
+    cap = NETWORK.price_cap_micro_per_kwh
+    for signed, name, values in (
+        (desk.vehicle(stranger), "WrongNetwork", {"peerNetwork": 2, "marketNetwork": 1}),
+        (
+            desk.vehicle(consumer, charge_wh=0, discharge_wh=1),
+            "SideNotAllowed",
+            {"role": Role.CONSUMER, "side": Side.ASK},
+        ),
+        (
+            desk.vehicle(consumer, nonce=7),
+            "EnergyAboveConnection",
+            {"nonce": 7, "period": 0, "energyWh": ENERGY, "limitWh": ENERGY - 1},
+        ),
+        (
+            desk.vehicle(desk.victim, nonce=7, value_micro_per_kwh=cap + 1),
+            "LimitOutOfBounds",
+            {"nonce": 7, "priceMicroPerKWh": cap + 1},
+        ),
+        (
+            desk.vehicle(desk.victim, nonce=7, first_period=1),
+            "WindowMalformed",
+            {"nonce": 7, "firstPeriod": 1, "periods": 1},
+        ),
+    ):
+        with reverts(_error("Orders", name), peer=signed.order.peer, **values):
+            desk.challenge(hashes, signed=signed)
+
+
+def test_challenge__nonce_of_a_flexible_order_was_placed__reverts(desk: Desk) -> None:
+    """Under another nonce it is no way out."""
+    community, vehicle = desk.community, desk.vehicle(desk.buyer, nonce=4)
+    options = {"market": desk.market, "session": desk.start}
+    placed = [community.sign(who, bid(7, 7), **options, nonce=4) for who in (desk.buyer,)]
+    placed.append(community.sign(desk.victim, bid(7, 7), **options, nonce=4))
+    for signed in placed:
+        community.place(signed)
+    hashes = desk.clear(placed=[SignedOrder(signed.order, b"") for signed in placed])
+    with reverts(desk.bonds.NoncePlaced, peer=desk.buyer.peer, nonce=4):
+        desk.challenge(hashes, signed=vehicle)
+    desk.challenge(hashes, signed=desk.vehicle(desk.victim, nonce=5))
+    assert desk.claim() == PAID
+
+
+def test_challenge__clearing_has_the_flexible_order__reverts_only_for_it(desk: Desk) -> None:
+    """The vehicle charges, and another of the same terms under another nonce is missing."""
+    vehicle, lost = (desk.vehicle(desk.victim, nonce=nonce) for nonce in range(2))
+    hashes = desk.clear(vehicle, *desk.others)
+    snapshot = desk.community.chain.snapshot()
+    assert snapshot.positions_wh(desk.market, desk.start)[desk.victim.peer] == (-ENERGY,)
+    with reverts(desk.bonds.OrderIsThere, orderHash=vehicle.order.struct_hash, index=0):
+        desk.challenge(hashes, signed=vehicle)
+    desk.challenge(hashes, signed=lost)
+    assert desk.claim() == PAID
+
+
 # ----------------------------------------------------------------------------------------- excuses
 
 
@@ -623,8 +759,10 @@ def wants(cost: int, means: int, most: int, limit: int = 10**6) -> dict[str, int
 
 
 COST = LIMIT * ENERGY
+WINDOW_TOO_LONG = {"nonce": 5, "firstPeriod": 0, "periods": 2}
 
 
+@EITHER
 @pytest.mark.parametrize("left", [COST - 1, 0])
 def test_excuse__peer_emptied_its_account__owes_nothing(desk: Desk, left: int) -> None:
     spend(desk, desk.victim, left)
@@ -646,6 +784,7 @@ def community_order(desk: Desk) -> SignedOrder:
     return desk.community.sign(member, bid(1, 1), market=desk.market, session=desk.start)
 
 
+@EITHER
 def test_excuse__peer_that_can_pay__reverts(desk: Desk) -> None:
     spend(desk, desk.victim, COST)
     desk.to_gate()
@@ -675,6 +814,73 @@ def test_excuse__orders_that_cost_too_much_together__are_all_excused(desk: Desk)
     desk.to_gate()
     receipt = desk.excuse(desk.order, more)
     assert events(receipt)[0].values["wants"] == (total, total - 1, ENERGY + 9_000, 10**6)
+
+
+@pytest.mark.parametrize(
+    ("terms", "cost"),
+    [
+        pytest.param({}, COST, id="charges what it wants"),
+        pytest.param({"charge_wh": 7}, 7 * LIMIT, id="charges what it can"),
+        pytest.param({"start_wh": 1_500}, 500 * LIMIT, id="has a part of it"),
+        pytest.param({"value_micro_per_kwh": 0}, 0, id="wants nothing"),
+        pytest.param({"value_micro_per_kwh": -9}, 0, id="has nothing to get rid of"),
+        pytest.param(
+            {"start_wh": 60, "discharge_wh": 80, "value_micro_per_kwh": -9},
+            60 * 9,
+            id="gets rid of all",
+        ),
+        pytest.param(
+            {"start_wh": 60, "discharge_wh": 8, "value_micro_per_kwh": -9, "wear_micro_per_kwh": 2},
+            8 * 7,
+            id="gets rid of what it can, with its wear",
+        ),
+        pytest.param(
+            {"start_wh": 60, "discharge_wh": 8, "value_micro_per_kwh": -9, "wear_micro_per_kwh": 9},
+            0,
+            id="keeps it",
+        ),
+    ],
+)
+def test_excuse__worst_case_of_a_flexible_order__is_what_it_would_pay_for_its_value(
+    desk: Desk, terms: dict[str, int], cost: int
+) -> None:
+    signed = desk.vehicle(desk.victim, **terms)
+    assert signed.order.worst_case_nano == cost
+    spend(desk, desk.victim, max(cost - 1, 0))
+    desk.to_gate()
+    order = signed.order
+    assert isinstance(order, FlexibleOrder)
+    total = wants(cost, max(cost - 1, 0), max(order.charge_wh, order.discharge_wh))
+    if cost:
+        receipt = desk.excuse(signed)
+        assert events(receipt)[0].values["wants"] == tuple(total.values())
+    else:
+        with reverts(desk.bonds.NoExcuse, peer=desk.victim.peer, wants=tuple(total.values())):
+            desk.excuse(signed)
+
+
+def test_excuse__curve_and_flexible_order__count_together(desk: Desk) -> None:
+    """Charging with what it bids, discharging with what it asks, in money and in energy."""
+    community = desk.community
+    options = {"market": desk.market, "session": desk.start}
+    curve = community.sign(
+        desk.victim, bid(1, 400_000), ask(1, 300_000), bid(2, 100_000), **options, nonce=1
+    )
+    terms = {"charge_wh": 500_000, "capacity_wh": 0, "wanted_wh": 0, "discharge_wh": 700_000}
+    fits = desk.vehicle(desk.victim, **terms, nonce=2)
+    beyond = desk.vehicle(desk.victim, **terms | {"discharge_wh": 700_001}, nonce=2)
+    vehicle = desk.vehicle(desk.victim, nonce=3)
+    cost = 400_000 + 2 * 100_000
+    desk.to_gate()
+    full = wants(cost, NANO, 10**6)
+    with reverts(desk.bonds.NoExcuse, peer=desk.victim.peer, wants=tuple(full.values())):
+        desk.excuse(curve, fits)
+    before = ape.chain.snapshot()
+    receipt = desk.excuse(curve, beyond)
+    assert events(receipt)[0].values["wants"] == (cost, NANO, 10**6 + 1, 10**6)
+    ape.chain.restore(before)
+    receipt = desk.excuse(curve, fits, vehicle)
+    assert events(receipt)[0].values["wants"] == (cost + COST, NANO, 10**6 + ENERGY, 10**6)
 
 
 def test_excuse__placed_order__costs_nothing_and_needs_no_signature(desk: Desk) -> None:
@@ -734,6 +940,7 @@ def test_excuse__orders_that_are_not_one_peers_in_sequence__revert(desk: Desk) -
         desk.victim, bid(5, 5), market=desk.market, session=desk.start + HOUR, nonce=9
     )
     elsewhere = community.sign(desk.victim, bid(5, 5), market=HOURLY, session=desk.start, nonce=9)
+    same_nonce = desk.vehicle(desk.victim)  # of which a clearing has one at most
     community.send(book.cancel, desk.market, desk.start, 2, sender=desk.victim.wallet)
     desk.to_gate()
     with reverts(desk.bonds.OrdersMissing):
@@ -744,15 +951,20 @@ def test_excuse__orders_that_are_not_one_peers_in_sequence__revert(desk: Desk) -
         (desk.order, desk.others[0]),
         (desk.order, next_hour),
         (desk.order, elsewhere),
+        (desk.order, same_nonce),
+        (same_nonce, desk.order),
     ):
         last = orders[-1].order
         with reverts(desk.bonds.OrdersUnsorted, peer=last.peer, nonce=last.nonce):
             desk.excuse(*orders)
     with reverts(book.OrderIsCancelled, peer=desk.victim.peer, nonce=2):
         desk.excuse(desk.order, cancelled)
-    invented = replace(desk.others[0], order=replace(cancelled.order, nonce=5))
-    with reverts(book.WrongSigner, peer=desk.victim.peer, nonce=5):
-        desk.excuse(desk.order, invented)
+    for order in (cancelled.order, same_nonce.order):
+        invented = replace(desk.others[0], order=replace(order, nonce=5))
+        with reverts(book.WrongSigner, peer=desk.victim.peer, nonce=5):
+            desk.excuse(desk.order, invented)
+    with reverts(_error("Orders", "WindowMalformed"), **WINDOW_TOO_LONG, peer=desk.victim.peer):
+        desk.excuse(desk.order, desk.vehicle(desk.victim, nonce=5, periods=2))
 
 
 def test_witness_pause__in_the_managers_window__frees_it_from_its_receipts(desk: Desk) -> None:
@@ -800,11 +1012,12 @@ def test_scan__in_several_transactions__is_gone_on_from(desk: Desk) -> None:
     assert desk.claim() == PAID
 
 
+@EITHER
 def test_digest__is_what_python_signs(desk: Desk) -> None:
     receipt = desk.receipt().receipt
     order, book = desk.order.order, desk.community.chain.contracts.order_book
-    digest = desk.bonds.receiptDigest(_tuples(order.to_message()), receipt.issued_at)
+    digest = desk.bonds.receiptDigest(_tuples(order.to_struct()), receipt.issued_at)
     assert bytes(digest) == receipt.typed_data(desk.community.chain.receipt_domain).digest()
     assert order.struct_hash == bytes(
-        book.requireValid(_tuples(order.to_message()), desk.order.signature)
+        book.requireValid(_tuples(order.to_struct()), desk.order.signature)
     )

@@ -96,14 +96,6 @@ def test_clear__named_session__pays_what_it_comes_to(community: Community, name:
     assert sum(paid.values()) == 0
 
 
-def test_digest__of_the_contract__is_the_one_that_is_signed(
-    community: Community, storage: Member
-) -> None:
-    order = flexible(community, storage, (5, 6, 99, 7, 8, -9, 10), first=1, periods=2).order
-    digest = community.chain.contracts.order_book.flexibleOrderDigest(structs(order.to_message()))
-    assert digest == order.typed_data(community.chain.order_domain).digest()
-
-
 def test_clear__orders_hash__chains_flexible_orders_like_others(
     community: Community, clearing: Any
 ) -> None:
@@ -210,19 +202,20 @@ def test_clear__charges_more_than_the_connection__reverts(
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    ("wrong", "error"),
     [
-        {"periods": 5},
-        {"periods": 0},
-        {"first_period": 1},
-        {"start_wh": 5, "wanted_wh": 4},
-        {"wanted_wh": 10},
+        ({"periods": 5}, "WindowMalformed"),
+        ({"periods": 0}, "WindowMalformed"),
+        ({"first_period": 1}, "WindowMalformed"),
+        ({"start_wh": 5, "wanted_wh": 4}, "LevelsMalformed"),
+        ({"wanted_wh": 10}, "LevelsMalformed"),
     ],
     ids=str,
 )
 def test_clear__terms_that_cannot_be_kept__reverts(
-    community: Community, clearing: Any, storage: Member, wrong: dict[str, int]
+    community: Community, clearing: Any, storage: Member, wrong: dict[str, int], error: str
 ) -> None:
+    """The order book refuses the same, so no receipt binds for it."""
     signed = flexible(community, storage, (4, 4, 9, 0, 0, 0, 0))
     proposal = community.propose(signed)
     order = replace(signed.order)
@@ -230,6 +223,9 @@ def test_clear__terms_that_cannot_be_kept__reverts(
         object.__setattr__(order, field, value)  # what no order in Python can be
     other = order.signed_by(storage.key, community.chain.order_domain)
     assert isinstance(order, FlexibleOrder)
+    book = community.chain.contracts.order_book
+    with reverts(getattr(book, error)):
+        book.requireValid(structs(order.to_struct()), other.signature)
     community.close_gate(proposal)
     message, part, *rest = community.chain.clearing_arguments(proposal, community.solver)
     schedule = bytes(4 * order.periods)

@@ -73,8 +73,8 @@ OF_BACKED_TOKENS = {
 ONLY_REFUSED = FOR_CONTRACTS | ONCE | OF_BACKED_TOKENS
 EVENTS_OF_A_RUN = (
     *("arrears", "clear in parts", "estimate", "fee", "flexible", "reading after estimate"),
-    *("reading of trades", "receipt broken", "withdrawal after a clearing"),
-    "withdrawal after a debt",
+    *("reading of trades", "receipt broken", "receipt of a flexible order broken"),
+    *("withdrawal after a clearing", "withdrawal after a debt"),
 )
 
 

@@ -290,10 +290,18 @@ def clear(meter: Meter) -> None:
     community.chain.clearing_arguments(proposal, community.solver)
     receipt = community.clear(proposal)
     meter.take("clearing.clear: 2 orders, 1 of them placed, 3 nodes, 1 period", receipt)
+    terms = {"charge_wh": 100, "capacity_wh": 1_000, "wanted_wh": 1_000}
+    terms |= {"value_micro_per_kwh": 95_000}
     for devices in (1, 4):
         start = community.open_session(day)
         orders = _orders(community, members[:10], day, 96, session=start)
-        orders[1:1] = _vehicles(community, members[0], day, start, devices)
+        # Of one peer, each for a quarter of the day; each gets all that it wants.
+        orders[1:1] = [
+            _vehicle(
+                community, members[0], day, start, range(24 * at, 24 * at + 24), at + 1, **terms
+            )
+            for at in range(devices)
+        ]
         proposal = community.propose(*orders)
         community.close_gate(proposal)
         community.chain.clearing_arguments(proposal, community.solver)
@@ -303,28 +311,27 @@ def clear(meter: Meter) -> None:
         community.travel_to(proposal.session.terms.session_end(start))
 
 
-def _vehicles(
-    community: Community, member: Member, market: int, start: int, count: int
-) -> list[SignedOrder]:
-    """Of one peer, each for a quarter of the day; each gets all that it wants."""
-    return [
-        FlexibleOrder(
-            market=market,
-            peer=member.peer,
-            session_start=start,
-            nonce=at + 1,
-            first_period=24 * at,
-            periods=24,
-            charge_wh=100,
-            discharge_wh=0,
-            capacity_wh=1_000,
-            wear_micro_per_kwh=0,
-            start_wh=0,
-            wanted_wh=1_000,
-            value_micro_per_kwh=95_000,
-        ).signed_by(member.key, community.chain.order_domain)
-        for at in range(count)
-    ]
+def _vehicle(
+    community: Community,
+    member: Member,
+    market: int,
+    start: int,
+    window: range = range(1),
+    nonce: int = 0,
+    **terms: int,
+) -> SignedOrder:
+    order = FlexibleOrder(
+        market=market,
+        peer=member.peer,
+        session_start=start,
+        nonce=nonce,
+        first_period=window.start,
+        periods=len(window),
+        discharge_wh=0,
+        start_wh=0,
+        **({"charge_wh": 9, "capacity_wh": 9, "wanted_wh": 9, "value_micro_per_kwh": 9} | terms),
+    )
+    return order.signed_by(member.key, community.chain.order_domain)
 
 
 def _orders(
@@ -420,14 +427,16 @@ def bonds(meter: Meter) -> None:
     community.send(contracts.token.approve, bonds, TOKENS, sender=payer)
     meter.send("bonds.deposit", bonds.deposit, manager.address, 20 * 10**18, sender=payer)
     meter.send("bonds.requestWithdrawal", bonds.requestWithdrawal, 10**18, sender=manager)
-    assert manager.key is not None
-    issued = OrderReceipt.of(lost.order, terms.gate_closure(start) - 1)
-    receipt = issued.signed_by(manager.key, community.chain.receipt_domain).to_message(lost)
     poor = Member(1, community.supplier.wallet, members[0].meter, GRID)  # without funds
     wish = community.sign(poor, bid(9, 9), market=market, session=start)
     community.travel_to(terms.gate_closure(start))
-    shown = [{"order": wish.order.to_message(), "signature": wish.signature}]
-    meter.send("bonds.excuse: 1 order of 1 period", bonds.excuse, shown, sender=manager)
+    before = ape.chain.snapshot()
+    name = "bonds.excuse: 1 order of 1 period"
+    meter.send(name, bonds.excuse, [wish.to_struct()], sender=manager)
+    ape.chain.restore(before)
+    wish, vehicle = (_vehicle(community, member, market, start) for member in (poor, members[-1]))
+    name = "bonds.excuse: 1 flexible order of 1 period"
+    meter.send(name, bonds.excuse, [wish.to_struct()], sender=manager)
     before = ape.chain.snapshot()
     community.send(contracts.order_book.pause, sender=community.guardian)
     meter.send("bonds.witnessPause", bonds.witnessPause, market, start, sender=payer)
@@ -438,8 +447,14 @@ def bonds(meter: Meter) -> None:
     name, scanned = "bonds.scan: 10 orders", (lost.order.struct_hash, bytes(32), hashes)
     meter.send(name, bonds.scan, *scanned, sender=payer)
     ape.chain.restore(before)
-    arguments = (receipt, bytes(32), hashes)
-    meter.send("bonds.challenge: 10 orders", bonds.challenge, *arguments, sender=payer)
+    assert manager.key is not None
+    for which, signed in ((", a flexible one missing", vehicle), ("", lost)):
+        issued = OrderReceipt.of(signed.order, terms.gate_closure(start) - 1)
+        receipt = issued.signed_by(manager.key, community.chain.receipt_domain)
+        arguments = (receipt.to_message(signed), bytes(32), hashes)
+        before = ape.chain.snapshot()
+        meter.send(f"bonds.challenge: 10 orders{which}", bonds.challenge, *arguments, sender=payer)
+        ape.chain.restore(before)
     community.travel_to(bonds.bondOf(manager.address).availableFrom)
     meter.send("bonds.withdraw", bonds.withdraw, sender=manager)
 

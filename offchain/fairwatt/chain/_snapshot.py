@@ -415,8 +415,8 @@ class Snapshot:
         ContractError
             With the reason why it may not.
         """
-        message = structs(signed.order.to_message())
-        self._read(self.contracts.order_book.requireValid, message, signed.signature)
+        struct = structs(signed.order.to_struct())
+        self._read(self.contracts.order_book.requireValid, struct, signed.signature)
 
     def is_cancelled(self, order: Order | FlexibleOrder | OrderReceipt) -> bool:
         """Whether the peer has cancelled the order."""
@@ -655,7 +655,7 @@ class Snapshot:
         questions += [
             (
                 contracts.order_book.requireValid,
-                (structs(signed.order.to_message()), signed.signature),
+                (structs(signed.order.to_struct()), signed.signature),
             )
             for signed in orders
         ]

@@ -44,13 +44,21 @@ _RECEIPTS = "receipts"
 @deployment_option(required=False)
 @click.option("--market", type=int, default=1, show_default=True, help="Number of the market.")
 @account_option(required=False)
+@click.option(
+    "--most-flexible",
+    type=click.IntRange(0),
+    help="Flexible orders that are taken for a session; by default all whose cells a clearing "
+    "can name.",
+)
 @click.pass_context
 def oracle(
     context: click.Context,
     network: str | None,
     deployment: Path | None,
+    *,
     market: int,
     account: str | None,
+    most_flexible: int | None,
 ) -> None:
     """Run the market day: check, receipts, clear, reconcile. A dry run unless told to --send.
 
@@ -59,19 +67,20 @@ def oracle(
       fairwatt oracle --network http://127.0.0.1:8545 \\
         --deployment deployments/ethereum-local-foundry.json --account test:9 check
     """  # noqa: D301 - click reads the control character
-    context.obj = lambda send: _connected(network, deployment, market, account, send)
+    settings = {"market": market, "most_flexible": most_flexible}
+    context.obj = lambda send: _connected(network, deployment, account, send=send, **settings)
 
 
 @contextmanager
 def _connected(
-    network: str | None, deployment: Path | None, market: int, account: str | None, send: bool
+    network: str | None, deployment: Path | None, account: str | None, **settings: Any
 ) -> Iterator[Oracle]:
     # Not required of the group, or else no command of it could be asked for its --help.
     if network is None or deployment is None or account is None:
         raise click.UsageError("Give --network, --deployment and --account before the command.")
     where = Deployment.load(deployment)
     with connect(network):
-        yield Oracle(Chain.of(where), market, signer_for(account), send)
+        yield Oracle(Chain.of(where), signer=signer_for(account), **settings)
 
 
 @oracle.command()

@@ -117,7 +117,8 @@ class Auction(Machine):
         shares: Any,
         value: int,
         wear: int,
-    ) -> None:
+    ) -> SignedOrder | None:
+        """Hand it in; None if nobody takes it."""
         vehicle = peer.role is Role.CONSUMER
         wanted = capacity * shares[0] // 4
         order = FlexibleOrder(
@@ -136,7 +137,7 @@ class Auction(Machine):
             nonce=book.nonces[peer.number],
         )
         signed = order.signed_by(peer.key(book.start), self.community.chain.order_domain)
-        self._hand_in(peer, book, signed)
+        return self._hand_in(peer, book, signed)
 
     @precondition(lambda self: any(book.orders for book in self.open_books()))
     @rule(pick=some)

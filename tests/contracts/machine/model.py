@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from fairwatt.imbalances import Tariff
-from fairwatt.orders import Order
+from fairwatt.market import Side
+from fairwatt.orders import FlexibleOrder, Order
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -189,10 +190,15 @@ class Book:
         cleared = self.cleared_wh(peer)
         return tuple(map(sum, zip(cleared, self.traded.get(peer, [0] * len(cleared)), strict=True)))
 
-    def most_wh(self, *orders: Order) -> int:
-        """The most that orders bid, or ask, in a period."""
+    def most_wh(self, *orders: Order | FlexibleOrder) -> int:
+        """The most that orders bid and charge, or ask and discharge, in a period."""
         energies: dict[tuple[int, int], int] = defaultdict(int)
         for order in orders:
+            if isinstance(order, FlexibleOrder):
+                for period in order.window:
+                    energies[period, Side.BID] += order.charge_wh
+                    energies[period, Side.ASK] += order.discharge_wh
+                continue
             for step in order.steps:
                 energies[step.period, step.side] += step.energy_wh
         return max(energies.values())

@@ -11,7 +11,7 @@ from tests.contracts.machine.base import MANAGED, Machine, Refusal, some
 from tests.contracts.machine.model import EXCUSED, OPEN, PAID, Book
 
 from fairwatt.lanes import chained
-from fairwatt.orders import Order, SignedOrder
+from fairwatt.orders import FlexibleOrder, Order, SignedOrder
 from fairwatt.receipts import OrderReceipt, SignedReceipt
 
 if TYPE_CHECKING:
@@ -71,15 +71,9 @@ class Promises(Machine):
     @precondition(lambda self: any(book.orders for book in self.open_books()))
     @rule(pick=some)
     def give_receipt(self, pick: int) -> None:
-        """For an order that was handed in, or placed, while its book is open; in any market."""
-        orders = [
-            (book, signed)
-            for book in self.open_books()
-            for signed in book.orders.values()
-            if isinstance(signed.order, Order)
-        ]
-        if orders:
-            self.promise(*orders[pick % len(orders)])
+        """For an order of either kind, handed in or placed, while its book is open; anywhere."""
+        orders = [(book, signed) for book in self.open_books() for signed in book.orders.values()]
+        self.promise(*orders[pick % len(orders)])
 
     def promise(self, book: Book, signed: SignedOrder) -> None:
         assert self.manager.key is not None
@@ -145,6 +139,7 @@ class Promises(Machine):
         wallet = self.model.peers[order.peer].at(self.now - 1).wallet
         model.transfer(str(bonds.address), wallet.address, paid - reward)
         self.reached["receipt broken"] += 1
+        self.reached["receipt of a flexible order broken"] += isinstance(order, FlexibleOrder)
         twice = ("NothingOwed", book.market, book.start, order.peer, PAID)
         self.attempt(bonds.challenge, *arguments, sender=challenger, refusal=twice)
         return True
@@ -216,15 +211,11 @@ class Promises(Machine):
             self.excuse_peer(*choice[pick % len(choice)], out_of_turn=out_of_turn)
 
     def excuse_peer(self, book: Book, peer: int, *, out_of_turn: bool = False) -> None:
-        orders = [
-            (signed.order, signed.signature)
-            for key, signed in sorted(book.orders.items())
-            if key[0] == peer and isinstance(signed.order, Order)
-        ]
+        orders = [signed for key, signed in sorted(book.orders.items()) if key[0] == peer]
         if not orders:
             return
         excuse, manager = self.contracts.bonds.excuse, self.manager
-        shown = [{"order": order.to_message(), "signature": by} for order, by in orders]
+        shown = [signed.to_struct() for signed in orders]
         outsider = self.community.outsider
         stranger = ("NotTheManager", outsider.address)
         self.attempt(excuse, shown, sender=outsider, refusal=stranger)
@@ -235,7 +226,7 @@ class Promises(Machine):
         if not out_of_turn:
             self.travel(book.gate)
         refusal = self._not_its_turn(book) or self._no_excuse(
-            book, peer, [one for one, _ in orders]
+            book, peer, [signed.order for signed in orders]
         )
         if self.attempt(excuse, shown, sender=manager, refusal=refusal):
             book.claims[peer] = EXCUSED
@@ -251,7 +242,9 @@ class Promises(Machine):
     def _session(book: Book) -> tuple[int, int]:
         return book.market, book.start
 
-    def _no_excuse(self, book: Book, peer: int, orders: list[Order]) -> Refusal | None:
+    def _no_excuse(
+        self, book: Book, peer: int, orders: list[Order | FlexibleOrder]
+    ) -> Refusal | None:
         if book.was_paused:
             return ("ClearingWasPaused", *self._session(book))
         if book.claims[peer] != OPEN:

@@ -211,22 +211,16 @@ class Sequences(Auction, Meters, Trading, Promises, Offices, Invariants):
             self.deposit_bond(tokens=tokens)
         self.request_bond(share=101)
         self.request_bond(share=pick % 110)
-        book, cheap, dear = (
-            self.next_book(MANAGED),
-            [(0, Side.BID, 0, 7)],
-            [(0, Side.BID, 100_000, 60_000)],
-        )
-        for at, curve in enumerate((cheap, dear, steps), start=1):
-            if signed := self.give_order(self.member(at), book, curve, on_chain=False):
-                self.promise(book, signed)
+        book = self.next_book(MANAGED)
+        self._promise_some(book, pick, steps)
         if not book.receipts:
             return
         self.show(book, *book.receipts[0])
         self.witness(book)
         self.travel(book.gate)
         self.witness(book)
-        for signed, _ in book.receipts[:2]:
-            self.excuse_peer(book, signed.order.peer)
+        for number in sorted({signed.order.peer for signed, _ in book.receipts}):
+            self.excuse_peer(book, number)
         if pick % 3:
             self.clear_session(book, data, who=pick, losing=pick % 3 == 1)
         else:
@@ -239,6 +233,21 @@ class Sequences(Auction, Meters, Trading, Promises, Offices, Invariants):
         self.travel(self.now + BOND_DELAY)
         self.withdraw_bond()
         self.show(book, *book.receipts[0])
+
+    def _promise_some(self, book: Book, pick: int, steps: Any) -> None:
+        """A vehicle, a storage, a cheap bid and a dear one, and what chance draws."""
+        value = 400_000 if pick % 2 else 0
+        orders = [
+            self.give_flexible_order(peer, book, 300, 1_000, (2, 1), value, 0)
+            for peer in (self.member(1), self.member(3))
+        ]
+        cheap, dear = [(0, Side.BID, 0, 7)], [(0, Side.BID, 100_000, 60_000)]
+        orders += [
+            self.give_order(self.member(at), book, curve, on_chain=False)
+            for at, curve in enumerate((cheap, dear, steps), start=1)
+        ]
+        for signed in filter(None, orders):
+            self.promise(book, signed)
 
     @rule(pick=some)
     def stopped_session(self, pick: int) -> None:
