@@ -15,6 +15,7 @@ import sys
 import time
 import traceback
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -68,7 +69,9 @@ def serve(address: str) -> None:
 
     for name in main.lazy:  # type: ignore[attr-defined]
         main.get_command(None, name)  # type: ignore[arg-type] # the context is not looked at
-    chain.project()
+    with chain.connect():  # Ape loads most of itself when it first connects
+        chain.project()
+    import_module("IPython")  # and this with the first contract that has errors
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(f"{address}.new")
         server.listen()

@@ -184,7 +184,7 @@ def test_run__meters_fail__estimates_are_settled_then_replaced_and_told(
     # Bo had hardly traded on the first day, so its reading is doubted, and settled in the end.
     assert told[1, "Bo"]["told"].startswith("held back until the final run: it counts")
     # Its owner brings it again, and nothing is paid twice: every balance is held to the bills.
-    assert told[1, "Bo"]["told"].endswith("it was brought again; passed over by the contract")
+    assert told[1, "Bo"]["told"].endswith("; brought again; passed over by the contract")
     assert told[1, "Bo"]["settledNano"] == before["imbalancesNano"]["Bo"]
     # Ana had bought, and is taken to have taken just that; no reading ever replaces it, least of
     # all that of the first day, when there was none to replay.

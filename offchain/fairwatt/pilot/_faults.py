@@ -230,10 +230,10 @@ class Reception:
                 told.append(f"held back until the final run: {reason}")
             if (hidden := sum(reading) - sum(flowed_wh)) or reading != tuple(flowed_wh):
                 told.append(f"off by {hidden / 1000:+,.3f} kWh")
-            if replayed is not None:
-                told.append(f"it was brought again; {replayed}")
         if estimated is not None:
             told.append("estimated, then replaced by it" if is_settled else "estimated for good")
+        if replayed is not None and is_settled:
+            told.append(f"brought again; {replayed}")
         return cls(reading if is_settled else None, estimated, "; ".join(filter(None, told)))
 
 

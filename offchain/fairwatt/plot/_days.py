@@ -17,30 +17,43 @@ if TYPE_CHECKING:
     from fairwatt.pilot import Results
 
 __all__ = [
-    "alike",
-    "day_edges",
-    "edges",
-    "is_hourly",
-    "legend",
-    "plain",
-    "price_lines",
-    "time_axis",
-]
+    "alike", "bars", "day_edges", "edges", "is_hourly", "legend", "means", "plain", "price_lines",
+    "span", "time_axis",
+]  # fmt: skip
 
 _NODE_COLOURS: Final = (BLUE, RED, GREEN, "#8a6bb1", "#c58fb0", INK)
 _MOST_NODES: Final = 6
 _MOST_HOURLY_DAYS: Final = 14  # beyond, days are drawn
+_MOST_DAILY_DAYS: Final = 120  # beyond, weeks
+_DAYS_OF_WEEK: Final = 7
 _INSTANT: Final = 1e-6  # days
 
 
 def is_hourly(results: Results) -> bool:
-    """Whether periods are drawn; days otherwise."""
+    """Whether periods are drawn; days or weeks otherwise."""
     return results.days <= _MOST_HOURLY_DAYS
 
 
+def span(results: Results) -> str:
+    """What a bar stands for, where it is no period: a day or a week."""
+    return "day" if results.days <= _MOST_DAILY_DAYS else "week"
+
+
+def bars(results: Results, values: Array) -> list[Array]:
+    """Values of the periods by the bars that are drawn; the last week has the days left over."""
+    stop = results.days * results.prepared.per_day
+    every = _periods_of_bar(results)
+    return np.split(values[:stop], range(every, stop - every + 1, every))
+
+
+def means(results: Results, values: Array) -> Array:
+    """Mean of each bar."""
+    return np.array([bar.mean() for bar in bars(results, values)])
+
+
 def edges(results: Results) -> Array:
-    """Bounds of what is drawn, periods or days, as Matplotlib's dates."""
-    return _edges(results, 1 if is_hourly(results) else results.prepared.per_day)
+    """Bounds of what is drawn, periods, days or weeks, as Matplotlib's dates."""
+    return _edges(results, _periods_of_bar(results))
 
 
 def day_edges(results: Results) -> Array:
@@ -50,22 +63,34 @@ def day_edges(results: Results) -> Array:
 
 def price_lines(axes: Axes, results: Results) -> None:
     """Draw the price at every node where anybody traded, and the tariffs of suppliers."""
-    hourly, bounds, per_day = is_hourly(results), edges(results), results.prepared.per_day
-    stop = results.days * per_day
+    hourly, bounds = is_hourly(results), edges(results)
     currency = results.prepared.case.currency
     community = results.prepared.truth.between(results.prepared.first, len(results.starts))
     for supplier in community.suppliers[:2]:
         for tariff in (supplier.retail(len(results.starts)), supplier.feed_in(len(results.starts))):
-            shown = tariff[:stop] if hourly else _daily(tariff[:stop], per_day)
-            axes.stairs(shown, bounds, baseline=None, color=SOFT, linewidth=1, linestyle=":")
+            axes.stairs(
+                means(results, tariff),
+                bounds,
+                baseline=None,
+                color=SOFT,
+                linewidth=1,
+                linestyle=":",
+            )
     axes.plot([], [], color=SOFT, linestyle=":", label="retail, feed-in")
     for row, label, colour in alike(results):
         # Where nobody trades any price of a range would do; it says nothing.
-        price = np.where(results.traded_kwh[:stop] > 0, results.prices[row, :stop], np.nan)
+        price = np.where(results.traded_kwh > 0, results.prices[row], np.nan)
         if hourly:
-            axes.stairs(price, bounds, baseline=None, color=colour, linewidth=1.6, label=label)
+            axes.stairs(
+                means(results, price),
+                bounds,
+                baseline=None,
+                color=colour,
+                linewidth=1.6,
+                label=label,
+            )
             continue
-        low, mean, high = _spread(price.reshape(-1, per_day))
+        low, mean, high = _spread(bars(results, price))
         axes.stairs(high, bounds, baseline=low, fill=True, color=colour, alpha=0.22)
         axes.stairs(
             mean, bounds, baseline=None, color=colour, linewidth=1.4,
@@ -115,27 +140,27 @@ def plain(axes: Axes) -> None:
     axes.tick_params(colors=SOFT)
 
 
+def _periods_of_bar(results: Results) -> int:
+    if is_hourly(results):
+        return 1
+    return results.prepared.per_day * (_DAYS_OF_WEEK if span(results) == "week" else 1)
+
+
 def _edges(results: Results, every: int) -> Array:
-    count = results.days * results.prepared.per_day // every
-    seconds = results.prepared.settings.period_seconds * every
-    start = results.prepared.settings.start
+    stop = results.days * results.prepared.per_day
+    seconds, start = results.prepared.settings.period_seconds, results.prepared.settings.start
     times = [
         datetime.fromtimestamp(start + at * seconds, UTC).astimezone(results.prepared.case.zone)
-        for at in range(count + 1)
+        for at in (*range(0, stop - every + 1, every), stop)
     ]
     return np.array(mdates.date2num(times))  # type: ignore[no-untyped-call]
 
 
-def _daily(values: Array, per_day: int) -> Array:
-    means: Array = values.reshape(-1, per_day).mean(axis=1)
-    return means
-
-
-def _spread(days: Array) -> Array:
-    """Of each day's prices the 10 % quantile, the mean and the 90 % quantile, shape (3, days)."""
+def _spread(bars: list[Array]) -> Array:
+    """Of each bar's prices the 10 % quantile, the mean and the 90 % quantile, shape (3, bars)."""
     rows = []
-    for day in days:
-        traded = day[~np.isnan(day)]
+    for bar in bars:
+        traded = bar[~np.isnan(bar)]
         low, high = np.quantile(traded, [0.1, 0.9]) if traded.size else (np.nan, np.nan)
         rows.append((low, traded.mean() if traded.size else np.nan, high))
     return np.array(rows).T

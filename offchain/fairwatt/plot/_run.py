@@ -8,15 +8,24 @@ import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from fairwatt.plot._days import day_edges, edges, is_hourly, legend, plain, price_lines, time_axis
+from fairwatt.plot._days import (
+    day_edges,
+    edges,
+    is_hourly,
+    legend,
+    means,
+    plain,
+    price_lines,
+    span,
+    time_axis,
+)
 from fairwatt.plot._stores import stores_figure
 from fairwatt.plot.style import BLUE, GREEN, GREY, INK, RED, SOFT, save
-from fairwatt.units import NANO
+from fairwatt.units import NANO, SECONDS_PER_HOUR
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fairwatt.community import Array
     from fairwatt.pilot import Results
 
 __all__ = ["RUN_PICTURES", "draw_run"]
@@ -71,27 +80,22 @@ def draw_run(results: Results, name: str, path: Path) -> None:
 def _prices(results: Results) -> Figure:
     figure = Figure(figsize=(11, 6.4), layout="constrained")
     prices, energy = figure.subplots(2, 1, sharex=True, height_ratios=[1, 1.1])
-    hourly = is_hourly(results)
-    per_day = results.prepared.per_day
-    stop, bounds = results.days * per_day, edges(results)
+    bounds = edges(results)
     price_lines(prices, results)
     legend(prices)
-    scale = results.prepared.settings.period_seconds / 3600 if hourly else 24.0
-
-    def power(values: Array) -> Array:
-        sums = values[:stop] if hourly else values[:stop].reshape(-1, per_day).sum(axis=1)
-        rates: Array = sums / scale
-        return rates
-
-    traded, imported = power(results.traded_kwh), power(results.imported_kwh)
-    exported = power(results.exported_kwh)
+    hours = results.prepared.settings.period_seconds / SECONDS_PER_HOUR
+    traded, imported, exported = (
+        means(results, energy) / hours
+        for energy in (results.traded_kwh, results.imported_kwh, results.exported_kwh)
+    )
     energy.stairs(traded, bounds, fill=True, color=_TRADED, label="between peers")
     energy.stairs(
         traded + imported, bounds, baseline=traded, fill=True, color=_IMPORT, label="from suppliers"
     )
     energy.stairs(-exported, bounds, fill=True, color=_EXPORT, label="to suppliers")
     energy.axhline(0, color=INK, linewidth=0.8)
-    energy.set_ylabel("kW" if hourly else "kW, mean of the day", color=INK)
+    unit = "kW" if is_hourly(results) else f"kW, mean of the {span(results)}"
+    energy.set_ylabel(unit, color=INK)
     legend(energy)
     time_axis(energy, results)
     for axes in (prices, energy):

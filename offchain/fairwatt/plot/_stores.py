@@ -1,6 +1,6 @@
 """What storages and vehicles did in a run of days: charged, gave and held, beneath the price.
 
-Over a few days by periods; over many by days, with a mean day beside, by the hours of the case.
+Over a few days by periods; over many by days or weeks, with a mean day beside.
 """
 
 from __future__ import annotations
@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from matplotlib.figure import Figure
 
-from fairwatt.plot._days import alike, edges, is_hourly, legend, plain, price_lines, time_axis
+from fairwatt.plot._days import (
+    alike,
+    bars,
+    edges,
+    is_hourly,
+    legend,
+    means,
+    plain,
+    price_lines,
+    span,
+    time_axis,
+)
 from fairwatt.plot.style import BLUE, INK, SOFT
 from fairwatt.units import SECONDS_PER_DAY, SECONDS_PER_HOUR
 
@@ -46,9 +57,10 @@ def stores_figure(results: Results) -> Figure:
     prices, power, held = grid[:, 0]
     price_lines(prices, results)
     _draw_power(power, _powers(results), edges(results))
-    power.set_ylabel(
-        f"discharged above, charged below\n{'kW' if hourly else 'kWh a day'}", color=INK
-    )
+    unit = "kW" if hourly else "kWh a day"
+    if not hourly and span(results) == "week":
+        unit += ", mean of the week"
+    power.set_ylabel(f"discharged above, charged below\n{unit}", color=INK)
     _draw_held(held, results)
     held.set_ylabel("held by storages\nkWh", color=INK)
     time_axis(held, results)
@@ -63,17 +75,14 @@ def stores_figure(results: Results) -> Figure:
 
 
 def _powers(results: Results) -> dict[tuple[str, str], Array]:
-    """What is drawn of each kind: kW by periods, kWh by days."""
-    per_day = results.prepared.per_day
-    stop = results.days * per_day
+    """What is drawn of each kind: kW by periods, kWh a day by days or weeks."""
     hours = results.prepared.settings.period_seconds / SECONDS_PER_HOUR
-    shown = {}
-    for kind, side in _LABELS:
-        if kind in results.stores:
-            energy = getattr(results.stores[kind], side)[:stop]
-            by_day = energy.reshape(-1, per_day).sum(axis=1)
-            shown[kind, side] = energy / hours if is_hourly(results) else by_day
-    return shown
+    scale = 1 / hours if is_hourly(results) else results.prepared.per_day
+    return {
+        (kind, side): scale * means(results, getattr(results.stores[kind], side))
+        for kind, side in _LABELS
+        if kind in results.stores
+    }
 
 
 def _draw_power(axes: Axes, powers: Mapping[tuple[str, str], Array], bounds: Array) -> None:
@@ -92,30 +101,29 @@ def _draw_power(axes: Axes, powers: Mapping[tuple[str, str], Array], bounds: Arr
 
 
 def _draw_held(axes: Axes, results: Results) -> None:
-    """The level of all storages; by days from its lowest to its highest."""
+    """The level of all storages; by days or weeks from its lowest to its highest."""
     if "storage" not in results.stores:
         axes.set_yticks([])
         return
-    storages, per_day = results.stores["storage"], results.prepared.per_day
-    level = storages.held[: results.days * per_day + 1]
+    storages = results.stores["storage"]
+    level = storages.held[: results.days * results.prepared.per_day + 1]
     if is_hourly(results):
         axes.fill_between(edges(results), level, color=_GIVEN, alpha=0.35, linewidth=0)
         axes.plot(edges(results), level, color=_GIVEN, linewidth=1.6, label="held")
     else:
-        days = np.lib.stride_tricks.sliding_window_view(level, per_day + 1)[::per_day]
-        axes.stairs(
-            days.max(axis=1), edges(results), baseline=days.min(axis=1), fill=True, color=_GIVEN,
-            alpha=0.35, label="lowest to highest of the day",
-        )  # fmt: skip
-        mean = days[:, :-1].mean(axis=1)
-        axes.stairs(
-            mean,
-            edges(results),
-            baseline=None,
-            color=_GIVEN,
-            linewidth=1.4,
-            label="mean of the day",
+        before, after = bars(results, level[:-1]), bars(results, level[1:])
+        low, high = (
+            np.array([extreme([*one, *other]) for one, other in zip(before, after, strict=True)])
+            for extreme in (min, max)
         )
+        axes.stairs(
+            high, edges(results), baseline=low, fill=True, color=_GIVEN, alpha=0.35,
+            label=f"lowest to highest of the {span(results)}",
+        )  # fmt: skip
+        axes.stairs(
+            means(results, level[:-1]), edges(results), baseline=None, color=_GIVEN, linewidth=1.4,
+            label=f"mean of the {span(results)}",
+        )  # fmt: skip
     axes.axhline(storages.capacity, color=SOFT, linewidth=1, linestyle=":", label="capacity")
     axes.set_ylim(0, storages.capacity * _AIR)
 
