@@ -14,6 +14,7 @@
 #   make halmos  symbolic checks of the proof; installs the extra `halmos`
 #   make pages   docs/pilots.md and its pictures, docs/bills.png
 #   make grid    docs/grid.md and its pictures; installs the extra for power flows
+#   make grid-extra  that alone; with it `make test` tests grids too
 #   make lock    pin the Python packages anew in constraints.txt
 #   make clean   remove everything that was built
 
@@ -35,7 +36,7 @@ say = @printf '\033[1m==> %s\033[0m\n' "$(1)"
 
 .DEFAULT_GOAL := setup
 .DELETE_ON_ERROR:
-.PHONY: setup compile demo test check bench markets fuzz weakened coverage machine halmos pages grid lock clean
+.PHONY: setup compile demo test check bench markets fuzz weakened coverage machine halmos pages grid grid-extra lock clean
 
 setup: $(STAMPS)/python $(STAMPS)/solc
 
@@ -150,7 +151,9 @@ $(STAMPS)/grid: $(STAMPS)/python
 	else $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[grid]'; fi
 	@touch $@
 
-# docs/grid.md and its pictures; a few minutes. With the extra installed, `make test` tests it too.
+grid-extra: $(STAMPS)/grid
+
+# docs/grid.md and its pictures; a few minutes.
 grid: $(STAMPS)/grid
 	$(call say,grid)
 	@$(BIN)/python tools/grid_page.py

@@ -11,7 +11,7 @@ import numpy as np
 from fairwatt.market import Book, Link, Network, Side
 from fairwatt.orders import Step
 
-__all__ = ["PERIODS", "Wish", "book", "community_day", "crossing", "ring", "tree"]
+__all__ = ["PERIODS", "Wish", "book", "community_day", "crossing", "everywhere", "ring", "tree"]
 
 PERIODS: Final = 96
 """Quarter hours of a day."""
@@ -128,3 +128,19 @@ def community_day(peers: int) -> tuple[Network, list[Wish]]:
         )
         wishes.append(Wish(peer, node, steps))
     return ring(_DAY_NODES, capacity_wh=20 * peers), wishes
+
+
+def everywhere(nodes: int, periods: int) -> tuple[Network, list[Wish]]:
+    """Draw two peers at every node of a ring, who want something in every period."""
+    draw = np.random.default_rng(nodes)
+    wishes = []
+    for peer in range(1, 2 * nodes + 1):
+        side = (Side.BID, Side.ASK)[peer % 2]
+        least, most = (150_000, 300_000) if side is Side.BID else (60_000, 180_000)
+        price, energy_wh = draw.integers(least, most, periods), draw.integers(100, 2_000, periods)
+        steps = tuple(
+            Step(period, side, int(limit), int(energy))
+            for period, (limit, energy) in enumerate(zip(price, energy_wh, strict=True))
+        )
+        wishes.append(Wish(peer, (peer - 1) // 2, steps))
+    return ring(nodes, capacity_wh=5_000), wishes

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from bench import cow
 from bench.anvil import TRANSACTION_GAS, OutOfGas, Sent, calldata_floor
-from bench.books import PERIODS, Wish, community_day, crossing, tree
+from bench.books import PERIODS, Wish, community_day, crossing, everywhere, tree
 from bench.results import Result
 from bench.site import clear, reconcile
 from fairwatt import market
@@ -19,7 +19,7 @@ from fairwatt import market
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Clear", "Reconcile", "beside_cow", "days", "measure", "reconciliation"]
+__all__ = ["Clear", "Reconcile", "beside_cow", "days", "measure", "networks", "reconciliation"]
 
 Clear = Callable[[market.Network, Sequence[Wish]], Sent]
 """Clears on a fresh chain, in as few parts as fit, the order every peer signs for its wish.
@@ -37,6 +37,8 @@ def measure(console: Console) -> Iterator[Result]:
         yield from beside_cow(clear)
     with console.status("days of 96 periods"):
         yield from days(clear)
+    with console.status("large networks"):
+        yield from networks(clear)
     with console.status("readings of a day"):
         yield reconciliation(reconcile)
 
@@ -65,10 +67,20 @@ def days(clear: Clear, peers: Sequence[int] = (100, 400)) -> Iterator[Result]:
     """
     for count in peers:
         sent = clear(*community_day(count))
-        yield Result(f"day96_gas_{count}", sent.gas / (count * PERIODS), "gas/order")
+        yield Result(f"day96_gas_{count}", sent.gas / (count * PERIODS), "gas/order/period")
     yield Result(
         "proof_over_floor", sent.gas, "gas", "calldata floor", calldata_floor(sent.calldata)
     )
+
+
+def networks(
+    clear: Clear, sizes: Sequence[tuple[int, int]] = ((24, 96), (80, 24))
+) -> Iterator[Result]:
+    """Gas of networks of so many nodes in so many periods, beside what a transaction may use."""
+    for nodes, periods in sizes:
+        gas, _ = clear(*everywhere(nodes, periods))
+        name = f"ring_gas_{nodes}x{periods}"
+        yield Result(name, gas, "gas", "transaction limit", TRANSACTION_GAS)
 
 
 def reconciliation(reconcile: Reconcile, peers: int = 400) -> Result:

@@ -124,11 +124,10 @@ prices and bills.
 run`, from the forecast to settled readings, on the chain in the process and on anvil by the rules
 of mainnet; `pilot_day_CHAIN_STAGE` is how long each stage takes: plan and orders, publishing
 tariffs, signing, clearing with its proof (orders checked one by one, solved, verified, asked of
-the contract, sent), signing the readings, reconciling. `pilot_year_day` is a day of 24 hours on
-anvil, accounted for and compared with what it might have been, the median of thirty; `pilot_year`
-is a year of such days. `pilot_year_memory` is the largest resident size of that process, pictures
-and bills included, and `pilot_year_memory_growth` how much more it is than after half as many
-days.
+the contract, sent), signing the readings, reconciling. `pilot_year` is all of `fairwatt run iberia
+--start 2019-01-01 --days 365 --chain anvil`, pictures and bills included, `pilot_year_day` the
+median of its days, and `pilot_year_memory` the largest resident size of its process, beside that
+of a run over the first thirty days. The limits are what we set ourselves.
 """,
         prefixes=("pilot_",),
     ),
@@ -157,7 +156,8 @@ P peers on a ring of five nodes, 96 periods, one signature per peer; gas per pee
 charges for the same calldata whatever it does (EIP-7623). `reconcile_gas_400`: that day reconciled
 with its meters, per peer, which is 96 periods. All of it on anvil by the rules of mainnet (Osaka),
 everybody having traded before. Days of more than about a hundred peers come in several parts, and
-so do their readings: nodes do not pass on transactions of more than 128 KiB.
+so do their readings: nodes do not pass on transactions of more than 128 KiB. `ring_gas_NxT`: N
+nodes on a ring in T periods, two peers at every node, beside the most that a transaction may use.
 
 The aims were 7,000 gas per order, 300 per order and period of a day, 250 per peer and period of a
 reconciliation, and 1.5 times the floor. They are not met. Where the gas goes, by a trace of every
@@ -181,7 +181,7 @@ instruction (`debug_traceCall`):
   signer, 109 in the registry (51 of it storage; a supplier's tariffs are read once for all
   readings of a transaction), 39 in the ledger, 26 for its event.
 """,
-        prefixes=("order_gas_", "day96_gas_", "reconcile_gas_", "proof_over_floor"),
+        prefixes=("order_gas_", "day96_gas_", "ring_gas_", "reconcile_gas_", "proof_over_floor"),
     ),
     Section(
         name="cow",

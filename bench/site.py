@@ -14,8 +14,9 @@ from fairwatt.chain import Role, project
 from fairwatt.eip712 import Domain
 from fairwatt.meter import Reading
 from fairwatt.orders import Order
+from fairwatt.proposal import propose
 from fairwatt.readings import bring
-from fairwatt.session import NOBODY, MarketTerms, NetworkVersion, Session, propose
+from fairwatt.session import NOBODY, MarketTerms, NetworkVersion, Session
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from bench.books import Wish
     from fairwatt.market import Network
-    from fairwatt.session import Proposal
+    from fairwatt.proposal import Proposal
 
 __all__ = ["clear", "reconcile"]
 

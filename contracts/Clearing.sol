@@ -4,13 +4,15 @@ pragma solidity 0.8.37;
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 
+import {Calldata} from "./Calldata.sol";
 import {ClearingProof} from "./ClearingProof.sol";
 import {IClearing} from "./interfaces/IClearing.sol";
 import {ILedger} from "./interfaces/ILedger.sol";
 import {IOrderBook} from "./interfaces/IOrderBook.sol";
 import {IPeerRegistry} from "./interfaces/IPeerRegistry.sol";
-import {Link, Market, Side} from "./MarketTypes.sol";
+import {Link, Market, NO_POSITIONS, Side} from "./MarketTypes.sol";
 import {Orders} from "./Orders.sol";
+import {Rosters} from "./Rosters.sol";
 import {Sessions} from "./Sessions.sol";
 
 /// @title Clearing
@@ -29,10 +31,8 @@ contract Clearing is IClearing {
     uint256 private constant FLEXIBLE_HEAD_BYTES = 9;
     uint256 private constant TERMS_BYTES = 32;
     uint256 private constant SCHEDULED_BYTES = 4;
-    uint256 private constant PAGE_PEERS = 64;
     uint256 private constant MASK_32 = 0xffffffff;
     uint32 private constant NO_ROSTER = type(uint32).max;
-    bytes32 private constant NOTHING_TRADED = bytes32(uint256(1));
 
     /// @notice Says who trades where, over which links.
     IPeerRegistry public immutable REGISTRY;
@@ -59,7 +59,7 @@ contract Clearing is IClearing {
     /// @param nextRoster How many pages were loaded.
     /// @param hasNoRoster Whether the records of the page are read one by one.
     /// @param peer Whose orders are being added; 0 before the first.
-    /// @param record Its roster word (see `IPeerRegistry.publishRoster`).
+    /// @param record Its roster word (see `Rosters`).
     /// @param nodes Of the network; those of flexible orders come after them.
     /// @param flexible How many flexible orders there were.
     struct Work {
@@ -256,7 +256,7 @@ contract Clearing is IClearing {
         uint32[] calldata rosters
     ) private view returns (uint256 next) {
         unchecked {
-            uint256 head = _word(at);
+            uint256 head = Calldata.word(at);
             if (head >> 248 == FLEXIBLE) return _addFlexible(work, at, orders, rosters);
             uint256 peer = (head >> 216) & MASK_32;
             uint256 curveEnd = at + HEAD_BYTES + _rows(head) * _blocks(head) * PAIR_BYTES;
@@ -291,9 +291,9 @@ contract Clearing is IClearing {
         uint32[] calldata rosters
     ) private view returns (uint256 next) {
         unchecked {
-            uint256 head = _word(at);
+            uint256 head = Calldata.word(at);
             uint256 peer = (head >> 216) & MASK_32;
-            uint256 terms = _word(at + FLEXIBLE_HEAD_BYTES);
+            uint256 terms = Calldata.word(at + FLEXIBLE_HEAD_BYTES);
             uint256 schedule = at + FLEXIBLE_HEAD_BYTES + TERMS_BYTES;
             uint256 signature = schedule + uint16(terms >> 224) * SCHEDULED_BYTES;
             next = signature + SIGNATURE_BYTES;
@@ -316,7 +316,13 @@ contract Clearing is IClearing {
             uint256 node = work.nodes + work.flexible++;
             work.tally.requireNodes(node + 1, false);
             bool isKept = work.tally.addFlexible(
-                ClearingProof.Flexible(uint16(work.record >> 80), node, terms, orderHash, schedule)
+                ClearingProof.Flexible(
+                    Rosters.nodeOf(work.record),
+                    node,
+                    terms,
+                    orderHash,
+                    schedule
+                )
             );
             require(isKept, OrdersMalformed(at - start));
         }
@@ -375,9 +381,9 @@ contract Clearing is IClearing {
     function _openPeer(Work memory work, uint32 peer, uint32[] calldata rosters) private view {
         unchecked {
             uint256 index = uint256(peer) - 1; // peer 0 has no record
-            uint256 page = index / PAGE_PEERS;
+            uint256 page = index / Rosters.PEERS_PER_PAGE;
             if (page + 1 != work.page) _openPage(work, page, rosters);
-            uint256 place = work.roster + (index % PAGE_PEERS) * 32;
+            uint256 place = work.roster + (index % Rosters.PEERS_PER_PAGE) * 32;
             if (work.hasNoRoster) _readRecord(work, peer, place);
             uint256 record;
             // solhint-disable-next-line no-inline-assembly
@@ -385,8 +391,7 @@ contract Clearing is IClearing {
                 record := mload(place)
             }
             require(
-                uint8(record >> 16) == uint8(IPeerRegistry.Standing.Active) &&
-                    uint16(record >> 64) == work.terms.network,
+                Rosters.isActive(record) && Rosters.networkOf(record) == work.terms.network,
                 PeerNotInMarket(peer)
             );
             work.peer = peer;
@@ -400,11 +405,12 @@ contract Clearing is IClearing {
         work.page = page + 1;
         work.hasNoRoster = index == NO_ROSTER;
         uint256 roster = work.roster;
+        uint256 size = Rosters.PEERS_PER_PAGE * 32;
         // solhint-disable-next-line no-inline-assembly
         assembly ("memory-safe") {
             if iszero(roster) {
                 roster := mload(0x40)
-                mstore(0x40, add(roster, mul(PAGE_PEERS, 32)))
+                mstore(0x40, add(roster, size))
             }
         }
         work.roster = roster;
@@ -412,20 +418,13 @@ contract Clearing is IClearing {
         address code = REGISTRY.rosterAt(uint32(page), index, work.sessionStart);
         // solhint-disable-next-line no-inline-assembly
         assembly ("memory-safe") {
-            extcodecopy(code, roster, 1, mul(PAGE_PEERS, 32)) // a zero byte comes first
+            extcodecopy(code, roster, 1, size) // a zero byte comes first
         }
     }
 
     /// @dev Puts the record of one peer where a roster would have it.
     function _readRecord(Work memory work, uint32 peer, uint256 place) private view {
-        IPeerRegistry.Peer memory peerRecord = REGISTRY.peerAt(peer, work.sessionStart);
-        uint256 record =
-            (uint256(uint160(peerRecord.wallet)) << 96) |
-                (uint256(peerRecord.node) << 80) |
-                (uint256(peerRecord.network) << 64) |
-                (uint256(peerRecord.connectionW) << 32) |
-                (uint256(peerRecord.role) << 24) |
-                (uint256(peerRecord.standing) << 16);
+        uint256 record = Rosters.pack(REGISTRY.peerAt(peer, work.sessionStart));
         // solhint-disable-next-line no-inline-assembly
         assembly ("memory-safe") {
             mstore(place, record)
@@ -471,11 +470,11 @@ contract Clearing is IClearing {
         // slither-disable-next-line unused-return (a failed recovery is the zero address, which is nobody's wallet)
         (address signer, , ) = ECDSA.tryRecover(
             digest,
-            bytes32(_word(signature)),
-            bytes32(_word(signature + 32))
+            bytes32(Calldata.word(signature)),
+            bytes32(Calldata.word(signature + 32))
         );
         require(
-            signer == address(uint160(work.record >> 96)) && signer != address(0),
+            signer == Rosters.walletOf(work.record) && signer != address(0),
             OrderSignerMismatch(uint32(head >> 216), uint32(head >> 184), signer)
         );
     }
@@ -535,7 +534,7 @@ contract Clearing is IClearing {
 
     function _addCurve(Work memory work, uint256 head, uint256 row) private pure {
         unchecked {
-            uint256 node = uint16(work.record >> 80);
+            uint256 node = Rosters.nodeOf(work.record);
             uint256 blocks = _blocks(head);
             for (uint256 rows = _rows(head); rows != 0; --rows) {
                 work.tally.addRow(node, _firstBlock(head), blocks, row);
@@ -554,12 +553,12 @@ contract Clearing is IClearing {
         unchecked {
             uint256 lanes = _blocks(head) * ClearingProof.LANES;
             for (uint256 end = place + 2 * _held(head); place < end; place += 2) {
-                uint256 entry = _word(place) >> 240;
+                uint256 entry = Calldata.word(place) >> 240;
                 uint256 lane = entry & 0x7fff;
                 if (lane >= lanes * _rows(head)) return false;
                 // slither-disable-next-line divide-before-multiply (rounded down to the row)
                 work.tally.addSupport(
-                    uint16(work.record >> 80),
+                    Rosters.nodeOf(work.record),
                     _firstBlock(head),
                     lane % lanes,
                     curve + (lane / lanes) * _blocks(head) * PAIR_BYTES,
@@ -578,13 +577,13 @@ contract Clearing is IClearing {
             uint256 record = work.record;
             ClearingProof.Trade memory trade = work.trade;
             work.tally.takePosition(
-                uint16(record >> 80),
-                (uint256(uint32(record >> 32)) * work.periodSeconds) / 1 hours,
+                Rosters.nodeOf(record),
+                (Rosters.connectionOf(record) * work.periodSeconds) / 1 hours,
                 trade
             );
             (bool sells, bool buys) = (trade.soldWh != 0, trade.boughtWh != 0);
             if (!sells && !buys) return;
-            IPeerRegistry.Role role = IPeerRegistry.Role(uint8(record >> 24));
+            IPeerRegistry.Role role = Rosters.roleOf(record);
             if (
                 (sells && !Orders.mayTrade(role, Side.Ask)) ||
                 (buys && !Orders.mayTrade(role, Side.Bid))
@@ -664,7 +663,7 @@ contract Clearing is IClearing {
         work.tally.close(); // C6
         ORDER_BOOK.take(market, sessionStart, work.placed); // C5
         bytes32 positions = work.positionsHash;
-        if (positions == 0) positions = NOTHING_TRADED;
+        if (positions == 0) positions = NO_POSITIONS;
         positionsHash[market][sessionStart] = positions;
         ordersHash[market][sessionStart] = work.ordersHash;
         uint64 feeNano = LEDGER.bookClearing(
@@ -767,13 +766,6 @@ contract Clearing is IClearing {
         assembly ("memory-safe") {
             packed := list
             mstore(packed, shl(5, count))
-        }
-    }
-
-    function _word(uint256 place) private pure returns (uint256 word) {
-        // solhint-disable-next-line no-inline-assembly
-        assembly ("memory-safe") {
-            word := calldataload(place)
         }
     }
 

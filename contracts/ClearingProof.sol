@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {Calldata} from "./Calldata.sol";
 import {Lanes} from "./Lanes.sol";
 import {Link} from "./MarketTypes.sol";
 
@@ -273,8 +274,8 @@ library ClearingProof {
             uint256 caps = Lanes.all(_biased(tally.cap));
             uint256 count = tally.nodes * tally.blocks;
             for (uint256 b; b < count; ++b) {
-                uint256 lows = _calldata(source);
-                uint256 widths = _calldata(source + 32);
+                uint256 lows = Calldata.word(source);
+                uint256 widths = Calldata.word(source + 32);
                 uint256 low = Lanes.biased(lows.even());
                 uint256 high = low + widths.even();
                 bool inBounds = floors.atMost(low) && high.atMost(caps);
@@ -304,7 +305,7 @@ library ClearingProof {
             }
             uint256 next; // cells come in ascending order
             for (uint256 at; at < details.length;) {
-                uint256 head = _calldata(start + at);
+                uint256 head = Calldata.word(start + at);
                 uint256 cell = (head >> 240) & 0x7fff;
                 uint256 size = head >> 255 == 0 ? 10 : 42;
                 require(
@@ -314,7 +315,7 @@ library ClearingProof {
                 next = cell + 1;
                 uint256 target = tally.given + cell * 64;
                 if (size == 42) {
-                    uint256 marginal = _calldata(start + at + 10);
+                    uint256 marginal = Calldata.word(start + at + 10);
                     require(
                         marginal >> 192 <= (marginal >> 128) & MASK_64 &&
                             (marginal >> 64) & MASK_64 <= marginal & MASK_64,
@@ -387,7 +388,7 @@ library ClearingProof {
             uint256 unused = tally.periods % LANES;
             require(
                 blocks == tally.blocks &&
-                    (unused == 0 || _calldata(end - 32) << (32 * unused) == 0),
+                    (unused == 0 || Calldata.word(end - 32) << (32 * unused) == 0),
                 UnknownPeriod(tally.periods)
             );
         }
@@ -419,6 +420,7 @@ library ClearingProof {
                             _isCarried(position, one * limitWh),
                             EnergyAboveConnection((word - words) / 32, limitWh)
                         );
+                        if (sold != 0 && bought != 0) _net(position);
                     }
                     if (sold != 0) lanes = Lanes.take(position, sums, prices, totals) << 1;
                     if (bought != 0) {
@@ -456,8 +458,8 @@ library ClearingProof {
             // slither-disable-next-line divide-before-multiply (rounded down to the block)
             uint256 pair = row + (lane / LANES) * 64;
             uint256 shift = 224 - 32 * (lane % LANES);
-            uint256 limit = ((_calldata(pair) >> shift) & 0xffffffff) ^ Lanes.BIAS;
-            uint256 step = (_calldata(pair + 32) >> shift) & 0xffffffff;
+            uint256 limit = ((Calldata.word(pair) >> shift) & 0xffffffff) ^ Lanes.BIAS;
+            uint256 step = (Calldata.word(pair + 32) >> shift) & 0xffffffff;
             (uint256 low, uint256 high) = _prices(tally, node, period);
             require(
                 step > 1 && low < high && limit == (highest ? high : low),
@@ -477,8 +479,8 @@ library ClearingProof {
     ) private pure {
         unchecked {
             uint256 half = (position - tally.position) >> 6; // counted through, the even one of a block first
-            uint256 limits = _calldata(row).even();
-            uint256 steps = _calldata(row + 32).even();
+            uint256 limits = Calldata.word(row).even();
+            uint256 steps = Calldata.word(row + 32).even();
             for (uint256 last = half | 1; half <= last; ++half) {
                 // slither-disable-next-line unused-return (what is certain was added before)
                 (, , uint256 marginal, uint256 between) = Lanes.biased(limits).fill(
@@ -498,8 +500,8 @@ library ClearingProof {
                     _add(position, askFills);
                     _add(position + 64, bidFills);
                 }
-                limits = _calldata(row).odd();
-                steps = _calldata(row + 32).odd();
+                limits = Calldata.word(row).odd();
+                steps = Calldata.word(row + 32).odd();
                 grid += 32;
                 position += 32;
             }
@@ -554,30 +556,31 @@ library ClearingProof {
         }
     }
 
-    /// @dev Whether the peer's connection carries what it sells, and what it buys; takes off what it does of both, for it
-    /// trades that with itself.
+    /// @dev Whether the peer's connection carries what it sells, and what it buys.
     function _isCarried(uint256 position, uint256 limits) private pure returns (bool) {
         unchecked {
-            for (uint256 at = position; at < position + 64; at += 32) {
-                (uint256 sold, uint256 bought) = (_load(at), _load(at + 64));
-                if (!(sold.atMost(limits) && bought.atMost(limits))) return false;
-                if (sold != 0 && bought != 0) _net(at, sold, bought);
+            for (uint256 at = position; at < position + 128; at += 32) {
+                if (!_load(at).atMost(limits)) return false;
             }
             return true;
         }
     }
 
-    function _net(uint256 at, uint256 sold, uint256 bought) private pure {
+    /// @dev Takes off what the peer both sells and buys, for it trades that with itself.
+    function _net(uint256 position) private pure {
         unchecked {
-            if (sold.nonZero() & bought.nonZero() == 0) return;
-            for (uint256 lane; lane < 4; ++lane) {
-                (uint256 s, uint256 b) = (sold.at(lane), bought.at(lane));
-                uint256 own = (s < b ? s : b) << (192 - 64 * lane);
-                sold -= own;
-                bought -= own;
+            for (uint256 at = position; at < position + 64; at += 32) {
+                (uint256 sold, uint256 bought) = (_load(at), _load(at + 64));
+                if (sold.nonZero() & bought.nonZero() == 0) continue;
+                for (uint256 lane; lane < 4; ++lane) {
+                    (uint256 s, uint256 b) = (sold.at(lane), bought.at(lane));
+                    uint256 own = (s < b ? s : b) << (192 - 64 * lane);
+                    sold -= own;
+                    bought -= own;
+                }
+                _store(at, sold);
+                _store(at + 64, bought);
             }
-            _store(at, sold);
-            _store(at + 64, bought);
         }
     }
 
@@ -623,7 +626,7 @@ library ClearingProof {
             flow.capacityWh = link.capacityWh;
             uint256 tariff = link.tariffMicroPerKWh;
             while (flow.period < end) {
-                flow.flowWh = _calldata(place) >> 216;
+                flow.flowWh = Calldata.word(place) >> 216;
                 _addFlow(tally, flow, tariff);
                 place += stride;
                 ++flow.period;
@@ -771,7 +774,7 @@ library ClearingProof {
     ) private pure returns (int256 chargedWh) {
         unchecked {
             uint256 period = flow.period;
-            uint256 lane = _calldata(order.schedule) >> 224;
+            uint256 lane = Calldata.word(order.schedule) >> 224;
             order.schedule += 4;
             (uint256 energyWh, bool charges) = (lane >> 1, lane & 1 == 1);
             flow.source = _cell(tally, order.peerNode, period);
@@ -1024,7 +1027,7 @@ library ClearingProof {
     function _ranks(Tally memory tally, uint256 cell) private pure returns (uint256) {
         unchecked {
             // slither-disable-next-line divide-before-multiply (rounded down to the block)
-            uint256 word = _calldata(tally.ranks + (cell / LANES) * 96);
+            uint256 word = Calldata.word(tally.ranks + (cell / LANES) * 96);
             return (word >> (224 - 32 * (cell % LANES))) & 0xffffffff;
         }
     }
@@ -1112,13 +1115,6 @@ library ClearingProof {
         // solhint-disable-next-line no-inline-assembly
         assembly ("memory-safe") {
             mstore(place, add(mload(place), lanes))
-        }
-    }
-
-    function _calldata(uint256 place) private pure returns (uint256 word) {
-        // solhint-disable-next-line no-inline-assembly
-        assembly ("memory-safe") {
-            word := calldataload(place)
         }
     }
 }

@@ -9,6 +9,7 @@ import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 
+import {Calldata} from "./Calldata.sol";
 import {ILedger} from "./interfaces/ILedger.sol";
 import {IPeerAccounts, IPeerRegistry} from "./interfaces/IPeerRegistry.sol";
 import {Signatures} from "./Signatures.sol";
@@ -375,7 +376,7 @@ contract Ledger is ILedger, AccessControlDefaultAdminRules, EIP712, ReentrancyGu
     function _unlockAll(uint256 at, uint256 end) private {
         uint32 last;
         for (; at < end; at += 32) {
-            uint256 entry = _word(at);
+            uint256 entry = Calldata.word(at);
             uint32 peer = uint32(entry >> 224);
             require(peer > last, EntriesUnsorted(peer));
             last = peer;
@@ -395,7 +396,7 @@ contract Ledger is ILedger, AccessControlDefaultAdminRules, EIP712, ReentrancyGu
             uint256 place; // of the word that is worked on; 0 before the first
             uint256 word;
             for (; at < end; at += 32) {
-                uint256 peer = _word(at) >> 224;
+                uint256 peer = Calldata.word(at) >> 224;
                 if (peer <= last) revert EntriesUnsorted(uint32(peer));
                 if ((peer ^ last) >> 2 != 0 || place == 0) {
                     if (place != 0) _write(place, word);
@@ -450,8 +451,9 @@ contract Ledger is ILedger, AccessControlDefaultAdminRules, EIP712, ReentrancyGu
         Reserve memory reserve
     ) private pure returns (uint256 amountNano) {
         uint256 at = reserve.nextUnlock;
-        while (at < reserve.endOfUnlocks && _word(at) >> 224 < peer) at += 32;
-        if (at < reserve.endOfUnlocks && _word(at) >> 224 == peer) amountNano = uint64(_word(at));
+        while (at < reserve.endOfUnlocks && Calldata.word(at) >> 224 < peer) at += 32;
+        if (at < reserve.endOfUnlocks && Calldata.word(at) >> 224 == peer)
+            amountNano = uint64(Calldata.word(at));
         reserve.nextUnlock = at;
     }
 
@@ -637,13 +639,6 @@ contract Ledger is ILedger, AccessControlDefaultAdminRules, EIP712, ReentrancyGu
         assembly ("memory-safe") {
             at := list.offset
             end := add(at, list.length)
-        }
-    }
-
-    function _word(uint256 place) private pure returns (uint256 word) {
-        // solhint-disable-next-line no-inline-assembly
-        assembly ("memory-safe") {
-            word := calldataload(place)
         }
     }
 

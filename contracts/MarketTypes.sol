@@ -5,6 +5,9 @@ pragma solidity 0.8.37;
 // nano-token (1e-9 token): Wh times micro-token/kWh is nano-token exactly, so nothing is ever rounded. Times are
 // UTC Unix seconds.
 
+/// @dev Positions hash of a session that is cleared and in which nobody has a position.
+bytes32 constant NO_POSITIONS = bytes32(uint256(1));
+
 /// @notice What a step wants: `Bid` buys, `Ask` sells.
 enum Side {
     Bid,

@@ -7,6 +7,7 @@ import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 
 import {IPeerAccounts, IPeerRegistry} from "./interfaces/IPeerRegistry.sol";
 import {Link} from "./MarketTypes.sol";
+import {Rosters} from "./Rosters.sol";
 
 /// @title Peers, networks and supplier tariffs
 /// @notice Specified in `IPeerRegistry`.
@@ -44,7 +45,6 @@ contract PeerRegistry is IPeerRegistry, AccessControlDefaultAdminRules {
         NetworkVersion[] versions;
     }
 
-    uint256 private constant PEERS_PER_PAGE = 64;
     uint40 private constant NEVER = type(uint40).max;
     /// @dev Returns all that follows these ten bytes, which is 0x801 bytes, as the code of the new contract.
     bytes10 private constant ROSTER_INIT_CODE = 0x61080180600a3d393df3;
@@ -341,21 +341,15 @@ contract PeerRegistry is IPeerRegistry, AccessControlDefaultAdminRules {
         uint32 page,
         uint40 time
     ) private view returns (uint256[] memory words, uint40 from, uint40 until) {
-        words = new uint256[](PEERS_PER_PAGE);
+        words = new uint256[](Rosters.PEERS_PER_PAGE);
         until = NEVER;
-        uint256 first = page * PEERS_PER_PAGE + 1;
+        uint256 first = page * Rosters.PEERS_PER_PAGE + 1;
         require(first <= peerCount, PageEmpty(page));
-        for (uint256 i; i < PEERS_PER_PAGE && first + i <= peerCount; ++i) {
+        for (uint256 i; i < Rosters.PEERS_PER_PAGE && first + i <= peerCount; ++i) {
             (Peer memory record, uint40 next) = _recordAt(uint32(first + i), time);
             if (record.since > from) from = record.since;
             if (next < until) until = next;
-            words[i] =
-                (uint256(uint160(record.wallet)) << 96) |
-                (uint256(record.node) << 80) |
-                (uint256(record.network) << 64) |
-                (uint256(record.connectionW) << 32) |
-                (uint256(record.role) << 24) |
-                (uint256(record.standing) << 16);
+            words[i] = Rosters.pack(record);
         }
     }
 
@@ -363,7 +357,7 @@ contract PeerRegistry is IPeerRegistry, AccessControlDefaultAdminRules {
     /// end where some record takes effect, hold for some time and never for the same; of the records of 64 peers at most
     /// 64 are still ahead, so there are few to look at.
     function _endRosters(uint32 peer, uint40 since) private {
-        uint32 page = (peer - 1) / uint32(PEERS_PER_PAGE);
+        uint32 page = (peer - 1) / uint32(Rosters.PEERS_PER_PAGE);
         uint256[] storage lasting = _lastingRosters[page];
         for (uint256 i = lasting.length; i > 0; --i) {
             Roster storage roster = _rosters[page][lasting[i - 1]];

@@ -6,12 +6,13 @@ import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
 import {P256} from "@openzeppelin/contracts/utils/cryptography/P256.sol";
 
+import {Calldata} from "./Calldata.sol";
 import {Imbalances} from "./Imbalances.sol";
 import {ILedger} from "./interfaces/ILedger.sol";
 import {IOrderBook} from "./interfaces/IOrderBook.sol";
 import {IPeerRegistry} from "./interfaces/IPeerRegistry.sol";
 import {IClearedPositions, ISettlement, ITradedPositions} from "./interfaces/ISettlement.sol";
-import {Market} from "./MarketTypes.sol";
+import {Market, NO_POSITIONS} from "./MarketTypes.sol";
 import {Sessions} from "./Sessions.sol";
 
 /// @title Reconciliation
@@ -35,8 +36,6 @@ contract Settlement is ISettlement, EIP712 {
     uint256 private constant ESTIMATED = 1;
     uint256 private constant SETTLED = 2;
     uint256 private constant PEERS_PER_SLOT = 128;
-
-    bytes32 private constant NO_POSITIONS = bytes32(uint256(1));
 
     /// @notice Says which meter and which supplier are whose, and the tariffs.
     IPeerRegistry public immutable REGISTRY;
@@ -198,7 +197,7 @@ contract Settlement is ISettlement, EIP712 {
             uint256 end = at + readings.length;
             ++at;
             while (at < end) {
-                uint256 flags = _word(at) >> 248;
+                uint256 flags = Calldata.word(at) >> 248;
                 require(
                     flags < 2 * HAS_POSITION && flags & KIND != KIND,
                     UnknownRecord(count, flags)
@@ -358,7 +357,7 @@ contract Settlement is ISettlement, EIP712 {
         if (!plausible) _revertImplausible(run, record, limitWh);
         unchecked {
             uint256 unusedBits = (run.words * 8 - run.periods) * 32;
-            uint256 last = _word(record.signatureAt - 32);
+            uint256 last = Calldata.word(record.signatureAt - 32);
             require(last & ((1 << unusedBits) - 1) == 0, ReadingBeyondSession(record.peer));
         }
     }
@@ -422,7 +421,7 @@ contract Settlement is ISettlement, EIP712 {
 
     function _leaf(Run memory run, uint256 index) private pure returns (uint256) {
         unchecked {
-            return _word(run.leavesAt + index * 32);
+            return Calldata.word(run.leavesAt + index * 32);
         }
     }
 
@@ -488,7 +487,11 @@ contract Settlement is ISettlement, EIP712 {
 
     function _signerSecp256k1(bytes32 digest, uint256 at) private pure returns (address signer) {
         // slither-disable-next-line unused-return (a failed recovery is the zero address, which is nobody's meter)
-        (signer, , ) = ECDSA.tryRecover(digest, bytes32(_word(at)), bytes32(_word(at + 32)));
+        (signer, , ) = ECDSA.tryRecover(
+            digest,
+            bytes32(Calldata.word(at)),
+            bytes32(Calldata.word(at + 32))
+        );
     }
 
     /// @dev The address of the key, or 0 if it is the meter's and the signature is not.
@@ -498,15 +501,17 @@ contract Settlement is ISettlement, EIP712 {
         address meter
     ) private view returns (address signer) {
         signer = address(
-            uint160(uint256(keccak256(abi.encodePacked(_word(at + 64), _word(at + 96)))))
+            uint160(
+                uint256(keccak256(abi.encodePacked(Calldata.word(at + 64), Calldata.word(at + 96))))
+            )
         );
         if (signer != meter) return signer;
         bool isValid = P256.verify(
             digest,
-            bytes32(_word(at)),
-            bytes32(_word(at + 32)),
-            bytes32(_word(at + 64)),
-            bytes32(_word(at + 96))
+            bytes32(Calldata.word(at)),
+            bytes32(Calldata.word(at + 32)),
+            bytes32(Calldata.word(at + 64)),
+            bytes32(Calldata.word(at + 96))
         );
         return isValid ? signer : address(0);
     }
@@ -535,13 +540,6 @@ contract Settlement is ISettlement, EIP712 {
         // solhint-disable-next-line no-inline-assembly
         assembly ("memory-safe") {
             calldatacopy(add(words, 32), at, mload(words))
-        }
-    }
-
-    function _word(uint256 at) private pure returns (uint256 word) {
-        // solhint-disable-next-line no-inline-assembly
-        assembly ("memory-safe") {
-            word := calldataload(at)
         }
     }
 

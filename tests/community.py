@@ -25,8 +25,9 @@ from fairwatt.chain import (
 from fairwatt.market import Link, Network, Side
 from fairwatt.meter import Reading, SignedReading
 from fairwatt.orders import Order, SignedOrder, Step
+from fairwatt.proposal import Proposal, propose
 from fairwatt.readings import bring, decode_readings, encode_readings
-from fairwatt.session import MarketTerms, Proposal, Session, propose
+from fairwatt.session import MarketTerms, Session
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from fairwatt.market import Link, Network, Side
 from fairwatt.orders import FlexibleOrder, Order, SignedOrder, Step
-from fairwatt.session import Proposal, Session, propose
+from fairwatt.proposal import Proposal, propose
+from fairwatt.session import Session
 from tests.sessions import SIGNATURE, START, session_on
 from tests.strategies import networks
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from fairwatt.market import Link, Network, Side
 from fairwatt.orders import Order, SignedOrder, Step
-from fairwatt.session import MarketTerms, NetworkVersion, Proposal, Session, propose
+from fairwatt.proposal import Proposal, propose
+from fairwatt.session import MarketTerms, NetworkVersion, Session
 
 START = 1_704_067_200
 FLOOR, CAP = -500, 1_000

@@ -223,11 +223,21 @@ def test_gas__day_and_reconciliation__beside_the_floor_of_what_was_sent() -> Non
         return Sent(PERIODS * 1_000 * len(wishes), b"\1" * len(wishes))
 
     assert [*gas.days(send, (2, 4)), gas.reconciliation(send, 4)] == [
-        Result("day96_gas_2", 1_000, "gas/order"),
-        Result("day96_gas_4", 1_000, "gas/order"),
+        Result("day96_gas_2", 1_000, "gas/order/period"),
+        Result("day96_gas_4", 1_000, "gas/order/period"),
         Result("proof_over_floor", 384_000, "gas", "calldata floor", 21_160),
         Result("reconcile_gas_4", 96_000, "gas/peer", "calldata floor", 5_290),
     ]
+
+
+def test_gas__networks__beside_what_a_transaction_may_use() -> None:
+    def send(network: Network, wishes: list[Wish]) -> Sent:
+        steps = sum(len(wish.steps) for wish in wishes)
+        assert {wish.node for wish in wishes} == set(range(len(network.nodes)))
+        return Sent(1_000 * steps, b"")
+
+    (row,) = gas.networks(send, [(3, 24)])
+    assert row == Result("ring_gas_3x24", 144_000, "gas", "transaction limit", TRANSACTION_GAS)
 
 
 ONE = Result("clear_5", 0.5, "s", "merge", 0.25)

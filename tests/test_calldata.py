@@ -14,14 +14,16 @@ from fairwatt import calldata
 from fairwatt.errors import OracleError
 from fairwatt.market import Network, Side
 from fairwatt.orders import Order, SignedOrder, Step
-from fairwatt.session import NetworkVersion, propose
+from fairwatt.proposal import propose
+from fairwatt.session import NetworkVersion
 from tests.flexible import NAMED, cleared
 from tests.flexible import sessions as flexible_sessions
 from tests.sessions import SIGNATURE, START, proposals, session, session_on
 
 if TYPE_CHECKING:
     from fairwatt.calldata import AcceptedOrder
-    from fairwatt.session import Proposal, Session
+    from fairwatt.proposal import Proposal
+    from fairwatt.session import Session
 
 
 def read(proposal: Proposal) -> dict[int, tuple[int, ...]]:

@@ -27,7 +27,7 @@ from tests.contracts.test_flexible_orders import flexible
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fairwatt.session import Proposal
+    from fairwatt.proposal import Proposal
 
 NEVER = 2**40 - 1
 CHARGES = (Kind.DEPOSIT, Kind.WITHDRAWAL, Kind.MOVE, Kind.ARREARS, Kind.ARREARS_PAID)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 import subprocess
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.forked import forked
 from tests.test_readme import BIN, NEEDED, ROOT, Shown, console_blocks, require_shown
 
 if TYPE_CHECKING:
@@ -50,20 +50,20 @@ def test_first_day__line_by_line__prints_what_is_shown(port: str, tmp_path: Path
             (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / "deployments").mkdir()
     shutil.copy(ROOT / "deployments" / "local.toml", tmp_path / "deployments")
-    environment = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "100"}
     commands = console_blocks(PAGE)
     assert len(commands) > 25
-    for shown in commands:
-        run = subprocess.run(
-            ["bash", "-c", shown.command.replace(PORT, port)],
-            cwd=tmp_path,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        assert run.returncode == 0, f"$ {shown.command}\n{run.stdout}"
-        printed = run.stdout.replace(port, PORT)
-        require_shown(Shown(shown.command, shown.output), printed)
+    with forked() as environment:
+        for shown in commands:
+            run = subprocess.run(
+                ["bash", "-c", shown.command.replace(PORT, port)],
+                cwd=tmp_path,
+                env=environment | {"COLUMNS": "100"},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=300,
+                check=False,
+            )
+            assert run.returncode == 0, f"$ {shown.command}\n{run.stdout}"
+            printed = run.stdout.replace(port, PORT)
+            require_shown(Shown(shown.command, shown.output), printed)

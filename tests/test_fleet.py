@@ -9,6 +9,7 @@ import pytest
 from fairwatt.eip712 import Domain
 from fairwatt.errors import SignatureError
 from fairwatt.fleet import (
+    Again,
     Fleet,
     Late,
     Noise,
@@ -114,6 +115,28 @@ def test_session__replay__sends_yesterdays_reading_under_its_date_or_todays() ->
         assert again.reading.energy_wh == TRUE[1]
         assert again.signature == yesterday.signature
         assert (again.signer(DOMAIN) == meter_key(1).address) is not relabelled
+
+
+def test_session__replay_of_what_another_fleet_sent__is_old() -> None:
+    yesterday = fleet().session(START, TRUE)[0].signed
+    assert yesterday is not None
+    made = fleet(Replay(relabelled=True))
+    assert not made.session(START, TRUE)[0].is_old  # there was none before
+    made = fleet(Replay(relabelled=True))
+    made.sent[1] = yesterday
+    again = made.session(START + TERMS.session_seconds, TRUE)[0]
+    assert again.signed is not None
+    assert (again.is_old, again.signed.signature) == (True, yesterday.signature)
+
+
+def test_session__again__comes_twice_as_it_is() -> None:
+    first, other, second = fleet(Again(HOUR)).session(START, TRUE)
+
+    assert (first.peer, other.peer, second.peer) == (1, 2, 1)
+    assert second.signed == first.signed is not None
+    assert second.arrives_at - first.arrives_at == HOUR
+    assert [each.is_again for each in (first, other, second)] == [False, False, True]
+    assert len(fleet(Again(), Outage()).session(START, TRUE)) == 2
 
 
 def test_session__anothers_key__is_not_the_meters() -> None:

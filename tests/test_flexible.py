@@ -19,7 +19,7 @@ from fairwatt.errors import OracleError, OrderError
 from fairwatt.expansion import most_flexible_orders
 from fairwatt.market import Certificate, Clearing, Side
 from fairwatt.orders import FlexibleOrder, Order, SignedOrder, Step, order_from_document
-from fairwatt.session import propose
+from fairwatt.proposal import propose
 from tests.flexible import (
     BATTERY,
     BUYER,
@@ -37,7 +37,8 @@ from tests.market.second_solver import answer
 from tests.sessions import session_on
 
 if TYPE_CHECKING:
-    from fairwatt.session import Proposal, Session
+    from fairwatt.proposal import Proposal
+    from fairwatt.session import Session
 
 Drawn = tuple["Session", list[SignedOrder], dict[int, int]]
 DOMAIN = Domain(31337, "0xCf7Ed3AccA5a467e9e704C703E8D87F634fB0Fc9")

@@ -22,8 +22,8 @@ from fairwatt.market import Link, Side
 from fairwatt.meter import Reading, SignedReading
 from fairwatt.oracle import ClearingRun, Finding, Oracle, Refusal
 from fairwatt.orders import SignedOrder
+from fairwatt.proposal import propose
 from fairwatt.readings import bring
-from fairwatt.session import propose
 from fairwatt.units import moment
 from tests.community import (
     C2,

@@ -213,9 +213,7 @@ interface IPeerRegistry {
 
     /// @notice Publishes the records in force at `time` of the peers of a page, for whoever needs many of them at once.
     /// Page p has the peers 64p + 1 to 64p + 64. Anyone may call.
-    /// @dev The roster is the code of a contract: a zero byte, then a word for each of the 64 peers,
-    /// wallet (160 bits) | node (16) | network (16) | connectionW (32) | role (8) | standing (8) | zero (16), the wallet
-    /// in the highest bits; a word of a peer that was not admitted by then is zero.
+    /// @dev The roster is the code of a contract: a zero byte, then a word for each of the 64 peers (see `Rosters`).
     /// @return index 0, 1, 2, ... among the rosters of the page.
     function publishRoster(uint32 page, uint40 time) external returns (uint256 index);
 

@@ -16,8 +16,10 @@ From what knows nothing of the rest to what uses all of it:
     orders, continuous, receipts, moves, meter
                     what is signed: orders of an auction and of continuous trading, receipts,
                     moves of accounts, readings
-    session         a session of a market, its proposal, what its readings come to; `expansion`
-                    makes one book of a session with flexible orders
+    session         a session of a market: its terms, times and networks
+    proposal        its orders cleared, with the proof; `expansion` makes one book of a session with
+                    flexible orders
+    imbalances      what its readings come to beside positions
     lanes, calldata, readings
                     words, clearings and readings as the contracts take them
     metering        meter data from files; `gateway` makes readings of them, `fleet` makes them up

@@ -20,7 +20,7 @@ from fairwatt.errors import OracleError, SignatureError
 from fairwatt.lanes import LANES, words_of
 from fairwatt.market import Certificate, Clearing, Side, witnesses
 from fairwatt.orders import PAIR_BYTES, Curve, FlexibleOrder, Order, SignedOrder, Step, order_hash
-from fairwatt.session import Proposal
+from fairwatt.proposal import Proposal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

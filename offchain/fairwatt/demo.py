@@ -17,7 +17,7 @@ from fairwatt.models import moreno2021
 from fairwatt.oracle import Oracle
 from fairwatt.orders import Order
 from fairwatt.plot import Panel, draw_clearings
-from fairwatt.session import Proposal, propose
+from fairwatt.proposal import Proposal, propose
 from fairwatt.simulation import Simulation
 from fairwatt.units import MICRO, NANO, WEI_PER_NANO
 

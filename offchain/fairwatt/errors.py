@@ -70,7 +70,7 @@ fills and prices out by itself, so it never finds them wrong.
 # model is
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 __all__ = [
     "BillingError",
@@ -145,6 +145,10 @@ class _PlacedError(FairwattError):
         super().__init__(f"{path}: {problem}" if path else problem)
         self.path = path
         self.problem = problem
+
+    def of_file(self, file: str) -> Self:
+        """The same error of a document that is in a file: its place begins with that."""
+        return type(self)(f"{file}: {self.path}" if self.path else file, self.problem)
 
 
 class BookError(_PlacedError):

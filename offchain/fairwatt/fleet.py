@@ -15,9 +15,10 @@ from eth_account import Account
 
 from fairwatt.lanes import MAX_ENERGY_WH
 from fairwatt.meter import P256Meter, Reading, SignedReading
+from fairwatt.units import SECONDS_PER_HOUR
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from eth_account.signers.local import LocalAccount
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from fairwatt.session import MarketTerms
 
 __all__ = [
+    "Again",
     "Arrival",
     "Behaviour",
     "Day",
@@ -68,6 +70,8 @@ class Day:
         What the meter sent for the session before, None if nothing.
     resent
         Sent in place of a new reading.
+    again_after
+        Seconds until it is sent a second time, None if it is not.
     """
 
     peer: int
@@ -77,6 +81,7 @@ class Day:
     key: LocalAccount | P256Meter
     before: SignedReading | None = None
     resent: SignedReading | None = None
+    again_after: int | None = None
 
 
 class Behaviour(Protocol):
@@ -182,6 +187,17 @@ class Replay:
 
 
 @dataclass(frozen=True, slots=True)
+class Again:
+    """What is sent comes a second time, so many seconds after the first."""
+
+    seconds: int = SECONDS_PER_HOUR
+
+    def apply(self, day: Day, chance: Random) -> Day:  # noqa: ARG002
+        """Send it twice."""
+        return replace(day, again_after=self.seconds)
+
+
+@dataclass(frozen=True, slots=True)
 class OtherKey:
     """The reading is signed with a key that is not the meter's."""
 
@@ -202,12 +218,18 @@ class Arrival:
         None if nothing is ever sent.
     missing
         Periods that were not counted.
+    is_old
+        Whether it is a reading of an earlier session, in place of a new one.
+    is_again
+        Whether it came before.
     """
 
     peer: int
     arrives_at: int
     signed: SignedReading | None
     missing: tuple[int, ...] = ()
+    is_old: bool = False
+    is_again: bool = False
 
 
 @dataclass
@@ -224,6 +246,8 @@ class Fleet:
         Of each peer, in the sequence in which they apply; None of an honest meter.
     delay_seconds
         From the end of a session to the arrival of its readings.
+    sent
+        By peer the last new reading that was sent, which `Replay` sends again.
     """
 
     domain: Domain
@@ -233,7 +257,7 @@ class Fleet:
     seed: int = 0
     delay_seconds: int = 60
     behaviours: dict[int, tuple[Behaviour, ...]] = field(default_factory=dict)
-    _sent: dict[int, SignedReading] = field(default_factory=dict, repr=False)
+    sent: dict[int, SignedReading] = field(default_factory=dict, repr=False)
 
     def give(self, *behaviours: Behaviour, peers: Iterable[int] | None = None) -> None:
         """Add behaviours to those of some peers, or of all."""
@@ -254,13 +278,17 @@ class Fleet:
         energy_wh
             What truly flowed, by peer and period: injected positive, taken negative.
         """
-        arrivals = [self._arrival(start, peer, energy_wh[peer]) for peer in sorted(energy_wh)]
+        arrivals = [
+            arrival
+            for peer in sorted(energy_wh)
+            for arrival in self._arrivals(start, peer, energy_wh[peer])
+        ]
         return sorted(arrivals, key=lambda arrival: (arrival.arrives_at, arrival.peer))
 
-    def _arrival(self, start: int, peer: int, energy_wh: Sequence[int]) -> Arrival:
+    def _arrivals(self, start: int, peer: int, energy_wh: Sequence[int]) -> Iterator[Arrival]:
         chance = Random(f"{self.seed}/{start}/{peer}")  # noqa: S311 (no secret)
         arrives = self.terms.session_end(start) + self.delay_seconds
-        day = Day(peer, start, tuple(energy_wh), arrives, self.keys[peer], self._sent.get(peer))
+        day = Day(peer, start, tuple(energy_wh), arrives, self.keys[peer], self.sent.get(peer))
         for behaviour in self.behaviours.get(peer, ()):
             day = behaviour.apply(day, chance)
         missing = tuple(at for at, wh in enumerate(day.energy_wh) if wh is None)
@@ -268,8 +296,11 @@ class Fleet:
         if signed is None and not missing:
             counted = tuple(wh for wh in day.energy_wh if wh is not None)
             signed = Reading(self.market, peer, start, counted).signed_by(day.key, self.domain)
-            self._sent[peer] = signed
-        return Arrival(peer, day.arrives_at, signed, missing)
+            self.sent[peer] = signed
+        first = Arrival(peer, day.arrives_at, signed, missing, is_old=day.resent is not None)
+        yield first
+        if day.again_after is not None and signed is not None:
+            yield replace(first, arrives_at=day.arrives_at + day.again_after, is_again=True)
 
 
 def _each(day: Day, change: Callable[[int], float]) -> Day:

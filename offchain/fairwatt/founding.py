@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
     from fairwatt.chain import Chain, Settings, Signer
     from fairwatt.community import Asset, Community, Horizon, Supplier
-    from fairwatt.session import MarketTerms, Tariff
+    from fairwatt.imbalances import Tariff
+    from fairwatt.session import MarketTerms
 
 __all__ = ["NETWORK", "Founder", "Member"]
 

@@ -22,20 +22,14 @@ from fairwatt.errors import (
     SignatureError,
 )
 from fairwatt.expansion import most_flexible_orders
+from fairwatt.imbalances import Imbalance, estimate_imbalance, settle_reading
 from fairwatt.lanes import LANES, words_of
 from fairwatt.market import Side
 from fairwatt.orders import PAIR_BYTES, FlexibleOrder
+from fairwatt.proposal import Proposal, propose
 from fairwatt.readings import bring
 from fairwatt.receipts import OrderReceipt, SignedReceipt
-from fairwatt.session import (
-    MOST_PLACED_BLOCKS,
-    NOBODY,
-    Imbalance,
-    Proposal,
-    estimate_imbalance,
-    propose,
-    settle_reading,
-)
+from fairwatt.session import MOST_PLACED_BLOCKS, NOBODY
 from fairwatt.units import moment
 
 if TYPE_CHECKING:

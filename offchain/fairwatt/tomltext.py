@@ -26,6 +26,7 @@ _KINDS: Final = {
     float: "a number",
     list: "a list",
     dict: "a table",
+    bool: "true or false",
     datetime: "a date with time",
     date: "a date",
     time: "a time of day",

@@ -11,7 +11,7 @@ import pytest
 from fairwatt.billing import Flat, changes, read_tariffs, schedule, supplier_schedule
 from fairwatt.community import Horizon, Supplier
 from fairwatt.errors import BillingError, CaseError
-from fairwatt.session import Tariff
+from fairwatt.imbalances import Tariff
 
 if TYPE_CHECKING:
     from pathlib import Path

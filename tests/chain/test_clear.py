@@ -13,7 +13,7 @@ from fairwatt.chain import Role, _chain
 if TYPE_CHECKING:
     from tests.community import Community
 
-    from fairwatt.session import Proposal
+    from fairwatt.proposal import Proposal
 
 
 @pytest.fixture

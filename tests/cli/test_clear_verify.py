@@ -234,7 +234,8 @@ MALFORMED = {
 def test_clear__malformed_book(tmp_path: Path, case: str) -> None:
     content, reason = MALFORMED[case]
     (tmp_path / "book.json").write_bytes(content)
-    refused(run("clear", tmp_path / "book.json", "--out", tmp_path / "out.json"), "error: ", reason)
+    book = tmp_path / "book.json"
+    refused(run("clear", book, "--out", tmp_path / "out.json"), f"error: {book}: ", reason)
     assert not (tmp_path / "out.json").exists()
 
 
@@ -250,7 +251,10 @@ def test_clear__malformed_book(tmp_path: Path, case: str) -> None:
 )
 def test_clear__bad_order(tmp_path: Path, change: dict[str, Any], reason: str) -> None:
     book = {**EXAMPLE, "orders": [{**EXAMPLE["orders"][0], **change}]}
-    refused(run("clear", put(tmp_path / "book.json", book)), f"error: {reason}")
+    path = put(tmp_path / "book.json", book)
+    refused(run("clear", path), f"error: {path}: {reason}")
+    refused(run("clear", "-", input=json.dumps(book)), f"error: -: {reason}")
+    refused(run("verify", path, path), f"rejected: BookError: {path}: {reason}")
 
 
 def test_clear__files_that_cannot_be_read(tmp_path: Path) -> None:
@@ -362,7 +366,8 @@ def test_verify__every_perturbation_is_named(folder: Path, case: str) -> None:
     assert document[field][key] != value
     document[field][key] = value
     changed = put(folder / "changed.json", document)
-    refused(run("verify", folder / "book.json", changed), f"rejected: {error}: ", reason)
+    begin = f"rejected: {error}: {changed}: "
+    refused(run("verify", folder / "book.json", changed), begin, reason)
     result = run("verify", folder / "book.json", changed, "--json")
     assert result.exit_code == 1
     verdict = json.loads(result.stdout)
@@ -376,7 +381,7 @@ def test_verify__false_total(folder: Path, field: str) -> None:
     document = json.loads((folder / "clearing.json").read_text("utf-8"))
     document[field] += 1
     changed = put(folder / "changed.json", document)
-    reason = f"rejected: ClearingError: {field}: states 3449600001 but it is 3449600000"
+    reason = f"rejected: ClearingError: {changed}: {field}: states 3449600001 but it is 3449600000"
     refused(run("verify", folder / "book.json", changed), reason)
 
 
@@ -385,17 +390,27 @@ def test_verify__malformed_documents(folder: Path, case: str) -> None:
     content, reason = MALFORMED[case]
     (folder / "bad.json").write_bytes(content)
     book, bad, clearing = folder / "book.json", folder / "bad.json", folder / "clearing.json"
-    refused(run("verify", book, bad), "rejected: ClearingError: ", reason)
-    refused(run("verify", bad, clearing), "rejected: BookError: ", reason)
+    refused(run("verify", book, bad), f"rejected: ClearingError: {bad}: ", reason)
+    refused(run("verify", bad, clearing), f"rejected: BookError: {bad}: ", reason)
     verdict = json.loads(run("verify", book, bad, "--json").stdout)
     assert verdict["error"] == "ClearingError"
+    assert verdict["message"].startswith(f"{bad}: ")
 
 
 def test_verify__clearing_of_another_book(folder: Path) -> None:
     other = copy.deepcopy(TRADING)
     other["orders"][0]["id"] = "P6"
-    reason = "fillsWh.P5: is not an order of the book"
-    refused(run("verify", put(folder / "other.json", other), folder / "clearing.json"), reason)
+    clearing = folder / "clearing.json"
+    reason = f"rejected: ClearingError: {clearing}: fillsWh.P5: is not an order of the book"
+    refused(run("verify", put(folder / "other.json", other), clearing), reason)
+
+
+def test_verify__lists_of_another_length__names_the_file(folder: Path) -> None:
+    document = json.loads((folder / "clearing.json").read_text("utf-8"))
+    document["flowsWh"] = []
+    changed = put(folder / "changed.json", document)
+    reason = f"rejected: FlowCountMismatch: {changed}: "
+    refused(run("verify", folder / "book.json", changed), reason)
 
 
 @pytest.mark.parametrize("kind", ["book", "clearing"])

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tests.community import Community
 
     from fairwatt.chain import Receipt
-    from fairwatt.session import Proposal
+    from fairwatt.proposal import Proposal
 
 _HEAD = struct.Struct(">BIIHHHB")  # kind, peer, nonce, first block, blocks, rows, supports
 

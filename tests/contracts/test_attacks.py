@@ -41,12 +41,13 @@ from fairwatt.eip712 import Domain
 from fairwatt.errors import ContractError, OracleError, SignatureError
 from fairwatt.market import Certificate
 from fairwatt.orders import SignedOrder
+from fairwatt.proposal import propose
 from fairwatt.readings import bring
-from fairwatt.session import MOST_PERIODS, propose
+from fairwatt.session import MOST_PERIODS
 
 if TYPE_CHECKING:
     from fairwatt.chain import Signer
-    from fairwatt.session import Proposal
+    from fairwatt.proposal import Proposal
 
 NOBODY = "0x" + "0" * 40
 SECP256K1_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141

@@ -374,7 +374,7 @@ def cleared_by_an_outsider(desk: Desk) -> list[bytes]:
 
 def cleared_empty(desk: Desk) -> list[bytes]:
     community, session = desk.community, desk.community.session(desk.start, desk.market)
-    from fairwatt.session import propose  # noqa: PLC0415 - the one use
+    from fairwatt.proposal import propose  # noqa: PLC0415 - the one use
 
     community.clear(propose(session, [], nodes={}))
     return desk.hashes()

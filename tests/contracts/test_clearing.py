@@ -36,7 +36,8 @@ from tests.outcomes import event, events, reverts
 from fairwatt.calldata import NOTHING_CARRIED
 from fairwatt.chain import Role, project
 from fairwatt.orders import SignedOrder
-from fairwatt.session import NOBODY, Proposal, propose
+from fairwatt.proposal import Proposal, propose
+from fairwatt.session import NOBODY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -34,7 +34,7 @@ from fairwatt.chain import connect, project
 from fairwatt.lanes import pack_energies, words_of
 from fairwatt.market import Book, Certificate, Clearing, Link, Network, Side
 from fairwatt.orders import Order, SignedOrder, Step
-from fairwatt.session import Proposal, propose
+from fairwatt.proposal import Proposal, propose
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -20,7 +20,7 @@ from fairwatt.orders import FlexibleOrder, SignedOrder
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fairwatt.session import Proposal
+    from fairwatt.proposal import Proposal
 
 ROLES = {SELLER: Role.PRODUCER, BUYER: Role.CONSUMER}
 

@@ -27,7 +27,8 @@ from fairwatt.market import Certificate, Clearing
 if TYPE_CHECKING:
     from fairwatt.expansion import Expansion
     from fairwatt.orders import FlexibleOrder, SignedOrder
-    from fairwatt.session import Proposal, Session
+    from fairwatt.proposal import Proposal
+    from fairwatt.session import Session
 
 __all__ = ["contract"]
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairwatt.chain import connect, project
+from fairwatt.imbalances import Tariff, estimate_imbalance, settle_reading
 from fairwatt.lanes import MAX_ENERGY_WH, pack_energies
-from fairwatt.session import Tariff, estimate_imbalance, settle_reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -30,10 +30,10 @@ from tests.reconciled import (
 
 from fairwatt.chain import connect
 from fairwatt.eip712 import Domain
+from fairwatt.imbalances import Tariff, estimate_imbalance, settle_reading
 from fairwatt.lanes import pack_energies, position_leaf, position_leaves, positions_hash
 from fairwatt.meter import P256Meter, Reading
 from fairwatt.readings import ReadingRecord, bring, decode_readings, encode_readings
-from fairwatt.session import Tariff, estimate_imbalance, settle_reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -39,7 +39,7 @@ from tests.contracts.machine.sequences import Sequences
 
 from fairwatt.audit import audit
 from fairwatt.chain import Role, project
-from fairwatt.session import Tariff
+from fairwatt.imbalances import Tariff
 
 if TYPE_CHECKING:
     from tests.community import Community

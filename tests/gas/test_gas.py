@@ -290,6 +290,48 @@ def clear(meter: Meter) -> None:
     community.chain.clearing_arguments(proposal, community.solver)
     receipt = community.clear(proposal)
     meter.take("clearing.clear: 2 orders, 1 of them placed, 3 nodes, 1 period", receipt)
+    terms = {"charge_wh": 100, "capacity_wh": 1_000, "wanted_wh": 1_000}
+    terms |= {"value_micro_per_kwh": 95_000}
+    for devices in (1, 4):
+        start = community.open_session(day)
+        orders = _orders(community, members[:10], day, 96, session=start)
+        # Of one peer, each for a quarter of the day; each gets all that it wants.
+        orders[1:1] = [
+            _vehicle(
+                community, members[0], day, start, range(24 * at, 24 * at + 24), at + 1, **terms
+            )
+            for at in range(devices)
+        ]
+        proposal = community.propose(*orders)
+        community.close_gate(proposal)
+        community.chain.clearing_arguments(proposal, community.solver)
+        plural = "s" if devices > 1 else ""
+        name = f"clearing.clear: 10 orders, {devices} vehicle{plural}, 3 nodes, 96 periods"
+        meter.take(name, community.clear(proposal))
+        community.travel_to(proposal.session.terms.session_end(start))
+
+
+def _vehicle(
+    community: Community,
+    member: Member,
+    market: int,
+    start: int,
+    window: range = range(1),
+    nonce: int = 0,
+    **terms: int,
+) -> SignedOrder:
+    order = FlexibleOrder(
+        market=market,
+        peer=member.peer,
+        session_start=start,
+        nonce=nonce,
+        first_period=window.start,
+        periods=len(window),
+        discharge_wh=0,
+        start_wh=0,
+        **({"charge_wh": 9, "capacity_wh": 9, "wanted_wh": 9, "value_micro_per_kwh": 9} | terms),
+    )
+    return order.signed_by(member.key, community.chain.order_domain)
 
 
 def _orders(
@@ -415,23 +457,6 @@ def bonds(meter: Meter) -> None:
         ape.chain.restore(before)
     community.travel_to(bonds.bondOf(manager.address).availableFrom)
     meter.send("bonds.withdraw", bonds.withdraw, sender=manager)
-
-
-def _vehicle(community: Community, member: Member, market: int, start: int) -> SignedOrder:
-    order = FlexibleOrder(
-        market=market,
-        peer=member.peer,
-        session_start=start,
-        first_period=0,
-        periods=1,
-        charge_wh=9,
-        discharge_wh=0,
-        capacity_wh=9,
-        start_wh=0,
-        wanted_wh=9,
-        value_micro_per_kwh=9,
-    )
-    return order.signed_by(member.key, community.chain.order_domain)
 
 
 SCENARIOS = (registry, rosters, token, ledger, order_book, clear, reconcile, trade, bonds)

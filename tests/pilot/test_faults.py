@@ -7,7 +7,7 @@ from tests.community import QUARTERS, TERMS
 
 from fairwatt.eip712 import Domain
 from fairwatt.errors import CaseError
-from fairwatt.fleet import Fleet, Late, Outage, Scale, meter_key
+from fairwatt.fleet import Again, Fleet, Late, Outage, Replay, Scale, meter_key
 from fairwatt.pilot._faults import Faults
 
 NAMES = ["Ana", "Bo", "Cy"]
@@ -45,6 +45,18 @@ def test_give__days_and_peers__behave_as_the_file_says() -> None:
     assert faults.exaggeration == 10
 
 
+def test_give__replay__again_or_of_an_earlier_day() -> None:
+    text = "[[faults]]\nkind = 'replay'\npeers = ['Bo']\ndays = [1]\n"
+    text += "[[faults]]\nkind = 'replay'\nearlier = true\npeers = ['Cy']\ndays = [2]\n"
+    faults = Faults.read(text, NAMES)
+    numbers = {name: at for at, name in enumerate(NAMES, 1)}
+    for day, given in ((0, {2: (Again(),)}), (1, {3: (Replay(relabelled=True),)})):
+        fleet = Fleet(Domain(1, "0x" + "5" * 40), QUARTERS, TERMS, {})
+        faults.give(fleet, day, numbers)
+        assert fleet.behaviours == given
+        assert faults.replays_old(day) is (day == 1)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -55,6 +67,7 @@ def test_give__days_and_peers__behave_as_the_file_says() -> None:
         ("[[faults]]\nkind = 'outage'\npeers = ['Di']", "must be one of Ana, Bo, Cy"),
         ("[[faults]]\nkind = 'outage'\nshare = 1\ndays = [0]", "the first is 1"),
         ("[[faults]]\nkind = 'late'\nshare = 1\nhour = 3", "hours"),
+        ("[[faults]]\nkind = 'replay'\nshare = 1\nearlier = 1", "must be true or false, not 1"),
         ("[[faults]]\nkind = 'noise'\nshare = 1\ndeviation = 0.1\nday = 3", "did you mean 'days'"),
     ],
 )

@@ -11,16 +11,22 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from fairwatt.cases import Case
 from fairwatt.cli import main
 from fairwatt.errors import PilotError
-from fairwatt.pilot import RunFolder, RunSettings
+from fairwatt.pilot import Results, RunFolder, RunSettings, prepare
 from fairwatt.pilot._node import OwnAnvil
 from fairwatt.pilot._results import PeerResult
+from fairwatt.plot._stores import stores_figure
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),  # web3 keeps its sockets open
@@ -78,26 +84,38 @@ def scheduled(folder: Path) -> dict[str, Any]:
 FAULTS = """
 [[faults]]
 kind = "outage"
-peers = ["Ana"]
+peers = ["{0}"]
 days = [2]
 
 [[faults]]
 kind = "late"
 hours = 30
-peers = ["Bo"]
+peers = ["{1}"]
 days = [2]
+
+[[faults]]
+kind = "replay"
+peers = ["Bo"]
+days = [1]
+
+[[faults]]
+kind = "replay"
+earlier = true
+peers = ["Ana"]
 
 [[faults]]
 kind = "under-report"
 share_hidden = 0.3
-peers = ["Cy"]
+peers = ["{2}"]
 """
 
 
 @pytest.fixture(scope="module")
 def failing(folder: Path) -> dict[str, Any]:
-    """The same with meters that fail."""
-    (folder / "faults.toml").write_text(FAULTS, encoding="utf-8")
+    """The same with meters that fail, those of the first three peers."""
+    case = Case.load(folder / CASE if (folder / CASE).is_dir() else CASE)
+    names = [peer.name for peer in case.community.peers]
+    (folder / "faults.toml").write_text(FAULTS.format(*names), encoding="utf-8")
     more = ("--storage", "market", "--faults", "faults.toml")
     return finished(folder, "--out", "failing", *more)
 
@@ -165,8 +183,15 @@ def test_run__meters_fail__estimates_are_settled_then_replaced_and_told(
     assert set(told) == {(1, "Bo"), (1, "Cy"), (2, "Ana"), (2, "Bo"), (2, "Cy")}
     # Bo had hardly traded on the first day, so its reading is doubted, and settled in the end.
     assert told[1, "Bo"]["told"].startswith("held back until the final run: it counts")
+    # Its owner brings it again, and nothing is paid twice: every balance is held to the bills.
+    assert told[1, "Bo"]["told"].endswith("; brought again; passed over by the contract")
     assert told[1, "Bo"]["settledNano"] == before["imbalancesNano"]["Bo"]
-    # Ana had bought, and is taken to have taken just that; no reading ever replaces it.
+    # Ana had bought, and is taken to have taken just that; no reading ever replaces it, least of
+    # all that of the first day, when there was none to replay.
+    assert told[2, "Ana"]["told"] == (
+        "one of an earlier day was brought for this one; refused by the contract "
+        "(ReadingSignerMismatch); estimated for good"
+    )
     assert second["meteredWh"]["Ana"] is None
     assert min(second["positionsWh"]["Ana"]) < 0 == told[2, "Ana"]["settledNano"]
     # Bo had sold: what it brought is charged as if it had not been there, and then given back.
@@ -185,6 +210,7 @@ def test_run__meters_fail__estimates_are_settled_then_replaced_and_told(
     page = (folder / "failing" / "report.html").read_text(encoding="utf-8")
     assert "Meters that failed" in page
     assert "estimated for good" in page
+    assert "refused by the contract (ReadingSignerMismatch)" in page
     bills = {
         bill["account"]["name"]: bill
         for path in (folder / "failing" / "bills").glob("*.json")
@@ -210,11 +236,63 @@ def test_run__bills__end_with_the_balances_on_chain(folder: Path, embedded: dict
 @pytest.mark.slow
 def test_run__report__shows_pictures_and_peers(folder: Path, embedded: dict[str, Any]) -> None:
     page = (folder / "embedded" / "report.html").read_text(encoding="utf-8")
-    for name in ("prices", "flows", "savings", "forecast", "chain"):
+    for name in ("prices", "stores", "flows", "savings", "forecast", "chain"):
         assert f'src="pictures/{name}.png"' in page
         assert (folder / "embedded" / "pictures" / f"{name}.png").stat().st_size > 10_000
     for name in embedded["peers"]:
         assert f"<td>{name}</td>" in page
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("out", ["embedded", "scheduled"])
+def test_run__picture_of_storages__draws_what_the_meters_counted(
+    folder: Path, embedded: dict[str, Any], scheduled: dict[str, Any], out: str
+) -> None:
+    stated = {"embedded": embedded, "scheduled": scheduled}[out]
+    settings = RunSettings(
+        str(folder / "homes"), stated["start"], stated["period_seconds"], DAYS, storage="market"
+    )
+    prepared, days = prepare(settings), days_of(folder / out)
+    prices, power, held = stores_figure(Results.of(prepared, days)).axes
+    drawn = {patch.get_label(): patch.get_data() for patch in power.patches}
+
+    def energy(label: str) -> NDArray[np.float64]:
+        """In Wh: the periods have an hour."""
+        bars = drawn[label]
+        return np.asarray((bars.values - bars.baseline) * 1000)
+
+    # Bo has the storage, Cy the vehicle. What is settled of their meters, less loads and sun as the
+    # case has them, is what these did; and by day, when the vehicle is gone, a washing machine.
+    shown = {
+        "Bo": energy("storages discharge") + energy("storages charge"),
+        "Cy": energy("vehicles charge"),
+    }
+    periods = DAYS * prepared.per_day
+    is_night = np.arange(periods) % 24 // 9 != 1  # not 9:00 to 18:00
+    for peer in prepared.truth.between(prepared.first, periods).peers:
+        if peer.name not in shown:
+            continue
+        rest = np.zeros(periods)
+        for asset in peer.assets:
+            if asset.kind in ("load", "pv"):
+                rest += asset.over("energy_kwh", periods) * (1 if asset.kind == "pv" else -1)
+        metered = np.concatenate([day["meteredWh"][peer.name] for day in days]) - 1000 * rest
+        seen = shown[peer.name]
+        assert seen[is_night] == pytest.approx(metered[is_night], abs=2)
+        expected = metered if peer.name == "Bo" else np.zeros(periods)
+        assert seen[~is_night] == pytest.approx(expected[~is_night], abs=2)
+        assert np.abs(seen).max() > 500
+    # A day ends with what the next one begins with, and prices are those of the clearing.
+    level = held.lines[0].get_ydata()
+    assert level[prepared.per_day :: prepared.per_day] == pytest.approx(
+        [day["levels"]["run"]["Bo"][0] for day in days], abs=0.002
+    )
+    for node in prepared.truth.network.nodes:
+        cleared = np.concatenate([day["prices"][node] for day in days]) / 1e6
+        (line,) = [patch for patch in prices.patches if node in str(patch.get_label()).split(", ")]
+        price = line.get_data().values
+        assert np.isfinite(price).any()
+        assert price[~np.isnan(price)] == pytest.approx(cleared[~np.isnan(price)])
 
 
 @pytest.mark.anvil

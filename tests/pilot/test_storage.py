@@ -61,6 +61,10 @@ def test_done__schedule__meters_losses_and_levels() -> None:
     assert done.metered_wh["Bo"] == (-1_000, 5_000 - 2_000, 1_000 - 2_000, -2_000)
     assert done.levels == {"Bo": [pytest.approx((800 + 440) / 800)]}
     assert done.costs["Bo"] == pytest.approx(0.05)
+    # Of 5 kWh it can give 4 and holds 1; what it gives is 0.8 of what it then holds less.
+    (stored,) = done.stored
+    assert (stored.kind, stored.metered_wh) == ("storage", (0, -2_000, 1_000, 0))
+    assert (stored.held_wh, stored.capacity_wh) == ((1_000, 1_000, 2_800, 1_550, 1_550), 5_000)
     assert DayPlan.from_document(day.to_document()) == day
 
 
@@ -69,6 +73,10 @@ def test_done__order_not_in_the_clearing__does_as_planned() -> None:
     done = planned(SUN, STORAGE).done({})
     assert done.metered_wh["Bo"] == pytest.approx(home.metered_wh["Bo"], abs=2)
     assert done.levels["Bo"] == pytest.approx(home.levels["Bo"], abs=0.01)
+    (stored,), (planned_at_home,) = done.stored, home.stored
+    assert stored.metered_wh == pytest.approx(planned_at_home.metered_wh, abs=2)
+    assert stored.held_wh == pytest.approx(planned_at_home.held_wh, abs=4)
+    assert DayPlan.from_document(home.to_document()) == home
 
 
 def test_plan__vehicle__orders_what_it_draws() -> None:
@@ -79,6 +87,7 @@ def test_plan__vehicle__orders_what_it_draws() -> None:
     full, half = (day.done({("Bo", 1): energy}) for energy in ((-3_000, -2_000), (-3_000, 0)))
     assert full.short == ()
     assert half.short == ("vehicle of Bo: it has 3000 Wh of 5000 from its charger",)
+    assert [each.metered_wh for each in half.stored] == [(0, -3_000, 0, 0)]
     assert sum(half.metered_wh["Bo"]) - sum(full.metered_wh["Bo"]) == 2_000
 
 

@@ -200,7 +200,7 @@ def coverage_command(
     )
     rows = [
         (
-            f"`{Path(branch.source).name}:{branch.line}`",
+            f"`{Path(branch.source).name}{'' if why else f':{branch.line}'}`",
             f"`{branch.text[:60]}`".replace("|", "\\|"),
             branch.way(),
             why,

@@ -36,6 +36,10 @@ class ViolationError(AssertionError):
     """The contract accepted what is not the best clearing, or refused the best one."""
 
 
+class HonestError(ViolationError):
+    """It refused the best clearing, or took it for something else."""
+
+
 @dataclass
 class Count:
     """What was tried and what became of it."""
@@ -290,6 +294,8 @@ def fuzz_market(
     ------
     ViolationError
         If the contract accepts what the oracle does not.
+    HonestError
+        If it is the honest clearing that it does not accept.
     """
     chance = random.Random(f"fuzz {seed} {number}")
     tiny = tiny_market(chance)
@@ -298,10 +304,10 @@ def fuzz_market(
     verdict = judge.ask(honest)
     where = f"market {number} of seed {seed}"
     if not verdict.accepted:
-        raise ViolationError(f"{where}: its honest clearing is refused with {verdict.error}")
+        raise HonestError(f"{where}: its honest clearing is refused with {verdict.error}")
     why, _ = judge.reason_against(honest, verdict)
     if why:
-        raise ViolationError(f"{where}: its honest clearing is not the best: {why}")
+        raise HonestError(f"{where}: its honest clearing is not the best: {why}")
     total.markets += 1
     for sent, moves in changed_clearings(tiny, honest, chance, per_market):
         verdict = judge.ask(sent)

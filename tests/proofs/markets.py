@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from fairwatt.market import Book, Certificate, Clearing
-    from fairwatt.session import Proposal
+    from fairwatt.proposal import Proposal
     from tests.proofs.revm import Harness, Verdict
 
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tests.proofs.compiled import ROOT, UNOPTIMIZED, compiled
-from tests.proofs.fuzz import Count, ViolationError, fuzz_market
+from tests.proofs.fuzz import Count, HonestError, ViolationError, fuzz_market
 from tests.proofs.revm import Harness
 
 if TYPE_CHECKING:
@@ -78,11 +78,19 @@ def weakened(rule: Rule) -> Harness:
 
 
 def clearings_until_found(harness: Harness, seed: int, most: int) -> tuple[int, str] | None:
-    """How many changed clearings it takes to find that something is wrong, and what it is."""
+    """How many changed clearings it takes to find that something is wrong, and what it is.
+
+    Raises
+    ------
+    HonestError
+        If honest clearings fail: then what was taken out did more than to check.
+    """
     count, number = Count(), 0
     while count.changed < most:
         try:
             fuzz_market(harness, seed, number, count)
+        except HonestError:
+            raise
         except ViolationError as violation:
             return count.changed, str(violation).splitlines()[0]
         number += 1

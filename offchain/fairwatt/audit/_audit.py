@@ -22,10 +22,10 @@ from fairwatt.calldata import AcceptedOrder, rebuild, taken_orders
 from fairwatt.chain import History
 from fairwatt.continuous import ContinuousOrder, Pair, SignedContinuousOrder
 from fairwatt.errors import FairwattError, SignatureError
+from fairwatt.imbalances import estimate_imbalance, settle_reading
 from fairwatt.lanes import position_leaves, positions_hash
 from fairwatt.orders import Order
 from fairwatt.readings import decode_readings
-from fairwatt.session import estimate_imbalance, settle_reading
 from fairwatt.units import WEI_PER_NANO
 
 if TYPE_CHECKING:
@@ -33,9 +33,11 @@ if TYPE_CHECKING:
 
     from fairwatt.chain import Chain, Event, Peer, Snapshot
     from fairwatt.eip712 import Domain
+    from fairwatt.imbalances import Imbalance
     from fairwatt.meter import SignedReading
+    from fairwatt.proposal import Proposal
     from fairwatt.readings import ReadingRecord
-    from fairwatt.session import Imbalance, MarketTerms, Proposal, Session
+    from fairwatt.session import MarketTerms, Session
 
 __all__ = ["Audit", "Difference", "SettledReading", "audit"]
 

@@ -14,8 +14,8 @@ from fairwatt import tomltext
 from fairwatt.billing._month import local
 from fairwatt.community import Horizon
 from fairwatt.errors import BillingError, CaseError
+from fairwatt.imbalances import Tariff
 from fairwatt.profiles import Profiles, time_zone
-from fairwatt.session import Tariff
 from fairwatt.tomltext import choice
 from fairwatt.units import MICRO
 

@@ -11,14 +11,14 @@ from fairwatt.billing._records import FUND, Books, Delivery, Party, Trade
 from fairwatt.billing._statement import entries_of
 from fairwatt.chain import History
 from fairwatt.errors import BillingError
-from fairwatt.session import settle_reading
+from fairwatt.imbalances import settle_reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from datetime import tzinfo
 
     from fairwatt.chain import Event, Snapshot
-    from fairwatt.session import Tariff
+    from fairwatt.imbalances import Tariff
 
 __all__ = ["read_books"]
 

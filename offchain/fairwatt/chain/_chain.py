@@ -30,10 +30,12 @@ if TYPE_CHECKING:
     from fairwatt.continuous import Pair
     from fairwatt.deployment import Deployment
     from fairwatt.eip712 import TypedData
+    from fairwatt.imbalances import Tariff
     from fairwatt.market import Network
     from fairwatt.orders import SignedOrder
+    from fairwatt.proposal import Proposal
     from fairwatt.receipts import SignedReceipt
-    from fairwatt.session import MarketTerms, Proposal, Tariff
+    from fairwatt.session import MarketTerms
 
 __all__ = [
     "Chain",

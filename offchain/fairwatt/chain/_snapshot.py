@@ -21,6 +21,7 @@ from fairwatt.calldata import (
 from fairwatt.chain._contracts import explained, structs
 from fairwatt.chain._reading import REFUSED, call, call_all, calls_made, logs
 from fairwatt.errors import ChainError
+from fairwatt.imbalances import Tariff
 from fairwatt.lanes import (
     chained,
     pack_energies,
@@ -30,7 +31,7 @@ from fairwatt.lanes import (
 )
 from fairwatt.market import Link, Network
 from fairwatt.orders import FlexibleOrder, Order, SignedOrder
-from fairwatt.session import NOBODY, MarketTerms, NetworkVersion, Session, Tariff
+from fairwatt.session import NOBODY, MarketTerms, NetworkVersion, Session
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

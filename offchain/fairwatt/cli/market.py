@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ from fairwatt.files import read, write
 from fairwatt.market import Side, documents
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from fairwatt.market import Book, Clearing, Payments, Proof
@@ -55,7 +57,8 @@ def clear(book_path: Path, out: Path | None, *, as_json: bool) -> None:
     """
     if out is not None and out.exists() and book_path.exists() and out.samefile(book_path):
         raise FileError(str(out), "is the book itself; write the clearing to another file")
-    book = documents.load_book(read(book_path))
+    with _in_file(book_path):
+        book = documents.load_book(read(book_path))
     clearing = market.clear(book)
     document = documents.dump_clearing(book, clearing)
     if out is not None:
@@ -88,10 +91,14 @@ def verify(book_path: Path, clearing_path: Path, *, as_json: bool) -> None:
     if str(book_path) == str(clearing_path) == "-":
         raise click.UsageError("Only one of BOOK and CLEARING can be standard input.")
     try:
-        book = documents.load_book(read(book_path))
-        proof = documents.verify_document(book, read(clearing_path))
-    except (BookError, ClearingError, ProofError) as error:
+        with _in_file(book_path):
+            book = documents.load_book(read(book_path))
+        with _in_file(clearing_path):
+            proof = documents.verify_document(book, read(clearing_path))
+    except (BookError, ClearingError) as error:
         reject(error, as_json=as_json)
+    except ProofError as error:
+        reject(error, as_json=as_json, file=clearing_path)
     if as_json:
         echo_json({"valid": True, "welfare": proof.welfare, "dualBound": proof.dual_bound})
         return
@@ -115,6 +122,15 @@ def schema(kind: Any) -> None:
         echo_json(cases.schema())
         return
     echo_json(documents.schema(kind))
+
+
+@contextmanager
+def _in_file(path: Path) -> Iterator[None]:
+    """Let what is wrong with a document begin with the path of its file."""
+    try:
+        yield
+    except (BookError, ClearingError) as error:
+        raise error.of_file(str(path)) from error
 
 
 def _show(book: Book, clearing: Clearing, welfare: int) -> None:

@@ -254,7 +254,8 @@ def _show_faults(results: Results) -> None:
         click.echo(f"meter     and {len(results.faults) - _MOST_SHOWN} more; the report has them")
     if results.untold_wh:
         click.echo(
-            f"feeder    {-results.untold_wh / 1000:,.3f} kWh more were taken than is settled"
+            f"feeder    {abs(results.untold_wh) / 1000:,.3f} kWh "
+            f"{'more' if results.untold_wh < 0 else 'less'} were taken than is settled"
         )
 
 

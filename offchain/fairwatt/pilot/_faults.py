@@ -17,7 +17,18 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from fairwatt.errors import CaseError
-from fairwatt.fleet import Fleet, Late, Noise, OtherKey, Outage, Scale, UnderReport, WrongUnit
+from fairwatt.fleet import (
+    Again,
+    Fleet,
+    Late,
+    Noise,
+    OtherKey,
+    Outage,
+    Replay,
+    Scale,
+    UnderReport,
+    WrongUnit,
+)
 from fairwatt.settlement import doubt
 from fairwatt.tomltext import Table, choice
 from fairwatt.units import SECONDS_PER_HOUR
@@ -46,6 +57,11 @@ def _late(table: Table) -> Behaviour:
     )
 
 
+def _replay(table: Table) -> Behaviour:
+    earlier = table.has("earlier") and table.any_of("earlier", bool)
+    return Replay(relabelled=True) if earlier else Again()
+
+
 _KINDS: Final[dict[str, Callable[[Table], Behaviour]]] = {
     "noise": lambda table: Noise(table.number("deviation", 0, 1)),
     "outage": _outage,
@@ -54,6 +70,7 @@ _KINDS: Final[dict[str, Callable[[Table], Behaviour]]] = {
     "wrong-unit": lambda _: WrongUnit(),
     "under-report": lambda table: UnderReport(table.number("share_hidden", 0, 1)),
     "other-key": lambda _: OtherKey(),
+    "replay": _replay,
 }
 
 
@@ -114,6 +131,13 @@ class Faults:
         )
         return max((1.0, *factors))
 
+    def replays_old(self, day: int) -> bool:
+        """Whether a meter brings a reading of an earlier day on a day, counted from 0."""
+        return any(
+            isinstance(each.behaviour, Replay) and (not each.days or day in each.days)
+            for each in self.faults
+        )
+
     def give(self, fleet: Fleet, day: int, numbers: Mapping[str, int]) -> None:
         """Give the meters of a fleet the behaviours of a day, counted from 0."""
         for at, fault in enumerate(self.faults):
@@ -173,6 +197,8 @@ class Reception:
         position_wh: Sequence[int],
         state: tuple[Snapshot, int, int],
         deadlines: tuple[int, int],
+        *,
+        replayed: str | None = None,
     ) -> Reception:
         """Tell what the chain has of a meter.
 
@@ -184,6 +210,8 @@ class Reception:
             The chain when all runs are over, market and session.
         deadlines
             When readings were estimated, and when the final run was.
+        replayed
+            What the contract did when its owner replayed it; None if nobody did.
         """
         snapshot, market, start = state
         is_settled = snapshot.is_reading_settled(market, start, arrival.peer)
@@ -196,15 +224,7 @@ class Reception:
         ] or (None,)  # fmt: skip
         signed = arrival.signed
         reading = signed.reading.energy_wh if signed is not None else None
-        told = []
-        if reading is None:
-            told.append("nothing was sent")
-        elif arrival.arrives_at > deadlines[1]:
-            told.append("it came after the final run")
-        elif not is_settled:
-            told.append("it was refused")
-        elif arrival.arrives_at > deadlines[0]:
-            told.append("it came late")
+        told = [_told_of_coming(arrival, is_settled, deadlines, replayed)]
         if reading is not None and is_settled:
             if reason := doubt(reading, position_wh):
                 told.append(f"held back until the final run: {reason}")
@@ -212,4 +232,21 @@ class Reception:
                 told.append(f"off by {hidden / 1000:+,.3f} kWh")
         if estimated is not None:
             told.append("estimated, then replaced by it" if is_settled else "estimated for good")
-        return cls(reading if is_settled else None, estimated, "; ".join(told))
+        if replayed is not None and is_settled:
+            told.append(f"brought again; {replayed}")
+        return cls(reading if is_settled else None, estimated, "; ".join(filter(None, told)))
+
+
+def _told_of_coming(
+    arrival: Arrival, is_settled: bool, deadlines: tuple[int, int], replayed: str | None
+) -> str:
+    """What was wrong with how a reading came, in words; empty if nothing was."""
+    if arrival.signed is None:
+        return "nothing was sent"
+    if arrival.is_old and not is_settled:
+        return f"one of an earlier day was brought for this one; {replayed}"
+    if arrival.arrives_at > deadlines[1]:
+        return "it came after the final run"
+    if not is_settled:
+        return "it was refused"
+    return "it came late" if arrival.arrives_at > deadlines[0] else ""

@@ -11,6 +11,7 @@ so its order counts what it draws, and there is nothing to lose.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -19,6 +20,7 @@ from fairwatt.chain import Role
 from fairwatt.community import ElectricVehicle, Storage
 from fairwatt.market import Side
 from fairwatt.orders import FlexibleOrder, Step
+from fairwatt.pilot._stored import Stored, whole_wh
 from fairwatt.units import MICRO, WH_PER_KWH
 
 if TYPE_CHECKING:
@@ -105,6 +107,22 @@ class Device:
         """What it can give after a schedule."""
         return self.start_wh - sum(schedule_wh)
 
+    def stored(self, schedule_wh: Sequence[int], periods: int) -> Stored:
+        """What it does with a schedule, over all periods of the day."""
+        metered = [0] * periods
+        metered[self.first_period : self.window.stop] = self.metered_wh(schedule_wh)
+        if self.slot is None:
+            return Stored(self.peer, ElectricVehicle.kind, tuple(metered))
+        held = accumulate(schedule_wh, lambda left, wh: left - wh, initial=self.start_wh)
+        per_wh = self.level_per_wh * WH_PER_KWH
+        return Stored(
+            self.peer,
+            Storage.kind,
+            tuple(metered),
+            tuple(round(wh * per_wh) for wh in held),
+            round(self.capacity_wh * per_wh),
+        )
+
     def cost(self, schedule_wh: Sequence[int]) -> float:
         """Wear of a schedule, token."""
         return self.cost_per_kwh * sum(max(wh, 0) for wh in schedule_wh) / WH_PER_KWH
@@ -163,7 +181,7 @@ def _of_storage(planned: Plan, at: int, asset: Storage, slot: int) -> Device:
         drawn_per_charged=1 / yields,
         level_per_wh=1 / gives / WH_PER_KWH,
         cost_per_kwh=asset.cost_per_kwh,
-        planned_wh=_whole(schedule.inject_kwh - yields * schedule.draw_kwh),
+        planned_wh=whole_wh(schedule.inject_kwh - yields * schedule.draw_kwh),
     )
 
 
@@ -189,7 +207,7 @@ def _of_vehicle(planned: Plan, at: int, asset: ElectricVehicle) -> Device:
         drawn_per_charged=1.0,
         level_per_wh=asset.efficiency / WH_PER_KWH,
         cost_per_kwh=0.0,
-        planned_wh=_whole(-schedule.draw_kwh[window]),
+        planned_wh=whole_wh(-schedule.draw_kwh[window]),
     )
 
 
@@ -259,7 +277,3 @@ def _down(kwh: float) -> int:
 
 def _near(kwh: float) -> int:
     return round(kwh * WH_PER_KWH)
-
-
-def _whole(kwh: Array) -> tuple[int, ...]:
-    return tuple(int(wh) for wh in np.rint(kwh * WH_PER_KWH).tolist())

@@ -12,6 +12,7 @@ from fairwatt.community import CurtailableLoad, Load, Photovoltaic, Storage
 from fairwatt.market import Side
 from fairwatt.orders import Step
 from fairwatt.pilot._flexible import Device, devices_of, stand_in, within_connection
+from fairwatt.pilot._stored import Stored
 from fairwatt.planner import firm_orders, orders, plan
 from fairwatt.units import WH_PER_KWH
 
@@ -40,6 +41,8 @@ class Done:
         Of the storages at the end of the day.
     costs
         Per peer what its assets cost besides energy (fuel, wear, what is not served), token.
+    stored
+        What each storage and vehicle did.
     short
         Vehicles that got less than they need, in words.
     """
@@ -47,6 +50,7 @@ class Done:
     metered_wh: dict[str, tuple[int, ...]]
     levels: Levels
     costs: dict[str, float]
+    stored: tuple[Stored, ...] = ()
     short: tuple[str, ...] = ()
 
 
@@ -58,7 +62,7 @@ class DayPlan:
     ----------
     steps
         Per peer what it wants on the market.
-    metered_wh, levels, costs
+    metered_wh, levels, costs, stored
         As `Done` has them, without what `devices` do.
     devices
         Storages and vehicles that the clearing schedules, those of a peer in sequence.
@@ -68,6 +72,7 @@ class DayPlan:
     metered_wh: dict[str, tuple[int, ...]]
     levels: Levels
     costs: dict[str, float]
+    stored: tuple[Stored, ...] = ()
     devices: tuple[Device, ...] = ()
 
     def numbered(self) -> Iterator[tuple[int, Device]]:
@@ -88,11 +93,12 @@ class DayPlan:
         """
         metered = {name: list(energy) for name, energy in self.metered_wh.items()}
         levels = {name: list(held) for name, held in self.levels.items()}
-        costs, short = dict(self.costs), []
+        costs, stored, short = dict(self.costs), list(self.stored), []
         for nonce, device in self.numbered():
             schedule = schedules_wh.get((device.peer, nonce), device.planned_wh)
             for period, energy in zip(device.window, device.metered_wh(schedule), strict=True):
                 metered[device.peer][period] += energy
+            stored.append(device.stored(schedule, len(metered[device.peer])))
             left = device.left_wh(schedule)
             costs[device.peer] += device.cost(schedule)
             if device.slot is not None:
@@ -103,7 +109,11 @@ class DayPlan:
                     "charger"
                 )
         return Done(
-            {name: tuple(energy) for name, energy in metered.items()}, levels, costs, tuple(short)
+            {name: tuple(energy) for name, energy in metered.items()},
+            levels,
+            costs,
+            tuple(stored),
+            tuple(short),
         )
 
     def to_document(self) -> dict[str, Any]:
@@ -119,6 +129,7 @@ class DayPlan:
             "meteredWh": self.metered_wh,
             "levels": self.levels,
             "costs": self.costs,
+            "stored": [each.to_document() for each in self.stored],
             "devices": [device.to_document() for device in self.devices],
         }
 
@@ -135,6 +146,7 @@ class DayPlan:
             metered_wh={name: tuple(row) for name, row in document["meteredWh"].items()},
             levels=document["levels"],
             costs=document["costs"],
+            stored=tuple(map(Stored.from_document, document["stored"])),
             devices=tuple(map(Device.from_document, document["devices"])),
         )
 
@@ -159,6 +171,7 @@ def plan_day(
     names = [peer.name for peer in truth.peers]
     drawn, injected, net = (np.zeros(planned.draw_kwh.shape) for _ in range(3))
     costs = dict.fromkeys(names, 0.0)
+    stored = []
     for at, (schedule, true, foreseen) in enumerate(
         zip(planned.schedules, _assets(truth), _assets(expected), strict=True)
     ):
@@ -169,6 +182,8 @@ def plan_day(
         injected[schedule.peer] += inject
         net[schedule.peer] += schedule.inject_kwh - schedule.draw_kwh
         costs[names[schedule.peer]] += schedule.cost
+        if (store := Stored.planned(names[schedule.peer], schedule)) is not None:
+            stored.append(store)
     metered = np.rint((injected - drawn) * WH_PER_KWH).astype(np.int64).tolist()
     if connections_wh is None:
         steps = orders(planned, "at-plan")
@@ -179,6 +194,7 @@ def plan_day(
         metered_wh={name: tuple(row) for name, row in zip(names, metered, strict=True)},
         levels=_levels(planned, names),
         costs=costs,
+        stored=tuple(stored),
         devices=tuple(devices),
     )
 

@@ -34,6 +34,9 @@ _TEXTS: Final = {
     "prices": "Above, the price at every node where anybody traded, and the tariffs of the "
     "supplier; below, what peers traded with each other and what their suppliers delivered and "
     "took, by the meters.",
+    "stores": "Beneath the price: what storages gave and were charged with and what vehicles took, "
+    "each by its own meter, and what all storages held; dotted, what they can hold. Nobody but its "
+    "owner knows what a vehicle holds.",
     "flows": "The market has no pairs: of every period's trades each buyer has the same share of "
     "what each seller sold.",
     "savings": "Against being alone with the supplier, with the same assets, planned by the same "
@@ -59,6 +62,8 @@ def report(results: Results, folder: Path) -> Path:
     pictures.mkdir(parents=True, exist_ok=True)
     parts = [_head(results)]
     for name, title in RUN_PICTURES.items():
+        if name == "stores" and not results.stores:
+            continue
         draw_run(results, name, pictures / f"{name}.png")
         parts.append(
             f"<h2>{title}</h2>\n<p>{_TEXTS[name]}</p>\n"
@@ -164,7 +169,8 @@ def _faults(results: Results) -> str:
         "<h2>Meters that failed</h2>\n<p>The initial run settles what has come, but for what can "
         "hardly be true. What is missing after a day is estimated: what was bought was taken, "
         "what was sold was not delivered. The final run settles what came since and gives back the "
-        "estimate. Received from the supplier is positive. In all, "
+        "estimate. A reading counts once, and for its own day: brought again it is passed over, "
+        "brought for another day it is refused. Received from the supplier is positive. In all, "
         f"{abs(results.untold_wh) / 1000:,.3f} kWh "
         f"{'more' if results.untold_wh < 0 else 'less'} were taken than is settled; only the meter "
         f"of the feeder could tell.</p>\n{_table(head, rows, last=last)}"

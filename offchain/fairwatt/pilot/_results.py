@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fairwatt.errors import PilotError
+from fairwatt.pilot._stored import Stored
 from fairwatt.units import MICRO, NANO, WH_PER_KWH
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from fairwatt.community import Array
     from fairwatt.pilot._run import Prepared
 
-__all__ = ["PeerResult", "Results"]
+__all__ = ["PeerResult", "Results", "StoreResult"]
 
 
 @dataclass(slots=True)
@@ -54,6 +55,46 @@ class PeerResult:
         return 100 * self.saved / self.alone
 
 
+@dataclass(slots=True)
+class StoreResult:
+    """What all storages, or all vehicles, did together, kWh.
+
+    Attributes
+    ----------
+    drawn, given
+        Per period, as their meters count them; one may charge while another discharges.
+    held
+        At the bounds of the periods; storages only.
+    capacity
+        Most that storages can hold.
+    """
+
+    drawn: Array
+    given: Array
+    held: Array
+    capacity: float = 0.0
+
+    @classmethod
+    def none(cls, periods: int) -> StoreResult:
+        """Nothing yet."""
+        return cls(np.zeros(periods), np.zeros(periods), np.zeros(periods + 1))
+
+    def add(self, first: int, stores: Iterable[Stored]) -> None:
+        """Add what they did in the periods of a day from `first` on."""
+        held = np.zeros(0)
+        self.capacity = 0.0
+        for store in stores:
+            metered = np.array(store.metered_wh) / WH_PER_KWH
+            here = slice(first, first + len(metered))
+            self.drawn[here] += np.maximum(-metered, 0)
+            self.given[here] += np.maximum(metered, 0)
+            if store.held_wh is not None:
+                row = np.array(store.held_wh) / WH_PER_KWH
+                held = row if not held.size else held + row
+                self.capacity += (store.capacity_wh or 0) / WH_PER_KWH
+        self.held[first : first + held.size] = held
+
+
 @dataclass
 class Results:
     """All days of a run that are over.
@@ -71,6 +112,8 @@ class Results:
     between_kwh
         From seller to buyer, shape (peers, peers): of every period's trades each buyer has the same
         share of what each seller sold, for the market has no pairs.
+    stores
+        By kind of asset, those that there are: "storage", "ev".
     gas, seconds
         Per day, by contract and by stage.
     faults
@@ -94,6 +137,7 @@ class Results:
     flows_kwh: Array
     between_kwh: Array
     costs: Array
+    stores: dict[str, StoreResult] = field(default_factory=dict)
     gas: list[dict[str, int]] = field(default_factory=list)
     seconds: list[dict[str, float]] = field(default_factory=list)
     orders: Counter[int] = field(default_factory=Counter)
@@ -184,6 +228,7 @@ class Results:
             peer.injected += int(np.maximum(metered[name], 0).sum())
             peer.taken += int(np.maximum(-metered[name], 0).sum())
             peer.imbalance += int(np.abs(difference).sum())
+        self._add_stores(day)
         self._add_money(day)
         self.gas.append(day["gas"])
         self.seconds.append(day["seconds"])
@@ -205,6 +250,16 @@ class Results:
             for name, told in day["faults"].items()
         ]
         self.refused += [f"day {day['day'] + 1}: {each}" for each in day["refused"]]
+
+    def _add_stores(self, day: dict[str, Any]) -> None:
+        per_day = self.prepared.per_day
+        by_kind: dict[str, list[Stored]] = {}
+        for store in map(Stored.from_document, day["stored"]):
+            by_kind.setdefault(store.kind, []).append(store)
+        for kind, stores in by_kind.items():
+            if kind not in self.stores:
+                self.stores[kind] = StoreResult.none(len(self.starts))
+            self.stores[kind].add(day["day"] * per_day, stores)
 
     def _add_money(self, day: dict[str, Any]) -> None:
         for name, peer in self.peers.items():

@@ -25,13 +25,16 @@ from fairwatt.errors import CaseError, ChainError, PilotError
 from fairwatt.fleet import Fleet
 from fairwatt.forecast import Outlook, expected
 from fairwatt.founding import NETWORK, Founder
+from fairwatt.imbalances import settle_reading
 from fairwatt.oracle import Oracle
 from fairwatt.orders import FlexibleOrder, SignedOrder
 from fairwatt.pilot._faults import Faults, Reception
 from fairwatt.pilot._node import ANVIL, OwnAnvil, connected, outlives
 from fairwatt.pilot._planning import DayPlan, Levels, plan_day, with_levels
+from fairwatt.pilot._replays import replay
 from fairwatt.profiles import Profiles
-from fairwatt.session import MarketTerms, propose, settle_reading
+from fairwatt.proposal import propose
+from fairwatt.session import MarketTerms
 from fairwatt.settlement import settle
 from fairwatt.simulation import Simulation
 from fairwatt.units import NANO, SECONDS_PER_DAY, SECONDS_PER_HOUR, WEI_PER_TOKEN
@@ -44,10 +47,12 @@ if TYPE_CHECKING:
     from fairwatt.deployment import Deployment
     from fairwatt.fleet import Arrival
     from fairwatt.founding import Member
+    from fairwatt.imbalances import Tariff
+    from fairwatt.meter import SignedReading
     from fairwatt.orders import Order
     from fairwatt.pilot._planning import Done
     from fairwatt.pilot._settings import RunFolder, RunSettings
-    from fairwatt.session import Session, Tariff
+    from fairwatt.session import Session
 
 __all__ = ["STAGES", "Prepared", "Progress", "prepare", "run"]
 
@@ -388,8 +393,9 @@ class _Day:
             arrivals = self._read(done)
         with self._stage("reconcile"):
             refused += self._reconcile(arrivals)
+            replays = self._replay(arrivals)
         with self._stage("account"):
-            accounts = self._account(arrivals, done, before)
+            accounts = self._account(arrivals, done, before, replays)
         with self._stage("compare"):
             compared, left = self._compare(levels)
         self.document = {
@@ -403,6 +409,7 @@ class _Day:
             "orders": {name: len(steps) for name, steps in plan.steps.items() if steps},
             "flexibleOrders": len(plan.devices),
             "assetCosts": done.costs,
+            "stored": [each.to_document() for each in done.stored],
             "compared": compared,
             "seconds": self.seconds,
         }
@@ -489,8 +496,24 @@ class _Day:
         fleet = Fleet(domain, NETWORK, self.runner.terms, keys, seed)
         if faults is not None:
             faults.give(fleet, self.number, numbers)
+            if faults.replays_old(self.number):
+                fleet.sent.update(self._settled_before())
         flowed = {numbers[name]: done.metered_wh[name] for name in self._metered}
         return fleet.session(self.start, flowed)
+
+    def _settled_before(self) -> dict[int, SignedReading]:
+        """The last reading of every meter that was settled, as it was: signing knows no chance."""
+        found: dict[int, SignedReading] = {}
+        for number in reversed(range(self.number)):
+            day = self.runner.folder.day(number)
+            for name, energy in day["meteredWh"].items() if day else ():
+                member = self.members[name]
+                if energy is not None and member.peer not in found:
+                    start = self.runner.start(number)
+                    found[member.peer] = self.simulation.read(member, start, tuple(energy))
+            if len(found) == len(self._metered):
+                break
+        return found
 
     def _reconcile(self, arrivals: Sequence[Arrival]) -> list[str]:
         if self.runner.faults is not None:
@@ -518,7 +541,9 @@ class _Day:
             came = [
                 arrival.signed
                 for arrival in arrivals
-                if arrival.signed is not None and arrival.arrives_at <= time
+                if arrival.signed is not None
+                and arrival.arrives_at <= time
+                and not arrival.is_again
             ]
             report = settle(self.runner.oracle, self.start, came, final=time == final)
             for each in report.run.refused:
@@ -526,6 +551,26 @@ class _Day:
                 if each.peer not in report.before:
                     refused[f"reading of {self._name(each.peer)}: {each.reason}"] = None
         return list(refused)
+
+    def _replay(self, arrivals: Sequence[Arrival]) -> dict[int, str]:
+        """Let owners bring what must not count to the contract by themselves; what it did, by peer.
+
+        A reading that comes again is replayed if it is settled; otherwise it is the first.
+        """
+        replays, snapshot = {}, self.chain.snapshot()
+        for arrival in arrivals:
+            if arrival.signed is None or not (arrival.is_old or arrival.is_again):
+                continue
+            if arrival.is_again and not snapshot.is_reading_settled(
+                NETWORK, self.start, arrival.peer
+            ):
+                continue
+            owner = self.members[self._name(arrival.peer)]
+            self.runner.founder.pay_gas(owner)
+            replays[arrival.peer] = replay(
+                self.chain, NETWORK, self.start, arrival.signed, owner.wallet
+            )
+        return replays
 
     @property
     def _runs(self) -> tuple[int, int, int]:
@@ -535,11 +580,18 @@ class _Day:
         return end + _INITIAL_RUN_S, estimating, end + _FINAL_RUN_S
 
     def _received(
-        self, arrivals: Sequence[Arrival], done: Done, snapshot: Snapshot, cleared: Cleared
+        self,
+        arrivals: Sequence[Arrival],
+        done: Done,
+        snapshot: Snapshot,
+        cleared: Cleared,
+        replays: Mapping[int, str],
     ) -> dict[str, Reception]:
         """What is settled of every meter."""
         received = {}
         for arrival in arrivals:
+            if arrival.is_again:
+                continue
             name = self._name(arrival.peer)
             if self.runner.faults is None:
                 received[name] = Reception(done.metered_wh[name], None, "")
@@ -551,11 +603,16 @@ class _Day:
                 cleared.positions_wh.get(arrival.peer, ()),
                 (snapshot, NETWORK, self.start),
                 (estimating, final),
+                replayed=replays.get(arrival.peer),
             )
         return dict(sorted(received.items(), key=lambda item: self._metered.index(item[0])))
 
     def _account(
-        self, arrivals: Sequence[Arrival], done: Done, before: dict[str, Any] | None
+        self,
+        arrivals: Sequence[Arrival],
+        done: Done,
+        before: dict[str, Any] | None,
+        replays: Mapping[int, str],
     ) -> dict[str, Any]:
         """Reckon what everybody gets and pays, from what the chain accepted, and compare.
 
@@ -571,7 +628,7 @@ class _Day:
             raise PilotError(f"session {self.start} of day {self.number + 1} is not cleared")
         session = snapshot.session(NETWORK, self.start)
         trades = self._trades_nano(cleared)
-        received = self._received(arrivals, done, snapshot, cleared)
+        received = self._received(arrivals, done, snapshot, cleared, replays)
         tariffs = self._tariffs(snapshot)
         imbalances = {
             name: got.estimate_nano or 0

@@ -24,7 +24,7 @@ STORAGE: Final = {"home": "planned by their owners", "market": "scheduled by the
 
 _RUN, _DEPLOYMENT, _DAYS, _PLANS = "run.json", "deployment.json", "days", "plans"
 _BILLS: Final = "bills"
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,38 +2,43 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-import matplotlib.dates as mdates
 import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
+from fairwatt.plot._days import (
+    day_edges,
+    edges,
+    is_hourly,
+    legend,
+    means,
+    plain,
+    price_lines,
+    span,
+    time_axis,
+)
+from fairwatt.plot._stores import stores_figure
 from fairwatt.plot.style import BLUE, GREEN, GREY, INK, RED, SOFT, save
-from fairwatt.units import NANO
+from fairwatt.units import NANO, SECONDS_PER_HOUR
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from matplotlib.axes import Axes
-
-    from fairwatt.community import Array
     from fairwatt.pilot import Results
 
 __all__ = ["RUN_PICTURES", "draw_run"]
 
 RUN_PICTURES: Final = {
     "prices": "Prices and energy over time",
+    "stores": "What storages and vehicles did",
     "flows": "Who traded with whom",
     "savings": "Savings per peer",
     "forecast": "What forecast errors cost",
     "chain": "What the chain costs",
 }
 """Names of the pictures, and what they show."""
-_NODE_COLOURS: Final = (BLUE, RED, GREEN, "#8a6bb1", "#c58fb0", INK)
-_MOST_NODES: Final = 6
-_MOST_HOURLY_DAYS: Final = 14  # beyond, days are drawn
 _MOST_NAMES: Final = 60
 _CONTRACTS: Final = {
     "Clearing": GREEN,
@@ -60,6 +65,7 @@ def draw_run(results: Results, name: str, path: Path) -> None:
     """
     make = {
         "prices": _prices,
+        "stores": stores_figure,
         "flows": _flows,
         "savings": _savings,
         "forecast": _forecast,
@@ -74,74 +80,27 @@ def draw_run(results: Results, name: str, path: Path) -> None:
 def _prices(results: Results) -> Figure:
     figure = Figure(figsize=(11, 6.4), layout="constrained")
     prices, energy = figure.subplots(2, 1, sharex=True, height_ratios=[1, 1.1])
-    hourly = results.days <= _MOST_HOURLY_DAYS
-    per_day = results.prepared.per_day
-    stop = results.days * per_day
-    edges = _edges(results, 1 if hourly else per_day)
-    currency = results.prepared.case.currency
-    community = results.prepared.truth.between(results.prepared.first, len(results.starts))
-    for supplier in community.suppliers[:2]:
-        for tariff in (supplier.retail(len(results.starts)), supplier.feed_in(len(results.starts))):
-            shown = tariff[:stop] if hourly else _daily(tariff[:stop], per_day)
-            prices.stairs(shown, edges, baseline=None, color=SOFT, linewidth=1, linestyle=":")
-    prices.plot([], [], color=SOFT, linestyle=":", label="retail, feed-in")
-    for rows, names, colour in _alike(results):
-        # Where nobody trades any price of a range would do; it says nothing.
-        price = np.where(results.traded_kwh[:stop] > 0, results.prices[rows, :stop], np.nan)
-        label = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-        if hourly:
-            prices.stairs(price, edges, baseline=None, color=colour, linewidth=1.6, label=label)
-            continue
-        days = price.reshape(-1, per_day)
-        low, mean, high = _spread(days)
-        prices.stairs(high, edges, baseline=low, fill=True, color=colour, alpha=0.22)
-        prices.stairs(
-            mean, edges, baseline=None, color=colour, linewidth=1.4,
-            label=f"{label}: mean, 10 to 90 %",
-        )  # fmt: skip
-    prices.set_ylabel(f"price\n{currency}/kWh", color=INK)
-    prices.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=9)
-    scale = results.prepared.settings.period_seconds / 3600 if hourly else 24.0
-
-    def power(values: Array) -> Array:
-        sums = values[:stop] if hourly else values[:stop].reshape(-1, per_day).sum(axis=1)
-        rates: Array = sums / scale
-        return rates
-
-    traded, imported = power(results.traded_kwh), power(results.imported_kwh)
-    exported = power(results.exported_kwh)
-    energy.stairs(traded, edges, fill=True, color=_TRADED, label="between peers")
-    energy.stairs(
-        traded + imported, edges, baseline=traded, fill=True, color=_IMPORT, label="from suppliers"
+    bounds = edges(results)
+    price_lines(prices, results)
+    legend(prices)
+    hours = results.prepared.settings.period_seconds / SECONDS_PER_HOUR
+    traded, imported, exported = (
+        means(results, energy) / hours
+        for energy in (results.traded_kwh, results.imported_kwh, results.exported_kwh)
     )
-    energy.stairs(-exported, edges, fill=True, color=_EXPORT, label="to suppliers")
+    energy.stairs(traded, bounds, fill=True, color=_TRADED, label="between peers")
+    energy.stairs(
+        traded + imported, bounds, baseline=traded, fill=True, color=_IMPORT, label="from suppliers"
+    )
+    energy.stairs(-exported, bounds, fill=True, color=_EXPORT, label="to suppliers")
     energy.axhline(0, color=INK, linewidth=0.8)
-    energy.set_ylabel("kW" if hourly else "kW, mean of the day", color=INK)
-    energy.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=9)
-    _time_axis(energy, results)
+    unit = "kW" if is_hourly(results) else f"kW, mean of the {span(results)}"
+    energy.set_ylabel(unit, color=INK)
+    legend(energy)
+    time_axis(energy, results)
     for axes in (prices, energy):
-        _plain(axes)
+        plain(axes)
     return figure
-
-
-def _spread(days: Array) -> Array:
-    """Of each day's prices the 10 % quantile, the mean and the 90 % quantile, shape (3, days)."""
-    rows = []
-    for day in days:
-        traded = day[~np.isnan(day)]
-        low, high = np.quantile(traded, [0.1, 0.9]) if traded.size else (np.nan, np.nan)
-        rows.append((low, traded.mean() if traded.size else np.nan, high))
-    return np.array(rows).T
-
-
-def _alike(results: Results) -> list[tuple[int, list[str], str]]:
-    """Nodes with the same prices at all times, with a colour each; the first few of them."""
-    found: dict[bytes, tuple[int, list[str]]] = {}
-    for row, node in enumerate(results.prepared.truth.network.nodes):
-        key = results.prices[row].tobytes()
-        found.setdefault(key, (row, []))[1].append(node)
-    pairs = zip(list(found.values())[:_MOST_NODES], _NODE_COLOURS, strict=False)
-    return [(row, names, colour) for (row, names), colour in pairs]
 
 
 # ----------------------------------------------------------------------------------- between peers
@@ -179,7 +138,7 @@ def _flows(results: Results) -> Figure:
     side.barh(range(len(rows)), sellers[rows], color=_EXPORT, height=0.8)
     side.set_xlabel("sold, kWh", color=INK, fontsize=9)
     for axes in (top, side):
-        _plain(axes)
+        plain(axes)
     top.tick_params(labelbottom=False)
     side.tick_params(labelleft=False)
     side.grid(axis="y", visible=False)
@@ -217,7 +176,7 @@ def _savings(results: Results) -> Figure:
     axes.margins(x=0.08)
     currency = results.prepared.case.currency
     axes.set_xlabel(f"saved, {currency}, and in % of the bill alone with the supplier", color=INK)
-    _plain(axes)
+    plain(axes)
     axes.grid(axis="x", color="#e4e6e8", linewidth=0.6)
     axes.grid(axis="y", visible=False)
     return figure
@@ -229,7 +188,7 @@ def _savings(results: Results) -> Figure:
 def _forecast(results: Results) -> Figure:
     figure = Figure(figsize=(10.5, 3.9), layout="constrained")
     total, errors = figure.subplots(1, 2, width_ratios=[1.25, 1])
-    edges = _edges(results, results.prepared.per_day)
+    bounds = day_edges(results)
     costs = results.costs[: results.days]
     name = results.prepared.settings.forecast
     lines = (
@@ -239,17 +198,17 @@ def _forecast(results: Results) -> Figure:
     )
     for column, label, colour, style in lines:
         summed = np.concatenate([[0.0], costs[:, column].cumsum()])
-        total.plot(edges, summed, color=colour, linestyle=style, linewidth=1.8, label=label)
+        total.plot(bounds, summed, color=colour, linestyle=style, linewidth=1.8, label=label)
     total.set_ylabel(f"cost of all peers so far, {results.prepared.case.currency}", color=INK)
     total.legend(frameon=False, fontsize=9)
     total.set_ylim(bottom=min(0.0, total.get_ylim()[0]))
     width = 1.0 if results.days > _MOST_NAMES else 0.8
-    middle = (edges[:-1] + edges[1:]) / 2
+    middle = (bounds[:-1] + bounds[1:]) / 2
     errors.bar(middle, costs[:, 0] - costs[:, 2], width=width, color=RED)
     errors.set_ylabel(f"errors cost, {results.prepared.case.currency} a day", color=INK)
     for axes in (total, errors):
-        _time_axis(axes, results)
-        _plain(axes)
+        time_axis(axes, results)
+        plain(axes)
     return figure
 
 
@@ -259,18 +218,18 @@ def _forecast(results: Results) -> Figure:
 def _chain(results: Results) -> Figure:
     figure = Figure(figsize=(10.5, 3.9), layout="constrained")
     gas, seconds = figure.subplots(1, 2, width_ratios=[1.25, 1])
-    edges = _edges(results, results.prepared.per_day)
+    bounds = day_edges(results)
     base = np.zeros(results.days)
     for name, colour in _CONTRACTS.items():
         used = np.array([day.get(name, 0) for day in results.gas]) / 1e6
         if used.any():
-            gas.stairs(base + used, edges, baseline=base, fill=True, color=colour, label=name)
+            gas.stairs(base + used, bounds, baseline=base, fill=True, color=colour, label=name)
             base += used
     gas.set_ylabel("million gas a day", color=INK)
     gas.set_ylim(bottom=0)
     gas.legend(loc="lower right", fontsize=9)
-    _time_axis(gas, results)
-    _plain(gas)
+    time_axis(gas, results)
+    plain(gas)
     stages = list(results.seconds[0])
     rows = np.array([[day.get(stage, 0.0) for stage in stages] for day in results.seconds])
     at = np.arange(len(stages))[::-1]
@@ -283,43 +242,6 @@ def _chain(results: Results) -> Figure:
     seconds.set_yticks(at, stages)
     seconds.margins(x=0.18)
     seconds.set_xlabel("seconds per day, median, by stage", color=INK)
-    _plain(seconds)
+    plain(seconds)
     seconds.grid(axis="y", visible=False)
     return figure
-
-
-# ----------------------------------------------------------------------------------------- drawing
-
-
-def _edges(results: Results, every: int) -> Array:
-    """Bounds of periods, or of days, as Matplotlib's dates."""
-    count = results.days * results.prepared.per_day // every
-    seconds = results.prepared.settings.period_seconds * every
-    start = results.prepared.settings.start
-    times = [
-        datetime.fromtimestamp(start + at * seconds, UTC).astimezone(results.prepared.case.zone)
-        for at in range(count + 1)
-    ]
-    return np.array(mdates.date2num(times))  # type: ignore[no-untyped-call]
-
-
-def _daily(values: Array, per_day: int) -> Array:
-    means: Array = values.reshape(-1, per_day).mean(axis=1)
-    return means
-
-
-def _time_axis(axes: Axes, results: Results) -> None:
-    zone = results.prepared.case.zone
-    edges = _edges(results, results.prepared.per_day)
-    locator = mdates.AutoDateLocator(tz=zone, maxticks=8)  # type: ignore[no-untyped-call]
-    axes.xaxis.set_major_locator(locator)
-    formatter = mdates.ConciseDateFormatter(locator, tz=zone)  # type: ignore[no-untyped-call]
-    axes.xaxis.set_major_formatter(formatter)
-    axes.set_xlim(edges[0], edges[-1])
-
-
-def _plain(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="#e4e6e8", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=SOFT)

@@ -18,7 +18,7 @@ from fairwatt.chain import Role
 from fairwatt.errors import ProofError
 from fairwatt.market import Certificate, Clearing, Side, verify
 from fairwatt.orders import FlexibleOrder, Order, SignedOrder, Step
-from fairwatt.session import Proposal, propose
+from fairwatt.proposal import Proposal, propose
 
 if TYPE_CHECKING:
     from tests.contracts.machine.model import Book, Key, Peer

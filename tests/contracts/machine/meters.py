@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 from tests.contracts.machine.base import Machine, Refusal, some
 
+from fairwatt.imbalances import estimate_imbalance, settle_reading
 from fairwatt.meter import Reading, SignedReading
 from fairwatt.readings import bring
-from fairwatt.session import estimate_imbalance, settle_reading
 
 if TYPE_CHECKING:
     from tests.contracts.machine.model import Book, Peer

@@ -9,9 +9,9 @@ from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from fairwatt.imbalances import Tariff
 from fairwatt.market import Side
 from fairwatt.orders import FlexibleOrder, Order
-from fairwatt.session import Tariff
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
     from fairwatt.chain import Role, Signer
     from fairwatt.orders import SignedOrder
+    from fairwatt.proposal import Proposal
     from fairwatt.receipts import SignedReceipt
-    from fairwatt.session import MarketTerms, Proposal
+    from fairwatt.session import MarketTerms
 
 Key = tuple[int, int]
 """Peer and nonce."""

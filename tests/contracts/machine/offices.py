@@ -13,7 +13,8 @@ from tests.contracts.machine.base import NOBODY, Machine, Refusal, some
 from tests.contracts.machine.model import ACTIVE, LEFT, SUSPENDED, Peer, Record
 
 from fairwatt.chain import Role, test_signer
-from fairwatt.session import NetworkVersion, Tariff
+from fairwatt.imbalances import Tariff
+from fairwatt.session import NetworkVersion
 
 if TYPE_CHECKING:
     from fairwatt.chain import Signer
