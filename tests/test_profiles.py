@@ -189,7 +189,7 @@ def test_read__parquet_without_pyarrow__says_what_to_install(
         raise ImportError
 
     monkeypatch.setattr(pd, "read_parquet", missing)
-    with pytest.raises(CaseError, match=r"place: Parquet files need .* 'fairwatt\[parquet\]'"):
+    with pytest.raises(CaseError, match=r"place: a Parquet file needs .* '\.\[parquet\]'"):
         read(tmp_path, file="a.parquet")
 
 
