@@ -9,10 +9,12 @@ bills()      of every peer and month, held to the balances on the chain
 from __future__ import annotations
 
 from fairwatt.pilot._bills import bills, books_of
+from fairwatt.pilot._day import STAGES
 from fairwatt.pilot._node import ANVIL, EMBEDDED
+from fairwatt.pilot._prepared import Prepared, prepare
 from fairwatt.pilot._report import report
 from fairwatt.pilot._results import PeerResult, Results
-from fairwatt.pilot._run import STAGES, Prepared, Progress, prepare, run
+from fairwatt.pilot._run import Progress, run
 from fairwatt.pilot._settings import STORAGE, RunFolder, RunSettings
 
 __all__ = [

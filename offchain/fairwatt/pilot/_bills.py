@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fairwatt.billing import Bill
-    from fairwatt.pilot._run import Prepared
+    from fairwatt.pilot._prepared import Prepared
 
 __all__ = ["bills", "books_of"]
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from fairwatt.community import Array
-    from fairwatt.pilot._run import Prepared
+    from fairwatt.pilot._prepared import Prepared
 
 __all__ = ["PeerResult", "Results", "StoreResult"]
 
