@@ -7,10 +7,12 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 import matplotlib as mpl
+import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.image import imread
@@ -25,7 +27,8 @@ from fairwatt.errors import (
     PriceCountMismatch,
 )
 from fairwatt.market import Book, Clearing, LimitOrder, Link, Network, Side, clear
-from fairwatt.plot import MAX_NODES, Panel, _network, draw_clearings
+from fairwatt.pilot._results import PeerResult
+from fairwatt.plot import MAX_NODES, Panel, _network, draw_clearings, draw_run
 from tests.market.shorthand import ask, bid, book, network
 from tests.named_books import NAMED_BOOKS
 
@@ -341,3 +344,31 @@ def test_draw_clearings__too_many_nodes__is_refused(tmp_path):
 def test_draw_clearings__clearing_of_another_book__is_refused(tmp_path, clearing, error):
     with pytest.raises(error):
         draw_clearings([Panel("t", NAMED_BOOKS["link with room"], clearing)], tmp_path / "a.svg")
+
+
+def drawn_run(path: Path, name: str, **results: Any) -> list[str]:
+    case = SimpleNamespace(currency="EUR")
+    truth = SimpleNamespace(peers=[SimpleNamespace(name=each) for each in ("Ana", "Bo")])
+    prepared = SimpleNamespace(case=case, truth=truth)
+    draw_run(SimpleNamespace(prepared=prepared, **results), name, path)  # type: ignore[arg-type]
+    return texts(ET.fromstring(path.read_bytes()))
+
+
+def test_draw_run__savings__percentages_are_those_of_the_table(tmp_path):
+    peers = {
+        "Ana": PeerResult("Ana", alone=2 * 10**9, cost=5 * 10**8),
+        "Bo": PeerResult("Bo", alone=-(10**9), cost=-2 * 10**9),  # no bill to save from
+        "Cy": PeerResult("Cy", alone=10**9, cost=-(10**9)),  # more than all of it
+        "Di": PeerResult("Di", alone=10**9, cost=3 * 10**9),
+    }
+    said = drawn_run(tmp_path / "savings.svg", "savings", peers=peers)
+    assert [each for each in said if re.fullmatch(r"[-−\d.]+ %", each)] == ["-200.0 %", "75.0 %"]
+
+
+@pytest.mark.parametrize("most", [0.004, 3.2, 900.0])
+def test_draw_run__flows__energies_are_plain_numbers(tmp_path, most):
+    energy = np.array([[0.0, most], [most / 3, 0.0]])
+    said = drawn_run(tmp_path / "flows.svg", "flows", between_kwh=energy)
+    assert "kWh" in said
+    assert not [each for each in said if "×" in each or "10−" in each or "mathdefault" in each]
+    assert sum(bool(re.fullmatch(r"[\d.]+", each)) for each in said) >= 4

@@ -107,6 +107,22 @@ def test_bill__reading_not_settled__is_provisional() -> None:
     assert "Provisional: 1 period not settled yet." in bill_html(bill)
 
 
+@pytest.mark.parametrize(
+    ("traded", "metered", "price", "said"),
+    [
+        (-3, -3, 150_000, "better off (50.0%)"),
+        (-3, -3, 450_000, "worse off (50.0%)"),
+        (3, 3, 160_000, "better off."),  # alone it would receive something
+        (-3, -3, -10_000, "better off."),  # more than all of the bill
+    ],
+)
+def test_bill__percentage__is_of_a_bill_and_at_most_all_of_it(
+    traded: int, metered: int, price: int, said: str
+) -> None:
+    page = bill_html(bill_of(of_one_period(traded, metered, price=price), 2, Month(1970, 1)))
+    assert said in page
+
+
 def test_bill__name_with_markup__is_text(autumn: Books) -> None:
     page = bill_html(bill_of(of_one_period(-3, -5), 2, Month(1970, 1)))
     assert "Ana &lt;i&gt;" in page

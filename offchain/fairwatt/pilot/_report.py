@@ -40,12 +40,19 @@ _TEXTS: Final = {
     "flows": "The market has no pairs: of every period's trades each buyer has the same share of "
     "what each seller sold.",
     "savings": "Against being alone with the supplier, with the same assets, planned by the same "
-    "forecasts. The mark says what it would have been had everybody foreseen the days.",
+    "forecasts. The mark says what it would have been had everybody foreseen the days. The "
+    "percentage is of the bill alone; it is left out where that bill is none to save from, or more "
+    "than all of it is saved.",
     "forecast": "Plans and orders follow the forecast, meters count what comes; the difference is "
     "bought and sold at the supplier's tariffs.",
     "chain": "Gas of the clearing with its proof, of the readings, and of what is published for "
     "the day (tariffs, rosters); and how long each stage of a day took.",
 }
+_WARNED: Final = (
+    " Paid is only what was settled, alone is reckoned by what truly flowed: what a meter hid or "
+    "did not tell looks here as if it were saved "
+    '(<a href="#meters">which meters failed</a>).'
+)
 
 
 def report(results: Results, folder: Path) -> Path:
@@ -96,12 +103,15 @@ def _head(results: Results) -> str:
     errors = (total.cost - total.perfect) / 1e9
     shared = results.traded_kwh.sum()
     failed = " and failed meters" if settings.faults is not None else ""
+    # Else a household whose meter was silent would seem to have saved most.
+    warned = "" if settings.faults is None else _WARNED
     told = (
         f"All peers together paid <b>{total.cost / 1e9:,.2f} {currency}</b> instead of "
         f"{total.alone / 1e9:,.2f} alone with their suppliers: <b>{saved:,.2f} {currency}"
         f"{_percent(total)}</b> saved. They traded {shared:,.1f} kWh with "
-        f"each other. Forecast errors{failed} cost {errors:,.2f} {currency}. Every clearing was "
-        "proved on chain, and every balance is, to the nano-token, what the bills make it."
+        f"each other. Forecast errors{failed} cost {errors:,.2f} {currency}.{warned} Every "
+        "clearing was proved on chain, and every balance is, to the nano-token, what the bills "
+        "make it."
     )
     span = (
         f"{results.days} {'day' if results.days == 1 else 'days'} from {utc(settings.start)}, "
@@ -166,7 +176,8 @@ def _faults(results: Results) -> str:
     estimated = sum(row[3] or 0 for row in results.faults)
     last = [f"{len(rows)} readings", "", "", f"{estimated / 1e9:,.2f}", f"{settled / 1e9:,.2f}"]
     return (
-        "<h2>Meters that failed</h2>\n<p>The initial run settles what has come, but for what can "
+        '<h2 id="meters">Meters that failed</h2>'
+        "\n<p>The initial run settles what has come, but for what can "
         "hardly be true. What is missing after a day is estimated: what was bought was taken, "
         "what was sold was not delivered. The final run settles what came since and gives back the "
         "estimate. A reading counts once, and for its own day: brought again it is passed over, "

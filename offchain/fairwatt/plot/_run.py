@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from fairwatt.plot._days import (
     day_edges,
@@ -134,15 +135,19 @@ def _flows(results: Results) -> Figure:
     cells.set_xlabel("buys", color=INK)
     cells.set_ylabel("sells", color=INK)
     top.bar(range(len(columns)), buyers[columns], color=BLUE, width=0.8)
-    top.set_ylabel("bought, kWh", color=INK, fontsize=9)
+    top.set_ylabel("bought\nkWh", color=INK, fontsize=9)
     side.barh(range(len(rows)), sellers[rows], color=_EXPORT, height=0.8)
-    side.set_xlabel("sold, kWh", color=INK, fontsize=9)
+    side.set_xlabel("sold\nkWh", color=INK, fontsize=9)
     for axes in (top, side):
         plain(axes)
     top.tick_params(labelbottom=False)
     side.tick_params(labelleft=False)
     side.grid(axis="y", visible=False)
-    figure.colorbar(image, ax=side, label="kWh", fraction=0.35, pad=0.08)
+    # Powers of ten are no numbers to most; and a small community trades within one power.
+    scale = figure.colorbar(image, ax=side, label="kWh", fraction=0.35, pad=0.08)
+    scale.ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    scale.ax.yaxis.set_major_formatter(FuncFormatter(lambda energy, _: f"{energy:g}"))
+    scale.ax.yaxis.set_minor_locator(NullLocator())
     return figure
 
 
@@ -150,7 +155,7 @@ def _flows(results: Results) -> Figure:
 
 
 def _savings(results: Results) -> Figure:
-    """What each saves; in percent where its bill alone is not next to nothing."""
+    """What each saves; in percent too, as in the table, in a column of its own."""
     peers = sorted(results.peers.values(), key=lambda peer: peer.saved)[-_MOST_NAMES:]
     figure = Figure(figsize=(9, 1.5 + 0.22 * max(len(peers), 4)), layout="constrained")
     axes = figure.subplots()
@@ -163,19 +168,24 @@ def _savings(results: Results) -> Figure:
         label="with a perfect forecast",
     )  # fmt: skip
     for place, peer in enumerate(peers):
-        if 2 * abs(peer.saved) < abs(peer.alone):
+        if (part := peer.saved_percent) is not None:
+            # At the end of a bar it would be read as the percentage of the mark that stands there.
             axes.annotate(
-                f"{100 * peer.saved / abs(peer.alone):.1f} %",
-                (max(saved[place], perfect[place], 0.0), place), xytext=(6, 0),
-                textcoords="offset points", va="center", fontsize=7.5, color=SOFT,
+                f"{part:z.1f} %", (1.0, place), xycoords=axes.get_yaxis_transform(),
+                xytext=(46, 0), textcoords="offset points", ha="right", va="center",
+                fontsize=7.5, color=SOFT,
             )  # fmt: skip
     axes.axvline(0, color=INK, linewidth=0.8)
-    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=9)
+    axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), frameon=False, fontsize=9)
+    axes.annotate(
+        "saved, %", (1.0, 1.0), xycoords="axes fraction", xytext=(46, 6),
+        textcoords="offset points", ha="right", fontsize=9, color=INK,
+    )  # fmt: skip
     axes.set_yticks(at, [peer.name for peer in peers], fontsize=7.5)
     axes.set_ylim(-0.7, len(peers) - 0.3)
     axes.margins(x=0.08)
     currency = results.prepared.case.currency
-    axes.set_xlabel(f"saved, {currency}, and in % of the bill alone with the supplier", color=INK)
+    axes.set_xlabel(f"saved, {currency}; in % of the bill alone with the supplier", color=INK)
     plain(axes)
     axes.grid(axis="x", color="#e4e6e8", linewidth=0.6)
     axes.grid(axis="y", visible=False)
