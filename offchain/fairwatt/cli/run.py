@@ -30,7 +30,7 @@ _FOLDER: Any = click.Path(file_okay=False, path_type=Path)
     epilog="""\b
 Examples:
   fairwatt run iberia --days 7
-  fairwatt run corby --days 1 --chain anvil --forecast regression
+  fairwatt run corby --horizon summer-week --days 1 --chain anvil
   fairwatt run ./my-homes --start 2026-06-01 --days 30 --chain http://127.0.0.1:8545
 """
 )
