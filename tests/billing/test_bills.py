@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from fractions import Fraction
 
 import pytest
+from matplotlib.figure import Figure
 
 from fairwatt.billing import (
     Books,
@@ -26,6 +27,7 @@ from fairwatt.billing import (
     billed_months,
     supplier_report,
 )
+from fairwatt.billing._chart import draw_days
 from fairwatt.errors import BillingError, BooksNotBalanced
 from tests.billing.recorded import CITY, GREEN, HOMES, MADRID, record
 
@@ -183,6 +185,15 @@ def test_page_and_pdf__have_the_numbers(autumn: Books) -> None:
 
         text = "".join(each.extract_text() for each in PdfReader(io.BytesIO(pdf)).pages)
         assert f"{bill.total_nano:,}" in text.replace("\n", "")
+
+
+def test_chart__of_one_day__shows_the_suppliers_tariffs() -> None:
+    energy, prices = Figure().subplots(2, 1)
+    draw_days(bill_of(of_one_period(-3, -5), 2, Month(1970, 1)), energy, prices)
+    shown = {each.get_label(): each.get_segments() for each in prices.collections}
+    for label, price in (("supplier sells", 0.3), ("supplier buys", 0.08)):
+        (segment,) = shown[label]
+        assert segment.tolist() == [[0.5, price], [1.5, price]]
 
 
 def test_supplier__of_recorded_books__sees_imports_and_exports(autumn: Books) -> None:

@@ -68,12 +68,26 @@ def _tariffs(bill: Bill, axes: Axes, days: list[int]) -> None:
             shown = [float("nan") if value is None else float(value) / MICRO for value in values]
             axes.plot(days, shown, color=colour, label=label, **style)
 
-    line([day.retail_micro_per_kwh for day in bill.days], "supplier sells", RED, linewidth=1.4)
+    def flat(values: list[Fraction | None], label: str, colour: str) -> None:
+        # As wide as the day: a line through a single day has no length and is not seen.
+        known = [
+            (day, float(value) / MICRO)
+            for day, value in zip(days, values, strict=True)
+            if value is not None
+        ]
+        if known:
+            at = [day for day, _ in known]
+            axes.hlines(
+                [value for _, value in known], [day - 0.5 for day in at], [day + 0.5 for day in at],
+                colors=colour, label=label, linewidth=1.4,
+            )  # fmt: skip
+
+    flat([day.retail_micro_per_kwh for day in bill.days], "supplier sells", RED)
     line([_price(day, Item.COMMUNITY_BOUGHT) for day in bill.days], "you paid", GREEN, marker="o",
          markersize=3.5, linewidth=1)  # fmt: skip
     line([_price(day, Item.COMMUNITY_SOLD) for day in bill.days], "you received", _YELLOW,
          marker="s", markersize=3, linewidth=1)  # fmt: skip
-    line([day.feed_in_micro_per_kwh for day in bill.days], "supplier buys", BLUE, linewidth=1.4)
+    flat([day.feed_in_micro_per_kwh for day in bill.days], "supplier buys", BLUE)
     axes.set_ylim(bottom=min(0, axes.get_ylim()[0]))
 
 

@@ -136,7 +136,7 @@ def clear(
     _say(
         as_json,
         document,
-        f"clears {len(result.proposal.orders)} orders with welfare "
+        f"clears {plural(len(result.proposal.orders), 'order')} with welfare "
         f"{sum(proof.welfare for proof in result.proofs):,} nano-token; {sent}",
     )
 
