@@ -253,6 +253,23 @@ def test_clear__peer_emptied_its_account__is_excused_before_the_clearing(office:
     assert refusal.value.name == "NothingOwed"
 
 
+@pytest.mark.parametrize("last", [False, True])
+def test_clear__false_copy_of_a_promised_order__does_not_spoil_the_excuse(
+    office: Office, *, last: bool
+) -> None:
+    """Anybody may hand in what looks like the order of another; wherever it stands in the list."""
+    community = office.community
+    answers = office.issue()
+    ledger = community.chain.contracts.ledger
+    community.send(ledger.requestWithdrawal, NANO, sender=office.buyer.wallet)
+    office.to_gate()
+    false = SignedOrder(office.orders[0].order, office.orders[1].signature)
+    orders = [*office.orders, false] if last else [false, *office.orders]
+    run = office.oracle.clear(office.start, orders, answers)
+    assert "and is excused" in run.excused[0].reason
+    assert office.claim(office.buyer) is Claim.EXCUSED
+
+
 def test_clear__placed_order_takes_the_connection_of_a_promised_one__is_excused(
     office: Office,
 ) -> None:

@@ -356,9 +356,8 @@ class Oracle:
         receipt = self.chain.clear(proposal, self.signer, dry_run=True)
         excused = []
         if promised:
-            hashes = {signed.order.struct_hash for signed in accepted} | promised.keys()
-            shown = [signed for signed in orders if signed.order.struct_hash in hashes]
-            excused = self._excuse(start, proposal, promised, shown, snapshot)
+            left = [signed for signed in orders if signed.order.struct_hash in promised]
+            excused = self._excuse(start, proposal, promised, [*left, *accepted], snapshot)
         if self.send:
             receipt = self.chain.clear(proposal, self.signer)
         return ClearingRun(proposal, proofs, tuple(refused), receipt, tuple(excused))
@@ -603,7 +602,9 @@ class Oracle:
         Parameters
         ----------
         orders
-            All that might have been cleared, beside those that are placed.
+            All that might have been cleared, beside those that are placed. The contract takes no
+            excuse with an order that is not valid, as a copy with a false signature: anybody may
+            have handed that in.
         """
         cleared = {signed.order.struct_hash for signed in proposal.orders}
         left_out = defaultdict(list)
@@ -615,7 +616,11 @@ class Oracle:
         }
         said = []
         for peer, receipts in sorted(left_out.items()):
-            shown = {signed.order.nonce: signed for signed in orders if signed.order.peer == peer}
+            shown = {
+                signed.order.nonce: signed
+                for signed in orders
+                if signed.order.peer == peer and _is_valid(signed, snapshot)
+            }
             if peer in placed:
                 shown[placed[peer].order.nonce] = placed[peer]
             owed = [
@@ -626,13 +631,13 @@ class Oracle:
             ]
             if not owed:
                 continue  # the contract sees by itself that no clearing could contain them
-            reason = self._excuse_peer([signed for _, signed in sorted(shown.items())], snapshot)
+            reason = self._excuse_peer([signed for _, signed in sorted(shown.items())])
             said += [Refusal(peer, reason, receipt.nonce) for receipt in owed]
         return said
 
-    def _excuse_peer(self, shown: Sequence[SignedOrder], snapshot: Snapshot) -> str:
+    def _excuse_peer(self, shown: Sequence[SignedOrder]) -> str:
         """Excuse a peer by its orders; says what came of it."""
-        listed = [signed.to_struct() for signed in shown if not snapshot.is_cancelled(signed.order)]
+        listed = [signed.to_struct() for signed in shown]
         excuse = self.chain.contracts.bonds.excuse
         try:
             self.chain.simulate(excuse, listed, sender=self.signer)
@@ -757,6 +762,14 @@ class Oracle:
         if not self.send:
             return None
         return self.chain.send(reconcile, *arguments, sender=self.signer)
+
+
+def _is_valid(signed: SignedOrder, snapshot: Snapshot) -> bool:
+    """Whether a clearing may contain the order, as far as that depends on it alone."""
+    with suppress(ChainError):
+        snapshot.require_valid(signed)
+        return True
+    return False
 
 
 def _step_count(order: Order | FlexibleOrder, cells: int) -> int:
