@@ -90,6 +90,7 @@ class Office:
     seller: Member
     rival: Member
     orders: list[SignedOrder]
+    most_flexible: int | None = None
 
     @classmethod
     def open(cls, community: Community) -> Office:
@@ -119,7 +120,8 @@ class Office:
 
     @property
     def oracle(self) -> Oracle:
-        return Oracle(self.community.chain, self.market, self.community.solver, True)
+        oracle = Oracle(self.community.chain, self.market, self.community.solver, True)
+        return replace(oracle, most_flexible=self.most_flexible)
 
     def issue(self, *orders: SignedOrder) -> tuple[SignedReceipt, ...]:
         run = self.oracle.issue(self.start, orders or self.orders)
@@ -206,6 +208,52 @@ def test_issue__second_order_under_a_promised_nonce__changes_nothing(office: Off
         run = office.oracle.issue(office.start, [second, first], answers)
         assert run.answered == ((first, answers[0]),)
         assert run.refused[0].reason == "the peer signed another order with this nonce"
+
+
+def placed_for_a_while(office: Office, promised: SignedOrder, later: SignedOrder) -> list[Any]:
+    """Receipts where an order that is placed and cancelled stood in the way of one in between."""
+    community, wallet = office.community, office.buyer.wallet
+    (first,) = office.issue(promised)
+    whole = bid(1_000, 10_000)  # what the connection carries
+    options = {"market": office.market, "session": office.start, "nonce": 9}
+    community.place(community.sign(office.buyer, whole, **options))
+    run = office.oracle.issue(office.start, [promised, later], [first])
+    assert "more than the connection's" in run.refused[0].reason
+    cancel = community.chain.contracts.order_book.cancel
+    community.send(cancel, office.market, office.start, 9, sender=wallet)
+    return [first, *(answer for _, answer in run.answered)]
+
+
+def test_issue__promised_order_is_in_the_way_of_a_placed_one__keeps_its_steps(
+    office: Office,
+) -> None:
+    """Or else both had a receipt when the placed one was cancelled, and one was left out."""
+    community = office.community
+    office.buyer = community.admit(Role.PROSUMER, C3, tokens=1, connection_w=10_000)
+    options = {"market": office.market, "session": office.start}
+    first = community.sign(office.buyer, *[bid(100_000, 100)] * 40, **options)
+    later = community.sign(office.buyer, *[ask(100_000, 100)] * 40, nonce=1, **options)
+    receipts = placed_for_a_while(office, first, later)
+    assert [answer.receipt.nonce for answer in receipts] == [0]
+    office.to_gate()
+    run = office.oracle.clear(office.start, [first, later], receipts)
+    assert run.excused == ()
+    assert [entry.nonce for entry in run.refused] == [1]
+
+
+def test_issue__promised_flexible_order_is_in_the_way_of_a_placed_one__keeps_its_node(
+    office: Office,
+) -> None:
+    office.most_flexible = 1
+    first, later = vehicle(office, office.buyer), vehicle(office, office.rival)
+    receipts = placed_for_a_while(office, first, later)
+    assert [answer.receipt.peer for answer in receipts] == [office.buyer.peer]
+    # What it promised it keeps, whatever else it would take.
+    office.to_gate()
+    run = replace(office.oracle, most_flexible=0).clear(office.start, [first, later], receipts)
+    assert run.excused == ()
+    assert run.proposal is not None
+    assert run.proposal.orders == (first,)
 
 
 def test_issue__signer_whose_receipts_bind_nobody__is_refused(office: Office) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -148,6 +148,44 @@ class Finding:
     text: str
 
 
+@dataclass
+class _Room:
+    """What is left of a clearing for orders that have no receipt.
+
+    Parameters
+    ----------
+    cells
+        Of a node.
+    most_steps
+        Of a peer.
+    most_flexible
+        Flexible orders of all peers.
+    """
+
+    cells: int
+    most_steps: int
+    most_flexible: int
+    _steps: Counter[int] = field(default_factory=Counter)
+    _flexible: int = 0
+    _taken: set[bytes] = field(default_factory=set)
+
+    def objection(self, order: Order | FlexibleOrder) -> str | None:
+        """Why there is no room for an order; None if there is."""
+        if self._steps[order.peer] + _step_count(order, self.cells) > self.most_steps:
+            return f"the peer hands in more than {self.most_steps} steps; it can place orders"
+        if isinstance(order, FlexibleOrder) and self._flexible >= self.most_flexible:
+            return f"the clearing has room for {self.most_flexible} flexible orders"
+        return None
+
+    def take(self, order: Order | FlexibleOrder) -> None:
+        """Keep room for an order, whatever signatures its copies have."""
+        if order.struct_hash in self._taken:
+            return
+        self._taken.add(order.struct_hash)
+        self._steps[order.peer] += _step_count(order, self.cells)
+        self._flexible += isinstance(order, FlexibleOrder)
+
+
 @dataclass(frozen=True)
 class Oracle:
     """Runs the days of one market.
@@ -193,16 +231,15 @@ class Oracle:
             is within its connection in all orders together, or else the contract might refuse the
             whole clearing.
         promised
-            Hashes of orders that have a receipt: they are taken before any other.
+            Hashes of orders that have a receipt: they are taken before any other, and need no room.
+            One that is refused keeps its room unless that is for good: what stands in its way may
+            go as it came, as an order that is placed and cancelled.
         """
         on_chain = [signed.order for signed in snapshot.placed_orders(self.market, start)]
         placed = {(order.peer, order.nonce) for order in on_chain}
         wanted = sum(map(_wanted_wh, on_chain), Counter())
         accepted: dict[tuple[int, int], SignedOrder] = {}
-        steps: Counter[int] = Counter()
-        most_steps = self._most_steps(snapshot)
-        cells = words_of(snapshot.terms(self.market).periods_per_session) * LANES
-        flexible, most_flexible = 0, self._most_flexible(start, snapshot)
+        room = self._room(start, snapshot)
         refused = []
         domain = self.chain.order_domain
         # Of two orders with one nonce the promised one is taken, or else the one with the lower
@@ -229,18 +266,17 @@ class Oracle:
                 reason = "the order placed on chain with this nonce is in the clearing anyway"
             elif key in accepted:
                 reason = "the peer signed another order with this nonce"
-            elif steps[order.peer] + _step_count(order, cells) > most_steps:
-                reason = f"the peer hands in more than {most_steps} steps; it can place orders"
-            elif isinstance(order, FlexibleOrder) and flexible >= most_flexible:
-                reason = f"the clearing has room for {most_flexible} flexible orders"
             elif _block_count(order) > MOST_PLACED_BLOCKS:
                 reason = f"its curve has more than {MOST_PLACED_BLOCKS} blocks"
-            else:
+            elif order.struct_hash in promised:
+                if not snapshot.is_cancelled(order):
+                    room.take(order)
                 reason = self._objection(signed, snapshot, wanted)
+            else:
+                reason = room.objection(order) or self._objection(signed, snapshot, wanted)
             if reason is None:
                 accepted[key] = signed
-                steps[order.peer] += _step_count(order, cells)
-                flexible += isinstance(order, FlexibleOrder)
+                room.take(order)
                 wanted += _wanted_wh(order)
             else:
                 refused.append(Refusal(order.peer, reason, order.nonce))
@@ -650,16 +686,15 @@ class Oracle:
             )
         return "it has a receipt, and is excused: its peer wants more than it can pay, or carry"
 
-    def _most_steps(self, snapshot: Snapshot) -> int:
-        if self.most_steps is not None:
-            return self.most_steps
-        terms = snapshot.terms(self.market)
-        return max(LANES * terms.max_placed_blocks, 4 * terms.periods_per_session)
-
-    def _most_flexible(self, start: int, snapshot: Snapshot) -> int:
-        if self.most_flexible is not None:
-            return self.most_flexible
-        return most_flexible_orders(snapshot.session(self.market, start))
+    def _room(self, start: int, snapshot: Snapshot) -> _Room:
+        """What a clearing of the session has room for."""
+        terms, most_steps, most = snapshot.terms(self.market), self.most_steps, self.most_flexible
+        if most_steps is None:
+            most_steps = max(LANES * terms.max_placed_blocks, 4 * terms.periods_per_session)
+        if most is None:
+            most = most_flexible_orders(snapshot.session(self.market, start))
+        cells = words_of(terms.periods_per_session) * LANES
+        return _Room(cells, most_steps, most)
 
     def _objection(
         self, signed: SignedOrder, snapshot: Snapshot, wanted: Mapping[_Want, int]
