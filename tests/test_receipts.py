@@ -11,7 +11,7 @@ from eth_account import Account
 from fairwatt.chain import Claim, Role
 from fairwatt.eip712 import Domain
 from fairwatt.errors import ContractError, OracleError, ReceiptError, SignatureError
-from fairwatt.oracle import IssueRun, Oracle
+from fairwatt.oracle import MOST_EXCUSED_BLOCKS, IssueRun, Oracle
 from fairwatt.orders import FlexibleOrder, Order, SignedOrder
 from fairwatt.receipts import OrderReceipt, SignedReceipt
 from tests.community import C2, C3, NANO, RETAIL, TERMS, Community, Member, ask, bid
@@ -254,6 +254,25 @@ def test_issue__promised_flexible_order_is_in_the_way_of_a_placed_one__keeps_its
     assert run.excused == ()
     assert run.proposal is not None
     assert run.proposal.orders == (first,)
+
+
+def test_issue__more_blocks_than_an_excuse_can_show__are_refused(office: Office) -> None:
+    """A few steps far apart take many blocks, and gas for each of them."""
+    community = office.community
+    terms = replace(office.terms, period_seconds=900, periods_per_session=96)
+    office.market = community.chain.create_market(terms, sender=community.market_operator)
+    office.start = community.open_session(office.market)
+    options = {"market": office.market, "session": office.start}
+    rows = MOST_EXCUSED_BLOCKS // 12
+    wide = community.sign(office.buyer, *[bid(9, 9)] * rows, bid(9, 9, 95), **options)
+    more = community.sign(office.buyer, bid(9, 9), nonce=1, **options)
+    other = community.sign(office.rival, bid(9, 9), **options)
+    answers = office.issue(wide)
+    run = office.oracle.issue(office.start, [wide, more, other], answers)
+    assert {signed for signed, _ in run.answered} == {wide, other}
+    assert [entry.reason for entry in run.refused] == [
+        "with it the peer's curves have more than 192 blocks; it can place orders"
+    ]
 
 
 def test_issue__signer_whose_receipts_bind_nobody__is_refused(office: Office) -> None:

@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from operator import itemgetter
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from fairwatt.continuous import ContinuousBook
 from fairwatt.errors import (
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from fairwatt.orders import Order, SignedOrder
 
 __all__ = [
+    "MOST_EXCUSED_BLOCKS",
     "ClearingRun",
     "Finding",
     "Imbalance",
@@ -53,6 +54,11 @@ __all__ = [
 ]
 
 
+MOST_EXCUSED_BLOCKS: Final = 192
+"""Blocks, in all rows, of a peer's orders that a manager can excuse it by within 2^24 gas.
+
+A full block takes 48,000 gas, and as many as can be placed besides take 7.3 million.
+"""
 _SETTLED = ("ReadingSettled", "ReadingEstimated")
 _Want: TypeAlias = "tuple[int, int, Side]"  # peer, period, side
 
@@ -160,12 +166,16 @@ class _Room:
         Of a peer.
     most_flexible
         Flexible orders of all peers.
+    most_blocks
+        Of a peer, in all rows of its orders; None where nobody has to be excused.
     """
 
     cells: int
     most_steps: int
     most_flexible: int
+    most_blocks: int | None = None
     _steps: Counter[int] = field(default_factory=Counter)
+    _blocks: Counter[int] = field(default_factory=Counter)
     _flexible: int = 0
     _taken: set[bytes] = field(default_factory=set)
 
@@ -175,7 +185,14 @@ class _Room:
             return f"the peer hands in more than {self.most_steps} steps; it can place orders"
         if isinstance(order, FlexibleOrder) and self._flexible >= self.most_flexible:
             return f"the clearing has room for {self.most_flexible} flexible orders"
+        most = self.most_blocks
+        if most is not None and self._blocks[order.peer] + self._shown(order) > most:
+            return f"with it the peer's curves have more than {most} blocks; it can place orders"
         return None
+
+    def _shown(self, order: Order | FlexibleOrder) -> int:
+        """Blocks that an excuse reads; a flexible order counts as one row."""
+        return _block_count(order) or self.cells // LANES
 
     def take(self, order: Order | FlexibleOrder) -> None:
         """Keep room for an order, whatever signatures its copies have."""
@@ -183,6 +200,7 @@ class _Room:
             return
         self._taken.add(order.struct_hash)
         self._steps[order.peer] += _step_count(order, self.cells)
+        self._blocks[order.peer] += self._shown(order)
         self._flexible += isinstance(order, FlexibleOrder)
 
 
@@ -694,7 +712,8 @@ class Oracle:
         if most is None:
             most = most_flexible_orders(snapshot.session(self.market, start))
         cells = words_of(terms.periods_per_session) * LANES
-        return _Room(cells, most_steps, most)
+        most_blocks = MOST_EXCUSED_BLOCKS if terms.exclusive_window_seconds else None
+        return _Room(cells, most_steps, most, most_blocks)
 
     def _objection(
         self, signed: SignedOrder, snapshot: Snapshot, wanted: Mapping[_Want, int]
