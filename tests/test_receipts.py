@@ -337,6 +337,23 @@ def test_clear__false_copy_of_a_promised_order__does_not_spoil_the_excuse(
     assert office.claim(office.buyer) is Claim.EXCUSED
 
 
+def test_clear__clearing_was_lost_after_the_excuse__is_not_called_a_breach(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    community = office.community
+    answers = office.issue()
+    ledger = community.chain.contracts.ledger
+    community.send(ledger.requestWithdrawal, NANO, sender=office.buyer.wallet)
+    office.to_gate()
+    with monkeypatch.context() as patch:
+        patch.setattr(type(community.chain), "clear", lambda *_, dry_run=False: None)
+        assert office.oracle.clear(office.start, office.orders, answers).receipt is None
+    assert office.claim(office.buyer) is Claim.EXCUSED
+    run = office.oracle.clear(office.start, office.orders, answers)
+    assert run.receipt is not None
+    assert [entry.reason for entry in run.excused] == ["it has a receipt, and is excused already"]
+
+
 def test_clear__placed_order_takes_the_connection_of_a_promised_one__is_excused(
     office: Office,
 ) -> None:

@@ -685,7 +685,10 @@ class Oracle:
             ]
             if not owed:
                 continue  # the contract sees by itself that no clearing could contain them
-            reason = self._excuse_peer([signed for _, signed in sorted(shown.items())])
+            if snapshot.claim(self.market, start, peer):
+                reason = "it has a receipt, and is excused already"
+            else:
+                reason = self._excuse_peer([signed for _, signed in sorted(shown.items())])
             said += [Refusal(peer, reason, receipt.nonce) for receipt in owed]
         return said
 
