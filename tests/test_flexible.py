@@ -17,7 +17,7 @@ from fairwatt import calldata
 from fairwatt.eip712 import Domain
 from fairwatt.errors import OracleError, OrderError
 from fairwatt.expansion import most_flexible_orders
-from fairwatt.market import Certificate, Clearing, Side
+from fairwatt.market import Certificate, Clearing, Link, Side
 from fairwatt.orders import FlexibleOrder, Order, SignedOrder, Step, order_from_document
 from fairwatt.proposal import propose
 from tests.flexible import (
@@ -220,6 +220,16 @@ def test_propose__no_room__is_refused(terms: tuple[int, ...], periods: int, prob
 @pytest.mark.parametrize(("periods", "room"), [(1, 238), (24, 78), (25, 58), (96, 18), (127, 13)])
 def test_room__for_flexible_orders__is_what_is_left_by_the_network(periods: int, room: int) -> None:
     assert most_flexible_orders(session_on(TWO, periods)) == room
+
+
+def test_room__where_every_node_is_linked_to_every_other__is_less() -> None:
+    """The 80 links more than nodes take the gas of 320 cells in a day."""
+    nodes = tuple(map(str, range(10)))
+    ring = tuple(Link(a, b, 1, 1) for a, b in zip(nodes, nodes[1:] + nodes[:1], strict=True))
+    whole = tuple(Link(a, b, 1, 1) for a in nodes for b in nodes if a != b)
+    for links, room in ((ring, 70), (whole, 56)):
+        on = replace(ONE, nodes=nodes, links=links)
+        assert most_flexible_orders(session_on(on, 24)) == room
 
 
 def test_room__in_a_large_network__is_none() -> None:

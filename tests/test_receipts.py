@@ -11,7 +11,7 @@ from eth_account import Account
 from fairwatt.chain import Claim, Role
 from fairwatt.eip712 import Domain
 from fairwatt.errors import ContractError, OracleError, ReceiptError, SignatureError
-from fairwatt.oracle import IssueRun, Oracle
+from fairwatt.oracle import MOST_EXCUSED_BLOCKS, IssueRun, Oracle
 from fairwatt.orders import FlexibleOrder, Order, SignedOrder
 from fairwatt.receipts import OrderReceipt, SignedReceipt
 from tests.community import C2, C3, NANO, RETAIL, TERMS, Community, Member, ask, bid
@@ -90,6 +90,7 @@ class Office:
     seller: Member
     rival: Member
     orders: list[SignedOrder]
+    most_flexible: int | None = None
 
     @classmethod
     def open(cls, community: Community) -> Office:
@@ -119,7 +120,8 @@ class Office:
 
     @property
     def oracle(self) -> Oracle:
-        return Oracle(self.community.chain, self.market, self.community.solver, True)
+        oracle = Oracle(self.community.chain, self.market, self.community.solver, True)
+        return replace(oracle, most_flexible=self.most_flexible)
 
     def issue(self, *orders: SignedOrder) -> tuple[SignedReceipt, ...]:
         run = self.oracle.issue(self.start, orders or self.orders)
@@ -208,6 +210,71 @@ def test_issue__second_order_under_a_promised_nonce__changes_nothing(office: Off
         assert run.refused[0].reason == "the peer signed another order with this nonce"
 
 
+def placed_for_a_while(office: Office, promised: SignedOrder, later: SignedOrder) -> list[Any]:
+    """Receipts where an order that is placed and cancelled stood in the way of one in between."""
+    community, wallet = office.community, office.buyer.wallet
+    (first,) = office.issue(promised)
+    whole = bid(1_000, 10_000)  # what the connection carries
+    options = {"market": office.market, "session": office.start, "nonce": 9}
+    community.place(community.sign(office.buyer, whole, **options))
+    run = office.oracle.issue(office.start, [promised, later], [first])
+    assert "more than the connection's" in run.refused[0].reason
+    cancel = community.chain.contracts.order_book.cancel
+    community.send(cancel, office.market, office.start, 9, sender=wallet)
+    return [first, *(answer for _, answer in run.answered)]
+
+
+def test_issue__promised_order_is_in_the_way_of_a_placed_one__keeps_its_steps(
+    office: Office,
+) -> None:
+    """Or else both had a receipt when the placed one was cancelled, and one was left out."""
+    community = office.community
+    office.buyer = community.admit(Role.PROSUMER, C3, tokens=1, connection_w=10_000)
+    options = {"market": office.market, "session": office.start}
+    first = community.sign(office.buyer, *[bid(100_000, 100)] * 40, **options)
+    later = community.sign(office.buyer, *[ask(100_000, 100)] * 40, nonce=1, **options)
+    receipts = placed_for_a_while(office, first, later)
+    assert [answer.receipt.nonce for answer in receipts] == [0]
+    office.to_gate()
+    run = office.oracle.clear(office.start, [first, later], receipts)
+    assert run.excused == ()
+    assert [entry.nonce for entry in run.refused] == [1]
+
+
+def test_issue__promised_flexible_order_is_in_the_way_of_a_placed_one__keeps_its_node(
+    office: Office,
+) -> None:
+    office.most_flexible = 1
+    first, later = vehicle(office, office.buyer), vehicle(office, office.rival)
+    receipts = placed_for_a_while(office, first, later)
+    assert [answer.receipt.peer for answer in receipts] == [office.buyer.peer]
+    # What it promised it keeps, whatever else it would take.
+    office.to_gate()
+    run = replace(office.oracle, most_flexible=0).clear(office.start, [first, later], receipts)
+    assert run.excused == ()
+    assert run.proposal is not None
+    assert run.proposal.orders == (first,)
+
+
+def test_issue__more_blocks_than_an_excuse_can_show__are_refused(office: Office) -> None:
+    """A few steps far apart take many blocks, and gas for each of them."""
+    community = office.community
+    terms = replace(office.terms, period_seconds=900, periods_per_session=96)
+    office.market = community.chain.create_market(terms, sender=community.market_operator)
+    office.start = community.open_session(office.market)
+    options = {"market": office.market, "session": office.start}
+    rows = MOST_EXCUSED_BLOCKS // 12
+    wide = community.sign(office.buyer, *[bid(9, 9)] * rows, bid(9, 9, 95), **options)
+    more = community.sign(office.buyer, bid(9, 9), nonce=1, **options)
+    other = community.sign(office.rival, bid(9, 9), **options)
+    answers = office.issue(wide)
+    run = office.oracle.issue(office.start, [wide, more, other], answers)
+    assert {signed for signed, _ in run.answered} == {wide, other}
+    assert [entry.reason for entry in run.refused] == [
+        "with it the peer's curves have more than 192 blocks; it can place orders"
+    ]
+
+
 def test_issue__signer_whose_receipts_bind_nobody__is_refused(office: Office) -> None:
     outsider = replace(office.oracle, signer=office.community.outsider)
     with pytest.raises(OracleError, match="receipts of market 3 are signed by its manager"):
@@ -251,6 +318,40 @@ def test_clear__peer_emptied_its_account__is_excused_before_the_clearing(office:
     with pytest.raises(ContractError) as refusal:
         chain.challenge(office.orders[0], mine, community.outsider)
     assert refusal.value.name == "NothingOwed"
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_clear__false_copy_of_a_promised_order__does_not_spoil_the_excuse(
+    office: Office, *, last: bool
+) -> None:
+    """Anybody may hand in what looks like the order of another; wherever it stands in the list."""
+    community = office.community
+    answers = office.issue()
+    ledger = community.chain.contracts.ledger
+    community.send(ledger.requestWithdrawal, NANO, sender=office.buyer.wallet)
+    office.to_gate()
+    false = SignedOrder(office.orders[0].order, office.orders[1].signature)
+    orders = [*office.orders, false] if last else [false, *office.orders]
+    run = office.oracle.clear(office.start, orders, answers)
+    assert "and is excused" in run.excused[0].reason
+    assert office.claim(office.buyer) is Claim.EXCUSED
+
+
+def test_clear__clearing_was_lost_after_the_excuse__is_not_called_a_breach(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    community = office.community
+    answers = office.issue()
+    ledger = community.chain.contracts.ledger
+    community.send(ledger.requestWithdrawal, NANO, sender=office.buyer.wallet)
+    office.to_gate()
+    with monkeypatch.context() as patch:
+        patch.setattr(type(community.chain), "clear", lambda *_, dry_run=False: None)
+        assert office.oracle.clear(office.start, office.orders, answers).receipt is None
+    assert office.claim(office.buyer) is Claim.EXCUSED
+    run = office.oracle.clear(office.start, office.orders, answers)
+    assert run.receipt is not None
+    assert [entry.reason for entry in run.excused] == ["it has a receipt, and is excused already"]
 
 
 def test_clear__placed_order_takes_the_connection_of_a_promised_one__is_excused(

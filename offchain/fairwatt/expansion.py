@@ -45,12 +45,19 @@ MAX_CELLS: Final = 1 << 15
 """The most cells that calldata can name."""
 PROVABLE_CELLS: Final = 1_920
 """Cells that are proved within the 2^24 gas of a transaction: 80 nodes in 24 periods."""
+_FLOWS_OF_A_CELL: Final = 6
+"""Flows that take no more gas than a cell does: 1,300 each."""
 
 
 def most_flexible_orders(session: Session) -> int:
-    """How many flexible orders every chain has the gas for, each a node in all periods."""
-    nodes = len(session.versions[-1].network.nodes)
-    return max(0, PROVABLE_CELLS // (words_of(len(session.versions)) * LANES) - nodes)
+    """How many flexible orders every chain has the gas for, each a node in all periods.
+
+    Of the network, a cell has gas for the flow of one link; what it has more of them is taken off.
+    """
+    periods, nodes = len(session.versions), len(session.versions[-1].network.nodes)
+    flows = sum(len(version.network.links) for version in session.versions) - nodes * periods
+    cells = PROVABLE_CELLS - max(0, -(-flows // _FLOWS_OF_A_CELL))
+    return max(0, cells // (words_of(periods) * LANES) - nodes)
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from operator import itemgetter
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from fairwatt.continuous import ContinuousBook
 from fairwatt.errors import (
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from fairwatt.orders import Order, SignedOrder
 
 __all__ = [
+    "MOST_EXCUSED_BLOCKS",
     "ClearingRun",
     "Finding",
     "Imbalance",
@@ -53,6 +54,11 @@ __all__ = [
 ]
 
 
+MOST_EXCUSED_BLOCKS: Final = 192
+"""Blocks, in all rows, of a peer's orders that a manager can excuse it by within 2^24 gas.
+
+A full block takes 48,000 gas, and as many as can be placed besides take 7.3 million.
+"""
 _SETTLED = ("ReadingSettled", "ReadingEstimated")
 _Want: TypeAlias = "tuple[int, int, Side]"  # peer, period, side
 
@@ -148,6 +154,56 @@ class Finding:
     text: str
 
 
+@dataclass
+class _Room:
+    """What is left of a clearing for orders that have no receipt.
+
+    Parameters
+    ----------
+    cells
+        Of a node.
+    most_steps
+        Of a peer.
+    most_flexible
+        Flexible orders of all peers.
+    most_blocks
+        Of a peer, in all rows of its orders; None where nobody has to be excused.
+    """
+
+    cells: int
+    most_steps: int
+    most_flexible: int
+    most_blocks: int | None = None
+    _steps: Counter[int] = field(default_factory=Counter)
+    _blocks: Counter[int] = field(default_factory=Counter)
+    _flexible: int = 0
+    _taken: set[bytes] = field(default_factory=set)
+
+    def objection(self, order: Order | FlexibleOrder) -> str | None:
+        """Why there is no room for an order; None if there is."""
+        if self._steps[order.peer] + _step_count(order, self.cells) > self.most_steps:
+            return f"the peer hands in more than {self.most_steps} steps; it can place orders"
+        if isinstance(order, FlexibleOrder) and self._flexible >= self.most_flexible:
+            return f"the clearing has room for {self.most_flexible} flexible orders"
+        most = self.most_blocks
+        if most is not None and self._blocks[order.peer] + self._shown(order) > most:
+            return f"with it the peer's curves have more than {most} blocks; it can place orders"
+        return None
+
+    def _shown(self, order: Order | FlexibleOrder) -> int:
+        """Blocks that an excuse reads; a flexible order counts as one row."""
+        return _block_count(order) or self.cells // LANES
+
+    def take(self, order: Order | FlexibleOrder) -> None:
+        """Keep room for an order, whatever signatures its copies have."""
+        if order.struct_hash in self._taken:
+            return
+        self._taken.add(order.struct_hash)
+        self._steps[order.peer] += _step_count(order, self.cells)
+        self._blocks[order.peer] += self._shown(order)
+        self._flexible += isinstance(order, FlexibleOrder)
+
+
 @dataclass(frozen=True)
 class Oracle:
     """Runs the days of one market.
@@ -193,16 +249,15 @@ class Oracle:
             is within its connection in all orders together, or else the contract might refuse the
             whole clearing.
         promised
-            Hashes of orders that have a receipt: they are taken before any other.
+            Hashes of orders that have a receipt: they are taken before any other, and need no room.
+            One that is refused keeps its room unless that is for good: what stands in its way may
+            go as it came, as an order that is placed and cancelled.
         """
         on_chain = [signed.order for signed in snapshot.placed_orders(self.market, start)]
         placed = {(order.peer, order.nonce) for order in on_chain}
         wanted = sum(map(_wanted_wh, on_chain), Counter())
         accepted: dict[tuple[int, int], SignedOrder] = {}
-        steps: Counter[int] = Counter()
-        most_steps = self._most_steps(snapshot)
-        cells = words_of(snapshot.terms(self.market).periods_per_session) * LANES
-        flexible, most_flexible = 0, self._most_flexible(start, snapshot)
+        room = self._room(start, snapshot)
         refused = []
         domain = self.chain.order_domain
         # Of two orders with one nonce the promised one is taken, or else the one with the lower
@@ -229,18 +284,17 @@ class Oracle:
                 reason = "the order placed on chain with this nonce is in the clearing anyway"
             elif key in accepted:
                 reason = "the peer signed another order with this nonce"
-            elif steps[order.peer] + _step_count(order, cells) > most_steps:
-                reason = f"the peer hands in more than {most_steps} steps; it can place orders"
-            elif isinstance(order, FlexibleOrder) and flexible >= most_flexible:
-                reason = f"the clearing has room for {most_flexible} flexible orders"
             elif _block_count(order) > MOST_PLACED_BLOCKS:
                 reason = f"its curve has more than {MOST_PLACED_BLOCKS} blocks"
-            else:
+            elif order.struct_hash in promised:
+                if not snapshot.is_cancelled(order):
+                    room.take(order)
                 reason = self._objection(signed, snapshot, wanted)
+            else:
+                reason = room.objection(order) or self._objection(signed, snapshot, wanted)
             if reason is None:
                 accepted[key] = signed
-                steps[order.peer] += _step_count(order, cells)
-                flexible += isinstance(order, FlexibleOrder)
+                room.take(order)
                 wanted += _wanted_wh(order)
             else:
                 refused.append(Refusal(order.peer, reason, order.nonce))
@@ -356,9 +410,8 @@ class Oracle:
         receipt = self.chain.clear(proposal, self.signer, dry_run=True)
         excused = []
         if promised:
-            hashes = {signed.order.struct_hash for signed in accepted} | promised.keys()
-            shown = [signed for signed in orders if signed.order.struct_hash in hashes]
-            excused = self._excuse(start, proposal, promised, shown, snapshot)
+            left = [signed for signed in orders if signed.order.struct_hash in promised]
+            excused = self._excuse(start, proposal, promised, [*left, *accepted], snapshot)
         if self.send:
             receipt = self.chain.clear(proposal, self.signer)
         return ClearingRun(proposal, proofs, tuple(refused), receipt, tuple(excused))
@@ -603,7 +656,9 @@ class Oracle:
         Parameters
         ----------
         orders
-            All that might have been cleared, beside those that are placed.
+            All that might have been cleared, beside those that are placed. The contract takes no
+            excuse with an order that is not valid, as a copy with a false signature: anybody may
+            have handed that in.
         """
         cleared = {signed.order.struct_hash for signed in proposal.orders}
         left_out = defaultdict(list)
@@ -615,7 +670,11 @@ class Oracle:
         }
         said = []
         for peer, receipts in sorted(left_out.items()):
-            shown = {signed.order.nonce: signed for signed in orders if signed.order.peer == peer}
+            shown = {
+                signed.order.nonce: signed
+                for signed in orders
+                if signed.order.peer == peer and _is_valid(signed, snapshot)
+            }
             if peer in placed:
                 shown[placed[peer].order.nonce] = placed[peer]
             owed = [
@@ -626,13 +685,16 @@ class Oracle:
             ]
             if not owed:
                 continue  # the contract sees by itself that no clearing could contain them
-            reason = self._excuse_peer([signed for _, signed in sorted(shown.items())], snapshot)
+            if snapshot.claim(self.market, start, peer):
+                reason = "it has a receipt, and is excused already"
+            else:
+                reason = self._excuse_peer([signed for _, signed in sorted(shown.items())])
             said += [Refusal(peer, reason, receipt.nonce) for receipt in owed]
         return said
 
-    def _excuse_peer(self, shown: Sequence[SignedOrder], snapshot: Snapshot) -> str:
+    def _excuse_peer(self, shown: Sequence[SignedOrder]) -> str:
         """Excuse a peer by its orders; says what came of it."""
-        listed = [signed.to_struct() for signed in shown if not snapshot.is_cancelled(signed.order)]
+        listed = [signed.to_struct() for signed in shown]
         excuse = self.chain.contracts.bonds.excuse
         try:
             self.chain.simulate(excuse, listed, sender=self.signer)
@@ -645,16 +707,16 @@ class Oracle:
             )
         return "it has a receipt, and is excused: its peer wants more than it can pay, or carry"
 
-    def _most_steps(self, snapshot: Snapshot) -> int:
-        if self.most_steps is not None:
-            return self.most_steps
-        terms = snapshot.terms(self.market)
-        return max(LANES * terms.max_placed_blocks, 4 * terms.periods_per_session)
-
-    def _most_flexible(self, start: int, snapshot: Snapshot) -> int:
-        if self.most_flexible is not None:
-            return self.most_flexible
-        return most_flexible_orders(snapshot.session(self.market, start))
+    def _room(self, start: int, snapshot: Snapshot) -> _Room:
+        """What a clearing of the session has room for."""
+        terms, most_steps, most = snapshot.terms(self.market), self.most_steps, self.most_flexible
+        if most_steps is None:
+            most_steps = max(LANES * terms.max_placed_blocks, 4 * terms.periods_per_session)
+        if most is None:
+            most = most_flexible_orders(snapshot.session(self.market, start))
+        cells = words_of(terms.periods_per_session) * LANES
+        most_blocks = MOST_EXCUSED_BLOCKS if terms.exclusive_window_seconds else None
+        return _Room(cells, most_steps, most, most_blocks)
 
     def _objection(
         self, signed: SignedOrder, snapshot: Snapshot, wanted: Mapping[_Want, int]
@@ -757,6 +819,14 @@ class Oracle:
         if not self.send:
             return None
         return self.chain.send(reconcile, *arguments, sender=self.signer)
+
+
+def _is_valid(signed: SignedOrder, snapshot: Snapshot) -> bool:
+    """Whether a clearing may contain the order, as far as that depends on it alone."""
+    with suppress(ChainError):
+        snapshot.require_valid(signed)
+        return True
+    return False
 
 
 def _step_count(order: Order | FlexibleOrder, cells: int) -> int:
