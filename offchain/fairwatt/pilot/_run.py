@@ -149,6 +149,14 @@ def prepare(settings: RunSettings) -> Prepared:
     return Prepared(case, case.community, expected(case.community, outlook, first), first, settings)
 
 
+def _faults(prepared: Prepared) -> Faults | None:
+    """What is wrong with meters; None if nothing was asked for."""
+    if prepared.settings.faults is None:
+        return None
+    metered = [peer.name for peer in prepared.truth.peers if peer.role != "supplier"]
+    return Faults.read(prepared.settings.faults, metered, days=prepared.settings.days)
+
+
 def _weather(settings: RunSettings, case: Case) -> Array | None:
     """All columns of the weather file over history and days."""
     if settings.weather is None:
@@ -196,12 +204,13 @@ def run(
 
     say(0, "reading the case")
     prepared = prepare(settings)
+    faults = _faults(prepared)  # before the folder is begun: a slip must not cost the run in it
     if fresh and chain == ANVIL:
         OwnAnvil(folder.path).forget()
     folder.begin(settings, chain, fresh=fresh, stays=outlives(chain))
     path = deployment_settings or CASES.parent / "deployments" / "local.toml"
     with connected(chain, folder.path):
-        runner = _Runner(prepared, folder, Settings.load(path), chain, say)
+        runner = _Runner(prepared, folder, Settings.load(path), chain, say, faults=faults)
         runner.open()
         for number in range(settings.days):
             if number >= runner.over:
@@ -220,6 +229,8 @@ class _Runner:
         settings: Settings,
         chain: str,
         say: Callable[[int, str], None],
+        *,
+        faults: Faults | None,
     ) -> None:
         self.prepared = prepared
         self.folder = folder
@@ -229,9 +240,7 @@ class _Runner:
         self.chain_name = chain
         self.say = say
         self.manager = signer_for(settings.roles.community_manager)
-        metered = [peer.name for peer in prepared.truth.peers if peer.role != "supplier"]
-        text = prepared.settings.faults
-        self.faults = Faults.read(text, metered) if text is not None else None
+        self.faults = faults
 
     # ------------------------------------------------------------------------------ founding
 
