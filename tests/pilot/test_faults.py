@@ -66,6 +66,11 @@ def test_give__replay__again_or_of_an_earlier_day() -> None:
         ("[[faults]]\nkind = 'outage'\nshare = 1\npeers = ['Bo']", "say either peers or share"),
         ("[[faults]]\nkind = 'outage'\npeers = ['Di']", "must be one of Ana, Bo, Cy"),
         ("[[faults]]\nkind = 'outage'\nshare = 1\ndays = [0]", "the first is 1"),
+        (
+            "[[faults]]\nkind = 'outage'\nshare = 1\ndays = [2, 4]",
+            "last day of the run is 3, not 4",
+        ),
+        ("[[faults]]\nkind = 'outage'\nshare = 1\nfirst_period = 5\nend_period = 3", "after first"),
         ("[[faults]]\nkind = 'late'\nshare = 1\nhour = 3", "hours"),
         ("[[faults]]\nkind = 'replay'\nshare = 1\nearlier = 1", "must be true or false, not 1"),
         ("[[faults]]\nkind = 'noise'\nshare = 1\ndeviation = 0.1\nday = 3", "did you mean 'days'"),
@@ -73,4 +78,4 @@ def test_give__replay__again_or_of_an_earlier_day() -> None:
 )
 def test_read__what_cannot_be__says_so(text: str, message: str) -> None:
     with pytest.raises(CaseError, match=message):
-        Faults.read(text, NAMES)
+        Faults.read(text, NAMES, days=3)

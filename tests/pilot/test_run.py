@@ -208,7 +208,8 @@ def test_run__meters_fail__estimates_are_settled_then_replaced_and_told(
     unseen = -second["flowedWh"]["Ana"] + sum(second["positionsWh"]["Ana"])
     assert failing["untoldWh"] == -sum(hidden) - unseen < 0
     page = (folder / "failing" / "report.html").read_text(encoding="utf-8")
-    assert "Meters that failed" in page
+    assert '<h2 id="meters">Meters that failed</h2>' in page
+    assert "Paid is only what was settled" in page.split("<h2")[0]
     assert "estimated for good" in page
     assert "refused by the contract (ReadingSignerMismatch)" in page
     bills = {
@@ -426,6 +427,19 @@ def test_run__what_cannot_be__says_so(
     run = CliRunner().invoke(main, ["run", *arguments, "--out", str(tmp_path / "out")])
     assert (run.exit_code, message in run.output) == (code, True), run.output
     assert "Traceback" not in run.output
+
+
+def test_run__slip_in_the_faults__costs_no_run_that_is_in_the_folder(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "out")
+    folder.begin(SETTINGS, "embedded", fresh=False)
+    folder.keep_day(0, {"day": 0})
+    slip = tmp_path / "faults.toml"
+    slip.write_text("[[faults]]\nkind = 'outage'\nshare = 1\ndays = [2]\n", encoding="utf-8")
+    run = CliRunner().invoke(
+        main, ["run", "iberia", "--faults", str(slip), "--out", str(tmp_path / "out")]
+    )
+    assert (run.exit_code, "the last day of the run is 1, not 2" in run.output) == (1, True)
+    assert list(folder.days()) == [{"day": 0}]
 
 
 def test_help__teaches() -> None:

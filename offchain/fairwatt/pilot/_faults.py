@@ -47,6 +47,8 @@ _MOST: Final = 1e6
 def _outage(table: Table) -> Behaviour:
     first = table.whole("first_period", 0, 10_000) if table.has("first_period") else 0
     end = table.whole("end_period", 1, 10_000) if table.has("end_period") else None
+    if end is not None and end <= first:
+        raise CaseError(table.place("end_period"), f"must be after first_period, which is {first}")
     return Outage(first, end)
 
 
@@ -98,13 +100,17 @@ class Faults:
     faults: tuple[_Fault, ...] = ()
 
     @classmethod
-    def read(cls, text: str, names: Iterable[str], place: str = "faults") -> Faults:
+    def read(
+        cls, text: str, names: Iterable[str], place: str = "faults", days: int | None = None
+    ) -> Faults:
         """Read the text of a file.
 
         Parameters
         ----------
         names
             Of the metered peers.
+        days
+            Of the run; None if it may be any number.
 
         Raises
         ------
@@ -117,7 +123,7 @@ class Faults:
             raise CaseError(place, f"is not readable as TOML: {error}") from error
         seed = table.whole("seed", 0, 2**63) if table.has("seed") else 0
         known = list(names)
-        faults = tuple(_read(each, known) for each in table.tables("faults"))
+        faults = tuple(_read(each, known, days) for each in table.tables("faults"))
         table.done()
         if not faults:
             raise CaseError(f"{place}: faults", "names none; add [[faults]] with a kind")
@@ -149,7 +155,7 @@ class Faults:
             fleet.give(fault.behaviour, peers=struck)
 
 
-def _read(table: Table, known: Sequence[str]) -> _Fault:
+def _read(table: Table, known: Sequence[str], most: int | None) -> _Fault:
     kind = table.text("kind")
     if kind not in _KINDS:
         raise CaseError(table.place("kind"), choice(kind, _KINDS))
@@ -166,6 +172,10 @@ def _read(table: Table, known: Sequence[str]) -> _Fault:
         for day in table.any_of("days", list):
             if not isinstance(day, int) or isinstance(day, bool) or day < 1:
                 raise CaseError(table.place("days"), "must be days of the run; the first is 1")
+            if most is not None and day > most:
+                raise CaseError(
+                    table.place("days"), f"the last day of the run is {most}, not {day}"
+                )
             days.append(day - 1)
     table.done()
     return _Fault(behaviour, peers, share, tuple(days))

@@ -86,12 +86,13 @@ def run(
 
     say(0, "reading the case")
     prepared = prepare(settings)
+    faults = _faults(prepared)  # before the folder is begun: a slip must not cost the run in it
     if fresh and chain == ANVIL:
         OwnAnvil(folder.path).forget()
     folder.begin(settings, chain, fresh=fresh, stays=outlives(chain))
     path = deployment_settings or CASES.parent / "deployments" / "local.toml"
     with connected(chain, folder.path):
-        runner = Runner(prepared, folder, Settings.load(path), chain, say)
+        runner = Runner(prepared, folder, Settings.load(path), chain, say, faults=faults)
         runner.open()
         for number in range(settings.days):
             if number >= runner.over:
@@ -110,6 +111,8 @@ class Runner:
         settings: Settings,
         chain: str,
         say: Callable[[int, str], None],
+        *,
+        faults: Faults | None,
     ) -> None:
         self.prepared = prepared
         self.folder = folder
@@ -119,9 +122,7 @@ class Runner:
         self.chain_name = chain
         self.say = say
         self.manager = signer_for(settings.roles.community_manager)
-        metered = [peer.name for peer in prepared.truth.peers if peer.role != "supplier"]
-        text = prepared.settings.faults
-        self.faults = Faults.read(text, metered) if text is not None else None
+        self.faults = faults
 
     # ------------------------------------------------------------------------------ founding
 
@@ -247,6 +248,14 @@ class Runner:
             for name, energy in day["meteredWh"].items()
             if energy is not None
         )
+
+
+def _faults(prepared: Prepared) -> Faults | None:
+    """What is wrong with meters; None if nothing was asked for."""
+    if prepared.settings.faults is None:
+        return None
+    metered = [peer.name for peer in prepared.truth.peers if peer.role != "supplier"]
+    return Faults.read(prepared.settings.faults, metered, days=prepared.settings.days)
 
 
 def _funds_nano(prepared: Prepared, faults: Faults | None = None) -> dict[str, int]:
