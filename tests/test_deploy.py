@@ -277,7 +277,7 @@ def test_describe__local_toml__says_every_step() -> None:
     assert "grant guardian to test:4" in steps
     assert "publish network 1: 3 nodes, 4 links" in steps
     assert steps[-1] == (
-        "create market 1 on network 1: 1 periods of 3600 s, gate closes 900 s ahead, "
+        "create market 1 on network 1: 1 period of 3600 s, gate closes 900 s ahead, "
         "the first 300 s for the community manager test:7"
     )
 

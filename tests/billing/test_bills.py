@@ -106,7 +106,10 @@ def test_bill__reading_not_settled__is_provisional() -> None:
     bill = bill_of(of_one_period(-3, None), 2, Month(1970, 1))
     assert bill.is_provisional
     assert bill.pending_periods == 1
-    assert "Provisional: 1 period not settled yet." in bill_html(bill)
+    page = bill_html(bill)
+    assert "Provisional: 1 period not settled yet." in page
+    assert "off so far; a reading that is missing changes both." in page
+    assert "off (" not in page
 
 
 @pytest.mark.parametrize(

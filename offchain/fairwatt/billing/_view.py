@@ -175,8 +175,10 @@ class _Writer:
         verb = "receive" if alone > 0 else "pay"
         saved = bill.saved_nano
         better = f"{self.money(saved, sign=False)} {'better' if saved >= 0 else 'worse'} off"
+        if bill.is_provisional:
+            better += " so far; a reading that is missing changes both"
         # Of an income, or beyond all of a bill, a percentage says nothing.
-        if alone < 0 and saved <= -alone:
+        elif alone < 0 and saved <= -alone:
             better += f" ({abs(saved) / -alone:.1%})"
         return (
             f"For the same energy with {supplier} alone you would {verb} "

@@ -151,8 +151,11 @@ def describe(settings: Settings) -> list[str]:
         nodes, links = len(network.nodes), len(network.links)
         steps.append(f"publish network {at}: {nodes} nodes, {links} links")
     for at, terms in enumerate(settings.markets, start=1):
+        periods = (
+            "1 period" if terms.periods_per_session == 1 else f"{terms.periods_per_session} periods"
+        )
         steps.append(
-            f"create market {at} on network {terms.network}: {terms.periods_per_session} periods "
+            f"create market {at} on network {terms.network}: {periods} "
             f"of {terms.period_seconds} s, gate closes {terms.gate_lead_seconds} s ahead"
             + (
                 f", the first {terms.exclusive_window_seconds} s for the community manager "
